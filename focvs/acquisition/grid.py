@@ -1,0 +1,94 @@
+"""Where slices and voxels lie along the slice axis, in mm, and the affine that says so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ThroughPlaneGrid:
+    """Slices of a scan and voxels of the volume on one axis with its origin in the middle of the field of view.
+
+    Attributes:
+        slices: number of acquired slices, m.
+        spacing_mm: distance of neighbouring slice centres, S.
+        voxels: number of voxels across the field of view, n.
+        voxel_mm: voxel size along the axis.
+        margin: voxels beyond either end that end slices reach into; estimated with the rest, never written.
+    """
+
+    slices: int
+    spacing_mm: float
+    voxels: int
+    voxel_mm: float
+    margin: int = 0
+
+    @property
+    def total(self) -> int:
+        """Voxels including both margins."""
+        return self.voxels + 2 * self.margin
+
+    @property
+    def slice_centres_mm(self) -> Tensor:
+        """``(slices,)`` float64."""
+        return _centred(self.slices) * self.spacing_mm
+
+    @property
+    def voxel_edges_mm(self) -> Tensor:
+        """``(total + 1,)`` float64, margins included."""
+        return _centred(self.total + 1) * self.voxel_mm
+
+    def crop(self, volume: Tensor) -> Tensor:
+        """Remove the margins from the last axis."""
+        return volume[..., self.margin : self.margin + self.voxels]
+
+    def affine(self, scan_affine: np.ndarray, axis: int) -> np.ndarray:
+        """Affine of the volume from the affine of the scan: same centre, same directions, new voxel size.
+
+        Args:
+            scan_affine: ``(4, 4)`` voxel-to-world of the scan, mm.
+            axis: the array axis that is the slice axis.
+        """
+        out = np.array(scan_affine, dtype=float)
+        direction = out[:3, axis] / np.linalg.norm(out[:3, axis])
+        centre = out[:3, 3] + out[:3, axis] * (self.slices - 1) / 2
+        out[:3, axis] = direction * self.voxel_mm
+        out[:3, 3] = centre - direction * self.voxel_mm * (self.voxels - 1) / 2
+        return out
+
+
+def make_grid(
+    slices: int, spacing_mm: float, voxel_mm: float, half_support_mm: float = 0.0, *, keep_extent: bool = True
+) -> ThroughPlaneGrid:
+    """Voxels of about ``voxel_mm`` across ``slices`` slices every ``spacing_mm``.
+
+    Args:
+        slices: number of slices.
+        spacing_mm: distance of slice centres in mm.
+        voxel_mm: wanted voxel size in mm.
+        half_support_mm: reach of the slice profile, which sets the margin.
+        keep_extent: adjust the voxel size by up to half a voxel in the whole extent so that the edges of the
+            two fields of view coincide exactly; otherwise the voxel size is as given, both are centred, and the
+            extents differ by up to half a voxel.
+
+    Raises:
+        ValueError: if a number is not positive, or the voxels are not smaller than the spacing.
+    """
+    if slices < 1 or not spacing_mm > 0 or not voxel_mm > 0:
+        raise ValueError(f"slices={slices}, spacing={spacing_mm} mm, voxel={voxel_mm} mm must all be above 0.")
+    extent = slices * spacing_mm
+    voxels = max(1, round(extent / voxel_mm))
+    if keep_extent:
+        voxel_mm = extent / voxels
+    outermost = (slices - 1) / 2 * spacing_mm + half_support_mm
+    margin = max(0, math.ceil((outermost - voxels * voxel_mm / 2) / voxel_mm - 1e-9))
+    return ThroughPlaneGrid(slices, float(spacing_mm), voxels, float(voxel_mm), margin)
+
+
+def _centred(count: int) -> Tensor:
+    return torch.arange(count, dtype=torch.float64) - (count - 1) / 2

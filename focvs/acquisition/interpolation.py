@@ -1,0 +1,27 @@
+"""Cubic B-spline interpolation from slices to voxels with the same field of view."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from focvs.acquisition.grid import ThroughPlaneGrid
+
+
+def spline_matrix(grid: ThroughPlaneGrid, *, margins: bool = True) -> Tensor:
+    """``(voxels, slices)`` float64 matrix of cubic B-spline interpolation; rows sum to 1.
+
+    Beyond the outermost slice centres the outermost slice continues.
+
+    Args:
+        grid: slices and voxels.
+        margins: whether the rows include the margins of the grid.
+    """
+    edges = grid.voxel_edges_mm.numpy()
+    centres_mm = (edges[1:] + edges[:-1]) / 2
+    index = np.clip(centres_mm / grid.spacing_mm + (grid.slices - 1) / 2, 0, grid.slices - 1)
+    columns = [ndimage.map_coordinates(unit, index[None], order=3, mode="nearest") for unit in np.eye(grid.slices)]
+    matrix = torch.from_numpy(np.stack(columns, axis=1))
+    return matrix if margins else grid.crop(matrix.T).T

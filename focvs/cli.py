@@ -1,0 +1,281 @@
+"""The commands. Arguments are read here; torch is imported only once there is work to do."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from focvs import __version__
+from focvs.errors import FocvsError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger("focvs")
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+HELP = """\
+focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
+
+  focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz)
+  focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
+  focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
+  focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
+
+common keys (focvs --cfg job prints all of them with their values):
+  thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing)
+  spacing=6           distance of slice centres in mm (default: from the geometry)
+  profile=gaussian    gaussian, rect, slr, or a .npy file
+  samples=4           posterior samples; their mean is the result, their spread the uncertainty
+  sampler=resample    resample, dpmpp_2m, ddim, ddpm
+  steps=8             denoising steps per sample
+  consistency=calibrated   calibrated, ddnm, none
+  planes=average      average, alternate (half the time), coronal, sagittal, axial
+  voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
+  device=auto         auto, cpu, cuda, cuda:1, mps
+  seed=0  save_samples=false  noise=auto  batch=1  prior=head2d
+
+options: -h --help, --version, --cfg job, -m --multirun
+exit codes: 0 done, 1 a job failed, 2 usage
+"""
+
+
+class UsageError(FocvsError):
+    """A command line that cannot be understood."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is returned."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("focvs").setLevel(logging.INFO)
+    try:
+        return _dispatch(arguments)
+    except UsageError as error:
+        print(f"focvs: {error}", file=sys.stderr)
+        return USAGE
+    except FocvsError as error:
+        print(f"focvs: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return DONE if arguments else USAGE
+    if "--version" in arguments:
+        print(f"focvs {__version__}")
+        return DONE
+    commands: dict[str, tuple[str, tuple[str, ...], Callable[[Any], None]]] = {
+        "demo": ("demo", ("output_dir",), _run_demo),
+        "simulate": ("simulate", ("volume", "output"), _run_simulate),
+    }
+    name, positional, run = commands.get(arguments[0], ("config", ("scan", "output_dir"), _run_scan))
+    if arguments[0] in commands:
+        arguments = arguments[1:]
+    show, multirun, words = False, False, []
+    rest = iter(arguments)
+    for word in rest:
+        if word in ("--cfg", "-c"):
+            if next(rest, "job") != "job":
+                raise UsageError("--cfg takes job.")
+            show = True
+        elif word in ("-m", "--multirun"):
+            multirun = True
+        elif word.startswith("-") and not Path(word).exists():
+            raise UsageError(f"{word} is not an option; see focvs --help.")
+        else:
+            words.append(word)
+    overrides = to_overrides(words, positional)
+    if show:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(compose(name, overrides)), end="")
+        return DONE
+    if multirun:
+        if name != "config":
+            raise UsageError(f"-m sweeps scans, not focvs {name}.")
+        return _run_sweep(overrides)
+    config = compose(name, overrides)
+    _require(config, positional if name != "config" else ("scan",), name)
+    run(to_schema(name, config))
+    return DONE
+
+
+def to_overrides(words: Sequence[str], positional: Sequence[str]) -> list[str]:
+    """Hydra overrides from command-line words: ``key=value`` as it is, other words as quoted positionals.
+
+    A word is ``key=value`` where it looks like one and no file of that name exists.
+
+    Raises:
+        UsageError: for more words than positionals.
+    """
+    overrides: list[str] = []
+    given = 0
+    for word in words:
+        if re.match(r"^[~+]*[A-Za-z_][\w./@]*=", word) and not Path(word).exists():
+            overrides.append(_profile_override(word))
+            continue
+        if given == len(positional):
+            raise UsageError(f"{word} is one argument too many; paths first, then key=value (see focvs --help).")
+        overrides.append(f"{positional[given]}={quote(word)}")
+        given += 1
+    return [o for override in overrides for o in override.split("\0")]
+
+
+def quote(text: str) -> str:
+    """A string as one value of Hydra's grammar, whatever it contains."""
+    escaped = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + r"\'", text)
+    escaped = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, escaped)
+    return f"'{escaped}'"
+
+
+def _profile_override(word: str) -> str:
+    key, _, value = word.partition("=")
+    if key == "profile" and value.endswith(".npy"):
+        return f"profile=sampled\0profile.path={quote(value)}"
+    return word
+
+
+def compose(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose conf/``name``.yaml with ``overrides``.
+
+    Raises:
+        UsageError: for an unknown key, a value of the wrong type or an unknown option.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from focvs.config import conf_dir, register_schemas
+
+    register_schemas()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra_compose(name, list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(explain(error, name, overrides)) from error
+
+
+def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
+    """One sentence for a composition error: what was given and what is accepted."""
+    from focvs.config import SCHEMAS
+
+    text = "\n".join(str(e) for e in (error, error.__cause__, error.__context__) if e)
+    if found := re.search(r"Key '([^']+)' (?:is )?not in", text):
+        keys = ", ".join(SCHEMAS[name].__dataclass_fields__)
+        return f"{found[1]} is not a key; accepted are {keys}."
+    if found := re.search(r"Could not override '([^']+)'", text):
+        keys = ", ".join(SCHEMAS[name].__dataclass_fields__)
+        return f"{found[1]} is not a key; accepted are {keys}."
+    if found := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '(\w+)/([^']+)'", text):
+        from focvs.config import conf_dir
+
+        options = ", ".join(sorted(p.stem for p in (conf_dir() / found[1]).glob("*.yaml")))
+        return f"{found[1]}={found[2]} is not known; choose one of {options}."
+    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? could not be converted to (\w+)", text):
+        key = re.search(r"full_key: (\S+)", text)
+        needed = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(found[2], found[2])
+        return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give {needed}."
+    if found := re.search(r"Invalid value '(.*?)', expected one of \[(.*?)\]", text):
+        key = re.search(r"full_key: (\S+)", text)
+        return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
+    first = str(error).strip().splitlines()[0]
+    return f"the options {' '.join(overrides)} could not be understood: {first}"
+
+
+def to_schema(name: str, config: DictConfig) -> Any:
+    """The typed dataclass of a composed configuration."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_object(config)
+
+
+def _require(config: DictConfig, keys: Sequence[str], name: str) -> None:
+    from omegaconf import OmegaConf
+
+    for key in keys:
+        if OmegaConf.is_missing(config, key):
+            raise UsageError(f"{key} is missing; see focvs --help.")
+
+
+def _run_scan(config: Any) -> None:
+    from focvs.pipeline import super_resolve
+
+    super_resolve(config)
+
+
+def _run_simulate(config: Any) -> None:
+    from focvs.simulate import simulate_scan
+
+    simulate_scan(config)
+
+
+def _run_demo(config: Any) -> None:
+    from focvs.demo import run_demo
+
+    run_demo(config)
+
+
+def _run_sweep(overrides: list[str]) -> int:
+    """Hydra multi-run in this process; every job is checked before the first one starts."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from focvs.config import conf_dir
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise UsageError(f"the options {' '.join(overrides)} could not be understood: {error}") from error
+    fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+    compose("config", [o for o in fixed if not o.startswith("hydra.")])
+    for override in parsed:
+        if override.is_sweep_override():
+            for value in override.sweep_string_iterator():
+                compose("config", [*fixed, f"{override.get_key_element()}={value}"])
+    config = compose("config", [o for o in fixed if not o.startswith("hydra.")])
+    _require(config, ("scan", "output_dir"), "config")
+    if config.output_dir is None:
+        raise UsageError("-m needs OUTPUT_DIR, the folder that gets one folder a job.")
+
+    def job(config: DictConfig) -> None:
+        settings = to_schema("config", config)
+        settings.output_dir = HydraConfig.get().runtime.output_dir
+        try:
+            _run_scan(settings)
+        except FocvsError as error:
+            log.error("focvs: %s: %s", Path(settings.output_dir).name, error)
+            raise JobFailed(str(error)) from None
+
+    command = ["focvs", "--multirun", *overrides]
+    command += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+    previous, sys.argv = sys.argv, command
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    except SystemExit as stop:
+        return FAILED if stop.code else DONE
+    finally:
+        sys.argv = previous
+    return DONE
+
+
+class JobFailed(FocvsError):
+    """A job of a sweep failed; its reason was printed when it did."""
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,142 @@
+"""The schema of conf/: types, defaults that have no better place, and accepted values. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+
+def conf_dir() -> Path:
+    """The folder of Hydra configurations: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).resolve().parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[1] / "conf"
+
+
+def checkpoints_dir() -> Path:
+    """The folder of shipped priors: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).resolve().parent / "checkpoints"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[1] / "checkpoints"
+
+
+class Planes(Enum):
+    """How 2D slices of the volume are denoised."""
+
+    average = "average"
+    alternate = "alternate"
+    coronal = "coronal"
+    sagittal = "sagittal"
+    axial = "axial"
+
+
+class Calibration(Enum):
+    """Where the calibrated rule takes the prior's error spectrum from."""
+
+    scan = "scan"
+    table = "table"
+
+
+@dataclass
+class SamplerConfig:
+    name: str = MISSING
+    steps: int = MISSING
+    sigma_start: float = MISSING
+    sigma_end: float = MISSING
+    rho: float = 7.0
+    eta: float = 0.0
+
+
+@dataclass
+class ConsistencyConfig:
+    rule: str = MISSING
+    calibration: Calibration = Calibration.scan
+    air: float = 0.1
+
+
+@dataclass
+class PriorConfig:
+    name: str = MISSING
+    path: str | None = None
+
+
+@dataclass
+class ProfileConfig:
+    kind: str = MISSING
+    path: str | None = None
+    time_bandwidth: float = 4.0
+
+
+@dataclass
+class RunConfig:
+    """Super-resolution of one scan; conf/config.yaml explains each key."""
+
+    scan: str = MISSING
+    output_dir: str | None = None
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    planes: Planes = Planes.average
+    steps: int | None = None
+    thickness: float | None = None
+    spacing: float | None = None
+    voxel: Any = "auto"
+    noise: Any = "auto"
+    samples: int = 4
+    batch: int = 1
+    seed: int = 0
+    device: str = "auto"
+    save_samples: bool = False
+    final_replacement: bool = True
+    figure: bool = True
+    progress: bool = True
+
+
+@dataclass
+class SimulateConfig:
+    """Thick slices from a thin-slice volume; conf/simulate.yaml explains each key."""
+
+    volume: str = MISSING
+    output: str = MISSING
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    thickness: float = 5.0
+    spacing: float | None = None
+    axis: str = "inferior-superior"
+    noise: float = 0.0
+    seed: int = 0
+
+
+@dataclass
+class DemoConfig:
+    """The demonstration; conf/demo.yaml explains each key."""
+
+    output_dir: str = "demo"
+    thickness: float = 5.0
+    spacing: float = 6.0
+    samples: int = 2
+    steps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+SCHEMAS = {"config": RunConfig, "simulate": SimulateConfig, "demo": DemoConfig}
+
+
+def register_schemas() -> None:
+    """Give Hydra the schemas that conf/*.yaml inherit from."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=schema)
+    groups = {
+        "sampler": SamplerConfig,
+        "consistency": ConsistencyConfig,
+        "prior": PriorConfig,
+        "profile": ProfileConfig,
+    }
+    for group, schema in groups.items():
+        store.store(group=group, name=f"{group}_schema", node=schema)

@@ -1,0 +1,13 @@
+"""Errors a user can act on: one sentence that says what was given, what is needed and what to do."""
+
+
+class FocvsError(Exception):
+    """Base of the errors that the command line prints as one line."""
+
+
+class InputError(FocvsError, ValueError):
+    """A scan, volume or option that cannot be worked with."""
+
+
+class PriorError(FocvsError):
+    """A prior that is missing, truncated or of another kind."""

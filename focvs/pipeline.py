@@ -1,0 +1,254 @@
+"""The one road from file to file: read, model the acquisition, sample, replace, write, verify."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from focvs.acquisition.interpolation import spline_matrix
+from focvs.acquisition.noise import estimate_noise
+from focvs.config import RunConfig
+from focvs.errors import InputError
+from focvs.preparation import (
+    Acquisition,
+    Region,
+    calibrate,
+    choose_device,
+    find_region,
+    fuse_planes,
+    model_acquisition,
+    parse_auto,
+    prior_folder,
+    volume_mask,
+    voxel_warnings,
+    voxel_window,
+)
+from focvs.priors.pretrained import Prior, load_prior
+from focvs.results import describe_run, require_writable, write_images, write_sidecar
+from focvs.sampling.consistency import Consistency, Support
+from focvs.sampling.noise_schedule import karras_sigmas
+from focvs.sampling.samplers import SAMPLERS, NoiseSource
+from focvs.sampling.statistics import SampleStore
+from focvs.volume import Scan, intensity_scale, read_scan
+
+log = logging.getLogger(__name__)
+
+OVERLAP_CONDITION = 10.0  # above this, exact replacement amplifies noise (design section 1)
+
+
+class Stopwatch:
+    """Adds up seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def lap(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def timed(self, name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """``function`` with its seconds added under ``name``."""
+
+        def wrapper(*args: Any) -> Tensor:
+            with self.lap(name):
+                out = function(*args)
+                if out.is_cuda:
+                    torch.cuda.synchronize(out.device)
+                return out
+
+        return wrapper
+
+
+class TimedConsistency:
+    """A consistency rule whose replacements and draws are timed."""
+
+    def __init__(self, rule: Consistency, clock: Stopwatch):
+        self.replace = clock.timed("replacement", rule.replace)
+        self.draw = clock.timed("replacement", rule.draw)
+
+
+@dataclass(frozen=True, eq=False)
+class Restoration:
+    """What sampling gives, in the scan's intensity units, arrays ``(p, q, n)``."""
+
+    images: dict[str, np.ndarray]  # mean, std, nullstd, q05, q95, sample-01 ...
+    rule: str
+    noise_sigma: float
+    chi2_before_last_replacement: float | None
+    seeds: list[int]
+    warnings: list[str]
+
+
+def super_resolve(config: RunConfig) -> dict[str, Path]:
+    """Restore one scan and write every result.
+
+    Returns:
+        Paths by name: ``mean``, ``std``, ``nullstd``, ``q05``, ``q95``, ``sample-01`` ..., ``figure``, ``json``.
+
+    Raises:
+        InputError: for anything wrong with the scan, an option or the output folder; nothing is written then.
+        PriorError: if the prior cannot be loaded.
+    """
+    clock = Stopwatch()
+    with clock.lap("total"):
+        scan = read_scan(Path(config.scan))
+        folder = Path(config.output_dir) if config.output_dir else scan.path.parent
+        acquisition = model_acquisition(scan, config)
+        device = choose_device(config.device)
+        prior = load_prior(prior_folder(config), device)
+        require_writable(folder)
+        log.info(
+            "%s: thickness %.4g mm (from %s), %s; %r",
+            scan.path.name,
+            acquisition.thickness.thickness_mm,
+            acquisition.thickness.source,
+            scan.slice_direction(),
+            acquisition.written,
+        )
+        restoration = restore(scan, acquisition, prior, config, device, clock)
+        paths = write_images(scan, acquisition, restoration.images, config, folder)
+    for warning in restoration.warnings:
+        log.warning("%s: %s", scan.path.name, warning)
+    report = describe_run(scan, acquisition, restoration, prior, config, device, clock.seconds, paths["mean"])
+    paths["json"] = write_sidecar(scan, report, folder)
+    residual = report["consistency"]["relative_residual"]
+    log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])
+    return paths
+
+
+def restore(
+    scan: Scan,
+    acquisition: Acquisition,
+    prior: Prior,
+    config: RunConfig,
+    device: str,
+    clock: Stopwatch | None = None,
+) -> Restoration:
+    """Sample the prior under the scan: the algorithm itself.
+
+    Args:
+        scan: the scan.
+        acquisition: its forward model.
+        prior: the prior.
+        config: sampler, consistency, planes, samples, seed and noise.
+        device: torch device.
+        clock: gets the laps ``sampling``, ``network``, ``replacement`` and ``calibration``.
+
+    Raises:
+        InputError: for an option that does not fit the scan.
+    """
+    clock = clock or Stopwatch()
+    warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan)]
+    grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
+    if config.samples < 1 or config.batch < 1:
+        raise InputError(f"samples={config.samples} and batch={config.batch} must be at least 1.")
+    try:
+        steps = sampler.steps if config.steps is None else config.steps
+        sigmas = karras_sigmas(steps, sampler.sigma_start, sampler.sigma_end, sampler.rho)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+    # prior units, head only
+    scale = intensity_scale(scan.data)
+    region = find_region(scan, scale)
+    mask = torch.from_numpy(region.mask)
+    y = torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
+    given_noise = parse_auto("noise", config.noise)
+    noise_sigma = estimate_noise(y, mask) if given_noise is None else given_noise * 2 / scale
+
+    rule, exact = config.consistency.rule, config.final_replacement and config.consistency.rule != "none"
+    condition = acquisition.written.condition_number
+    if condition > OVERLAP_CONDITION and rule != "none":
+        rule, exact = "calibrated", False
+        warnings.append(
+            f"slices overlap (condition number {condition:.3g}), so exact replacement would amplify noise: "
+            "the noise-aware calibrated rule was used and the last exact replacement left out."
+        )
+
+    start = y @ spline_matrix(grid).float().T
+    if rule != "none":
+        start = operator.replace(start, y)
+    network = clock.timed("network", prior.denoise)
+    denoise = fuse_planes(network, scan, config.planes, sigmas, voxel_window(grid, region.slices), start.to(device))
+    spectra = support = None
+    if rule == "calibrated" or sampler.name == "resample":
+        with clock.lap("calibration"):
+            table, source = calibrate(prior, y, mask, sigmas, scan, config.consistency.calibration, device)
+        log.info("error spectrum of the prior from %s", source)
+        spectra = table.at(sigmas, grid.total, grid.voxel_mm)
+        support = Support.from_mask(volume_mask(mask, grid), config.consistency.air)
+    consistency = TimedConsistency(Consistency(rule, operator, spectra, noise_sigma, support), clock)
+
+    run = SAMPLERS[sampler.name]
+    if sampler.name == "ddim":
+        run = partial(run, eta=sampler.eta)
+    seeds = [config.seed + m for m in range(1, config.samples + 1)]
+    store = SampleStore(config.samples, (*start.shape[:2], grid.voxels))
+    bar = tqdm(total=steps * config.samples, desc=scan.stem, disable=None if config.progress else True, leave=False)
+    with bar, clock.lap("sampling"), torch.inference_mode():
+        for first in range(0, config.samples, config.batch):
+            noise = NoiseSource(seeds[first : first + config.batch])
+            count = len(noise.generators)
+            x = start.to(device).expand(count, *start.shape)
+            x = x + float(sigmas[0]) * noise.like(x)
+            out = run(denoise, consistency, y.to(device)[None], x, sigmas, noise, lambda _, c=count: bar.update(c))
+            for sample in grid.crop(out):
+                store.add(sample)
+
+    summary = store.summarise(acquisition.written)
+    chi2 = None
+    if noise_sigma > 0:
+        misfit = (acquisition.written(summary.mean) - y)[mask]
+        chi2 = float(misfit.square().mean()) / noise_sigma**2
+    finish = partial(_finish, scan, acquisition, region, scale, exact)
+    mean = finish(summary.mean)
+    moved = mean[region.crop] - _intensity(summary.mean, scale)
+    images = {
+        "mean": mean,
+        "std": _embed(np.zeros_like(mean), region, summary.std.numpy() * (scale / 2)),
+        "nullstd": _embed(np.zeros_like(mean), region, summary.null_std.numpy() * (scale / 2)),
+        "q05": _embed(mean.copy(), region, _intensity(summary.low, scale) + moved),
+        "q95": _embed(mean.copy(), region, _intensity(summary.high, scale) + moved),
+    }
+    if config.save_samples:
+        images |= {f"sample-{m:02d}": finish(sample) for m, sample in enumerate(store.values, start=1)}
+    return Restoration(images, rule, noise_sigma * scale / 2, chi2, seeds, warnings)
+
+
+def _finish(
+    scan: Scan, acquisition: Acquisition, region: Region, scale: float, exact: bool, volume: Tensor
+) -> np.ndarray:
+    """Intensity units, spline interpolation outside the head's box, the last exact replacement everywhere."""
+    data = torch.from_numpy(scan.data)
+    whole = data @ spline_matrix(acquisition.grid, margins=False).float().T
+    whole[region.crop] = torch.from_numpy(_intensity(volume, scale))
+    if exact:
+        for i in range(len(whole)):  # float64, a slab at a time
+            whole[i] = acquisition.written.replace(whole[i].double(), data[i].double()).float()
+    return whole.numpy()
+
+
+def _intensity(volume: Tensor, scale: float) -> np.ndarray:
+    """Prior units to the scan's intensity units."""
+    return ((volume + 1) * (scale / 2)).numpy()
+
+
+def _embed(canvas: np.ndarray, region: Region, part: np.ndarray) -> np.ndarray:
+    canvas[region.crop] = part
+    return canvas

@@ -1,0 +1,112 @@
+"""The denoiser's error spectrum s_t: measured on images, stored with a prior, or taken from the scan itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from focvs.priors.denoiser import Denoiser
+from focvs.sampling.consistency import dct_matrix
+
+BLOCK = 32  # pixels of a block whose DCT is taken; errors of a denoiser are correlated over a few pixels
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorTable:
+    """Error variance of a denoiser per noise level and frequency.
+
+    Attributes:
+        sigmas: ``(levels,)`` ascending, prior units.
+        variance: ``(levels, bins)`` at frequencies j / (2 bins) cycles per pixel, prior units squared.
+        pixel_mm: pixel size of the images it was measured on.
+    """
+
+    sigmas: Tensor
+    variance: Tensor
+    pixel_mm: float
+
+    def at(self, sigmas: Tensor, voxels: int, voxel_mm: float) -> Tensor:
+        """Error variance ``(levels, voxels)`` float64 at the DCT frequencies of a column of ``voxels``.
+
+        Linear in log variance over log sigma, and over frequency in cycles per mm; levels outside the table
+        follow its ends, scaled by sigma squared.
+        """
+        log_table = self.variance.double().clamp_min(1e-12).log().numpy()
+        wanted = sigmas.double().log().numpy()
+        known = self.sigmas.double().log().numpy()
+        inside = np.clip(wanted, known[0], known[-1])
+        per_level = np.stack([np.interp(inside, known, column) for column in log_table.T], axis=1)
+        per_level += 2 * (wanted - inside)[:, None]
+        frequency_mm = np.arange(voxels) / (2 * voxels * voxel_mm)
+        bins = np.arange(log_table.shape[1]) / (2 * log_table.shape[1] * self.pixel_mm)
+        rows = np.stack([np.interp(frequency_mm, bins, row) for row in per_level])
+        return torch.from_numpy(np.exp(rows))
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors."""
+        tensors = {"sigmas": self.sigmas, "variance": self.variance, "pixel_mm": torch.tensor(self.pixel_mm)}
+        save_file({k: v.to(torch.float32).contiguous() for k, v in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> ErrorTable:
+        """Read what :meth:`save` wrote."""
+        tensors = load_file(path)
+        return cls(tensors["sigmas"].double(), tensors["variance"].double(), float(tensors["pixel_mm"]))
+
+
+def wiener_spectrum(signal_variance: Tensor, sigma: float) -> Tensor:
+    """S s^2 / (S + s^2): the error of the best linear denoiser of a signal with spectrum S, the last resort."""
+    return signal_variance * sigma**2 / (signal_variance + sigma**2)
+
+
+def measure_errors(
+    denoise: Denoiser, images: Tensor, mask: Tensor, sigmas: Tensor, pixel_mm: float, seed: int = 0
+) -> ErrorTable:
+    """Noise images, denoise them, and take the error's spectrum along both image axes inside a mask.
+
+    Args:
+        denoise: 2D denoiser.
+        images: ``(k, 1, h, w)`` in prior units.
+        mask: ``(k, 1, h, w)`` boolean; only blocks of ``BLOCK`` pixels that lie in it entirely count.
+        sigmas: ``(levels,)`` noise levels, any order.
+        pixel_mm: pixel size in mm.
+        seed: of the noise.
+
+    Raises:
+        ValueError: if no block fits into the mask.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    transform = dct_matrix(BLOCK).to(images)
+    blocks = [_blocks(mask, axis).all(-1) for axis in (-1, -2)]
+    if not any(b.any() for b in blocks):
+        raise ValueError(f"no run of {BLOCK} pixels lies inside the head: the slices are too small to calibrate on.")
+    rows = []
+    ordered = sigmas.double().sort().values
+    for sigma in ordered.tolist():
+        noise = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
+        error = denoise(images + sigma * noise, sigma) - images
+        parts = [
+            _blocks(error, axis)[inside] @ transform.T for axis, inside in zip((-1, -2), blocks, strict=True)
+        ]
+        rows.append(_smooth(torch.cat(parts).double().square().mean(0)))
+    return ErrorTable(ordered.cpu(), torch.stack(rows).cpu(), pixel_mm)
+
+
+def _blocks(images: Tensor, axis: int) -> Tensor:
+    """Half-overlapping runs of ``BLOCK`` pixels along ``axis``, as the last axis."""
+    if images.shape[axis] < BLOCK:
+        return images.new_zeros((0, BLOCK))
+    runs = images.unfold(axis, BLOCK, BLOCK // 2)
+    return runs.reshape(-1, BLOCK)
+
+
+def _smooth(variance: Tensor) -> Tensor:
+    """Mean over three neighbouring frequencies, in logarithm, ends kept."""
+    log = variance.clamp_min(1e-12).log()
+    padded = torch.cat([log[:1], log, log[-1:]])
+    return ((padded[:-2] + padded[1:-1] + padded[2:]) / 3).exp()

@@ -1,0 +1,71 @@
+"""A 2D denoiser on a volume: slices of the planes that contain the slice axis, fused at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from focvs.priors.denoiser import Denoiser
+
+PIXELS_PER_BATCH = 300_000  # about 32 patches of 96 x 96: large enough to fill two cores, small in memory
+
+
+@dataclass(frozen=True)
+class PlaneDenoiser:
+    """Denoises ``(b, p, q, n)`` volumes slice by slice in one plane.
+
+    Attributes:
+        denoise: 2D denoiser of ``(slices, 1, h, w)``.
+        across: the volume axis (0 for p, 1 for q) that counts the slices; the plane holds the other one and n.
+        window: range of the last axis that is computed; None is all.
+        background: ``(p, q, n)`` estimate used outside ``window``.
+    """
+
+    denoise: Denoiser
+    across: int
+    window: slice | None = None
+    background: Tensor | None = None
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        window = self.window or slice(None)
+        part = x[..., window].movedim(1 + self.across, 1)
+        slices = part.reshape(-1, 1, *part.shape[-2:])
+        size = max(1, PIXELS_PER_BATCH // slices[0].numel())
+        denoised = torch.cat([self.denoise(s.contiguous(), sigma) for s in slices.split(size)])
+        denoised = denoised.view(part.shape).movedim(1, 1 + self.across)
+        if self.window is None:
+            return denoised
+        out = x.clone() if self.background is None else self.background.to(x).expand_as(x).clone()
+        out[..., window] = denoised
+        return out
+
+
+@dataclass(frozen=True)
+class AveragedPlanes:
+    """The mean of several plane denoisers at every step."""
+
+    members: Sequence[Denoiser]
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        total = self.members[0](x, sigma)
+        for member in self.members[1:]:
+            total = total + member(x, sigma)
+        return total / len(self.members)
+
+
+@dataclass(frozen=True)
+class AlternatedPlanes:
+    """One plane denoiser per level, in turn; half the time of averaging two.
+
+    ``sigmas`` is the schedule: the level of a call is found from its noise level.
+    """
+
+    members: Sequence[Denoiser]
+    sigmas: Tensor
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        level = int((self.sigmas - float(sigma)).abs().argmin())
+        return self.members[level % len(self.members)](x, sigma)

@@ -1,0 +1,103 @@
+"""Priors on disk: a diffusers folder (config.json, safetensors) with calibration.safetensors beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from focvs.errors import PriorError
+from focvs.priors.calibration import ErrorTable
+from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.networks import HaarUNet2D
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+CALIBRATION = "calibration.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A loaded prior.
+
+    Attributes:
+        denoise: 2D denoiser ``D(x, sigma)`` of ``(slices, 1, h, w)`` in prior units.
+        errors: stored error table, or None.
+        sha256: of the weights file.
+        folder: where it came from.
+    """
+
+    denoise: nn.Module
+    errors: ErrorTable | None
+    sha256: str
+    folder: Path
+
+
+@lru_cache(maxsize=4)
+def load_prior(folder: Path, device: str = "cpu") -> Prior:
+    """Load a prior once per process and device.
+
+    Args:
+        folder: with ``config.json`` and ``diffusion_pytorch_model.safetensors``; never unpickled.
+        device: torch device.
+
+    Raises:
+        PriorError: if the folder or a file is missing, truncated, or not one of our networks.
+    """
+    folder = Path(folder)
+    config_path, weights = folder / "config.json", folder / WEIGHTS
+    for path in (config_path, weights):
+        if not path.is_file():
+            raise PriorError(f"{path} is missing: a prior is a folder with config.json and {WEIGHTS}.")
+    try:
+        config = json.loads(config_path.read_text())
+        kind = config.get("_class_name")
+    except (ValueError, AttributeError) as error:
+        raise PriorError(f"{config_path} is not a diffusers configuration ({error}); get the prior again.") from error
+    if kind != "HaarUNet2D":
+        raise PriorError(f"{config_path} describes a {kind}, and only HaarUNet2D can be loaded; choose another prior.")
+    try:
+        network = HaarUNet2D.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
+    except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
+        raise PriorError(f"{weights} could not be read ({_first_line(error)}); get the prior again.") from error
+    denoiser = EDMDenoiser(network, float(network.config.sigma_data)).to(device).eval().requires_grad_(False)
+    table = folder / CALIBRATION
+    return Prior(
+        _inference(denoiser, device),
+        ErrorTable.load(table) if table.is_file() else None,
+        hashlib.sha256(weights.read_bytes()).hexdigest(),
+        folder,
+    )
+
+
+def save_prior(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write the network as a diffusers folder, weights in ``dtype``."""
+    original = next(network.parameters()).dtype
+    network.to(dtype).save_pretrained(folder, safe_serialization=True)
+    network.to(original)
+
+
+class _Inference(nn.Module):
+    """No gradients; bfloat16 autocast on CUDA, float32 elsewhere."""
+
+    def __init__(self, denoiser: nn.Module, device: str):
+        super().__init__()
+        self.denoiser = denoiser.to(memory_format=torch.channels_last)
+        self.kind = torch.device(device).type
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        with torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.kind == "cuda"):
+            return self.denoiser(x, sigma).float()
+
+
+def _inference(denoiser: nn.Module, device: str) -> nn.Module:
+    return _Inference(denoiser, device)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

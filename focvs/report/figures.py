@@ -1,0 +1,59 @@
+"""Pictures of a result: three planes of scan, spline, ours and uncertainty."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from focvs.acquisition.grid import ThroughPlaneGrid
+from focvs.acquisition.interpolation import spline_matrix
+from focvs.volume import Scan, intensity_scale
+
+
+def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.ndarray | None) -> Figure:
+    """Rows of axial, coronal and sagittal planes; columns scan, B-spline, FOCVS and, if given, its uncertainty.
+
+    Args:
+        scan: the scan.
+        grid: slices and voxels.
+        mean: ``(p, q, n)`` result in the scan's units.
+        std: ``(p, q, n)`` standard deviation, or None for a single sample.
+    """
+    data = torch.from_numpy(scan.data)
+    edges = grid.voxel_edges_mm.numpy()[grid.margin : grid.margin + grid.voxels + 1]
+    centres = (edges[1:] + edges[:-1]) / 2
+    nearest = np.clip(np.rint(centres / grid.spacing_mm + (grid.slices - 1) / 2), 0, grid.slices - 1).astype(int)
+    spline = (data @ spline_matrix(grid, margins=False).float().T).numpy()
+    columns = {"scan": scan.data[..., nearest], "B-spline": spline, "FOCVS": mean}
+    top = intensity_scale(scan.data)
+    limits = dict.fromkeys(columns, (0.0, top))
+    if std is not None:
+        columns["standard deviation"] = std
+        limits["standard deviation"] = (0.0, max(float(np.percentile(std[std > 0], 99.5)), 1e-9) if std.any() else 1.0)
+    affine = grid.affine(scan.affine, scan.axis)
+    canonical = {name: _canonical(np.moveaxis(v, -1, scan.axis), affine) for name, v in columns.items()}
+    sample, zooms = canonical["FOCVS"]
+    inside = np.argwhere(sample > 0.15 * top)
+    middle = np.median(inside, axis=0).astype(int) if len(inside) else np.array(sample.shape) // 2
+    planes = (("axial", 2), ("coronal", 1), ("sagittal", 0))
+    figure = Figure(figsize=(3.2 * len(columns), 9.6), facecolor="black", layout="constrained")
+    axes = figure.subplots(3, len(columns))
+    for row, (plane, axis) in zip(axes, planes, strict=True):
+        height, width = np.delete(zooms, axis)[::-1]
+        for cell, (name, (volume, _)) in zip(row, canonical.items(), strict=True):
+            image = np.take(volume, middle[axis], axis=axis).T
+            low, high = limits[name]
+            colours = "gray" if name != "standard deviation" else "inferno"
+            cell.imshow(image, cmap=colours, vmin=low, vmax=high, origin="lower", aspect=height / width)
+            cell.set_axis_off()
+            if axis == 2:
+                cell.set_title(name, color="white")
+        row[0].text(0.01, 0.99, plane, color="white", va="top", transform=row[0].transAxes)
+    return figure
+
+
+def _canonical(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    image = nib.as_closest_canonical(nib.Nifti1Image(volume.astype(np.float32), affine))
+    return np.asarray(image.dataobj), np.array(image.header.get_zooms()[:3])

@@ -1,0 +1,125 @@
+"""What a run leaves behind: NIfTI images, the figure, and a JSON whose residual is measured on the re-read file."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from focvs import __version__
+from focvs.config import RunConfig
+from focvs.errors import InputError
+from focvs.preparation import Acquisition
+from focvs.priors.pretrained import Prior
+from focvs.report.figures import draw_planes
+from focvs.volume import Scan, write_atomically, write_json, write_nifti
+
+if TYPE_CHECKING:
+    from focvs.pipeline import Restoration
+
+
+def require_writable(folder: Path) -> None:
+    """Raise InputError now, rather than after minutes of work, if results could not be written."""
+    probe = folder / ".focvs-probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another output folder.") from error
+
+
+def write_images(
+    scan: Scan, acquisition: Acquisition, images: dict[str, np.ndarray], config: RunConfig, folder: Path
+) -> dict[str, Path]:
+    """Write every image ``(p, q, n)`` in the file's axis order, and the figure; paths by name."""
+    affine = acquisition.grid.affine(scan.affine, scan.axis)
+    paths = {}
+    for name, data in images.items():
+        suffix = "" if name == "mean" else f"-{name}"
+        paths[name] = folder / f"{scan.stem}_focvs{suffix}.nii.gz"
+        write_nifti(paths[name], np.moveaxis(data, -1, scan.axis), affine, scan.header)
+    if config.figure:
+        paths["figure"] = folder / f"{scan.stem}_focvs.png"
+        figure = draw_planes(scan, acquisition.grid, images["mean"], images["std"] if config.samples > 1 else None)
+        write_atomically(paths["figure"], ".png", figure.savefig)
+    return paths
+
+
+def write_sidecar(scan: Scan, report: dict[str, Any], folder: Path) -> Path:
+    """Write the JSON beside the images."""
+    path = folder / f"{scan.stem}_focvs.json"
+    write_json(path, report)
+    return path
+
+
+def measure_consistency(scan: Scan, acquisition: Acquisition, path: Path, noise_sigma: float) -> dict[str, Any]:
+    """Degrade a written volume again and compare it with the scan, in the scan's units.
+
+    ``relative_residual`` is the largest absolute residual over the scan's intensity range; ``chi2`` the mean
+    squared residual over the noise variance (0 after exact replacement, 1 where the data are fitted to the noise).
+    """
+    volume = torch.from_numpy(np.moveaxis(np.asarray(nib.load(path).dataobj, dtype=np.float32), scan.axis, -1).copy())
+    largest, squares = 0.0, 0.0
+    for slab, y in zip(volume, torch.from_numpy(scan.data), strict=True):
+        residual = acquisition.written(slab.double()) - y.double()
+        largest = max(largest, float(residual.abs().max()))
+        squares += float(residual.square().sum())
+    mean_square = squares / scan.data.size
+    return {
+        "max_abs_residual": largest,
+        "relative_residual": largest / float(np.ptp(scan.data)),
+        "chi2": mean_square / noise_sigma**2 if noise_sigma > 0 else None,
+    }
+
+
+def describe_run(
+    scan: Scan,
+    acquisition: Acquisition,
+    restoration: Restoration,
+    prior: Prior,
+    config: RunConfig,
+    device: str,
+    seconds: dict[str, float],
+    mean_path: Path,
+) -> dict[str, Any]:
+    """The content of the JSON."""
+    measured = measure_consistency(scan, acquisition, mean_path, restoration.noise_sigma)
+    named = ("total", "sampling", "network", "replacement", "calibration")
+    return {
+        "version": __version__,
+        "config": _plain(asdict(config)),
+        "prior": {"name": config.prior.name, "sha256": prior.sha256},
+        "acquisition": acquisition.describe(scan),
+        "noise_sigma": restoration.noise_sigma,
+        "consistency": {
+            "rule": restoration.rule,
+            **measured,
+            "chi2_before_last_replacement": restoration.chi2_before_last_replacement,
+        },
+        "samples": config.samples,
+        "seeds": restoration.seeds,
+        "device": device,
+        "seconds": {name: round(seconds.get(name, 0.0), 2) for name in named},
+        "peak_memory_mib": round(peak_memory_mib(), 1),
+        "warnings": restoration.warnings,
+    }
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value.value if isinstance(value, Enum) else value

@@ -1,0 +1,155 @@
+"""Consistency rules: what the scan knows replaces what the prior guessed, one matrix per noise level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from focvs.acquisition.operator import ThroughPlaneOperator
+
+RULES = ("calibrated", "ddnm", "none")
+
+
+def dct_matrix(n: int) -> Tensor:
+    """Orthonormal DCT-II as an ``(n, n)`` float64 matrix, frequencies in rows."""
+    k = torch.arange(n, dtype=torch.float64)
+    matrix = torch.cos(math.pi / n * (k[None, :] + 0.5) * k[:, None]) * math.sqrt(2 / n)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Columns grouped by where they pass through the head, for a two-level error covariance.
+
+    Attributes:
+        weights: ``(patterns, n)`` factor on both sides of C: 1 in the head, small in air.
+        order: ``(columns,)`` column indices, sorted by pattern.
+        counts: columns of each pattern.
+    """
+
+    weights: Tensor
+    order: Tensor
+    counts: list[int]
+
+    @classmethod
+    def from_mask(cls, mask: Tensor, air: float = 0.1) -> Support:
+        """Group the columns of a boolean ``(..., n)`` head mask; ``air`` is the factor outside it."""
+        columns = mask.reshape(-1, mask.shape[-1])
+        patterns, member, counts = torch.unique(columns, dim=0, return_inverse=True, return_counts=True)
+        weights = torch.where(patterns, 1.0, air).double()
+        return cls(weights, torch.argsort(member, stable=True), counts.tolist())
+
+    def map(self) -> Tensor:
+        """The factors as ``(columns, n)`` in the original order."""
+        sorted_map = torch.repeat_interleave(self.weights, torch.tensor(self.counts), dim=0)
+        out = torch.empty_like(sorted_map)
+        out[self.order] = sorted_map
+        return out
+
+
+@dataclass
+class Consistency:
+    """Replacement at every level of a schedule (design section 1: d' = d + K_t (y - A d)).
+
+    Args:
+        rule: ``calibrated`` (C_t from the measured error spectrum), ``ddnm`` (K = A^+; Wang et al. 2023,
+            equation 9) or ``none``.
+        operator: the through-plane operator.
+        spectra: ``(levels, n)`` error variance of the denoiser at each DCT frequency of the slice axis; needed
+            by ``calibrated`` and by draws.
+        noise_sigma: noise of the scan in prior units.
+        support: head and air, see :class:`Support`; None treats all columns alike.
+
+    Raises:
+        ValueError: for an unknown rule, or ``calibrated`` without spectra.
+    """
+
+    rule: str
+    operator: ThroughPlaneOperator
+    spectra: Tensor | None = None
+    noise_sigma: float = 0.0
+    support: Support | None = None
+    _gains: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+    _roots: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _support_map: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"consistency={self.rule} is not known; choose one of {', '.join(RULES)}.")
+        if self.rule == "calibrated" and self.spectra is None:
+            raise ValueError("consistency=calibrated needs the prior's error spectra.")
+
+    def covariance(self, level: int) -> Tensor:
+        """C_t ``(n, n)`` in the head, float64."""
+        if self.spectra is None:
+            raise ValueError("an error covariance was asked for, but no error spectra were given.")
+        transform = dct_matrix(self.spectra.shape[1])
+        return transform.T @ (self.spectra[level].double()[:, None] * transform)
+
+    def replace(self, denoised: Tensor, scan: Tensor, level: int) -> Tensor:
+        """d' = d + K_t (y - A d), computed in float32 outside autocast.
+
+        Args:
+            denoised: ``(..., n)``.
+            scan: ``(..., m)``, broadcast against ``denoised``.
+            level: index into the schedule.
+        """
+        if self.rule == "none":
+            return denoised
+        with torch.autocast(denoised.device.type, enabled=False):
+            d = denoised.to(torch.promote_types(denoised.dtype, torch.float32))
+            return d + self._apply_gain(scan.to(d) - self.operator(d), level)
+
+    def draw(self, denoised: Tensor, scan: Tensor, level: int, noise: Tensor, scan_noise: Tensor) -> Tensor:
+        """An exact draw from N(d, C_t) given y (Matheron's rule; Song et al. 2024, ReSample, with our C_t).
+
+        Args:
+            denoised: ``(..., n)``.
+            scan: ``(..., m)``.
+            level: index into the schedule.
+            noise: ``(..., n)`` unit white noise.
+            scan_noise: ``(..., m)`` unit white noise.
+        """
+        perturbed = denoised + self._colour(noise, level)
+        return self.replace(perturbed, scan + self.noise_sigma * scan_noise, level)
+
+    def _colour(self, noise: Tensor, level: int) -> Tensor:
+        """C_t^1/2 noise."""
+        if level not in self._roots:
+            assert self.spectra is not None, "draws need error spectra"
+            transform = dct_matrix(self.spectra.shape[1])
+            self._roots[level] = transform.T @ (self.spectra[level].double().sqrt()[:, None] * transform)
+        coloured = noise @ self._roots[level].to(noise)
+        if self.support is None:
+            return coloured
+        if self._support_map is None:
+            self._support_map = self.support.map()
+        return coloured * self._support_map.view(noise.shape[1:]).to(noise)
+
+    def _apply_gain(self, residual: Tensor, level: int) -> Tensor:
+        if level not in self._gains:
+            self._gains[level] = [g.to(residual) for g in self._make_gains(level)]
+        gains = self._gains[level]
+        if len(gains) == 1:
+            return residual @ gains[0].T
+        assert self.support is not None
+        flat = residual.reshape(-1, self.support.order.numel(), residual.shape[-1])
+        order = self.support.order.to(residual.device)
+        parts = flat[:, order].split(self.support.counts, dim=1)
+        sorted_out = torch.cat([p @ g.T for p, g in zip(parts, gains, strict=True)], dim=1)
+        out = torch.empty_like(sorted_out)
+        out[:, order] = sorted_out
+        return out.view(*residual.shape[:-1], -1)
+
+    def _make_gains(self, level: int) -> list[Tensor]:
+        if self.rule == "ddnm":
+            return [self.operator.pseudo_inverse_matrix]
+        covariance = self.covariance(level)
+        if self.support is None:
+            return [self.operator.gain(covariance, self.noise_sigma)]
+        weights = self.support.weights
+        return [self.operator.gain(w[:, None] * covariance * w, self.noise_sigma) for w in weights]

@@ -1,0 +1,142 @@
+"""Samplers: free functions of one signature, from a noisy start to a volume consistent with the scan.
+
+Every sampler takes ``(denoise, consistency, scan, x, sigmas, noise, callback)``: the denoiser ``D(x, sigma)``;
+the replacement rule; the scan ``(..., m)`` in prior units; the start ``x`` ``(b, ..., n)`` at noise level
+``sigmas[0]``; the descending noise levels ``(steps,)``; the source of noise, one generator per item of the
+batch; and a function called with the number of levels done. It returns the clean estimate after the last level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from focvs.priors.denoiser import Denoiser
+from focvs.sampling.consistency import Consistency
+
+Callback = Callable[[int], None]
+
+
+class NoiseSource:
+    """White noise from one CPU generator per sample, so that a sample is the same in any batch on any device."""
+
+    def __init__(self, seeds: Sequence[int]):
+        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+
+    def like(self, x: Tensor) -> Tensor:
+        """Unit white noise shaped as ``x``, whose first axis is the sample.
+
+        Raises:
+            ValueError: if the first axis is not one item per generator.
+        """
+        if x.shape[0] != len(self.generators):
+            raise ValueError(f"noise for {x.shape[0]} samples was asked of {len(self.generators)} generators.")
+        rows = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.generators]
+        return torch.stack(rows).to(x.device)
+
+
+def dpmpp_2m(
+    denoise: Denoiser,
+    consistency: Consistency,
+    scan: Tensor,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: NoiseSource,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Second-order multistep exponential integrator on d' (Lu et al. 2022, DPM-Solver++, algorithm 2)."""
+    levels = sigmas.tolist()
+    previous: Tensor | None = None
+    for i, sigma in enumerate(levels):
+        denoised = consistency.replace(denoise(x, sigma), scan, i)
+        if callback:
+            callback(i + 1)
+        if i + 1 == len(levels):
+            return denoised
+        following = levels[i + 1]
+        direction = denoised
+        if previous is not None:
+            ratio = _log_step(levels[i - 1], sigma) / _log_step(sigma, following)
+            direction = denoised + (denoised - previous) / (2 * ratio)
+        x = (following / sigma) * x + (1 - following / sigma) * direction
+        previous = denoised
+    raise ValueError("a schedule needs at least one level.")
+
+
+def ddim(
+    denoise: Denoiser,
+    consistency: Consistency,
+    scan: Tensor,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: NoiseSource,
+    callback: Callback | None = None,
+    eta: float = 0.0,
+) -> Tensor:
+    """DDIM in sigma-space (Song et al. 2021, equation 12), the noise direction taken from d'.
+
+    ``eta`` = 0 is deterministic, 1 is ancestral sampling.
+    """
+    levels = sigmas.tolist()
+    for i, sigma in enumerate(levels):
+        denoised = consistency.replace(denoise(x, sigma), scan, i)
+        if callback:
+            callback(i + 1)
+        if i + 1 == len(levels):
+            return denoised
+        following = levels[i + 1]
+        fresh = eta * following * (1 - (following / sigma) ** 2) ** 0.5
+        kept = (following**2 - fresh**2) ** 0.5
+        x = denoised + (kept / sigma) * (x - denoised)
+        if fresh:
+            x = x + fresh * noise.like(x)
+    raise ValueError("a schedule needs at least one level.")
+
+
+def ddpm(
+    denoise: Denoiser,
+    consistency: Consistency,
+    scan: Tensor,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: NoiseSource,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2) on d'; with the ``ddnm`` rule this is DDNM's algorithm 1."""
+    return ddim(denoise, consistency, scan, x, sigmas, noise, callback, eta=1.0)
+
+
+def resample(
+    denoise: Denoiser,
+    consistency: Consistency,
+    scan: Tensor,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: NoiseSource,
+    callback: Callback | None = None,
+) -> Tensor:
+    """One exact draw from N(d, C_t) given y per level, then noise again (design section 2).
+
+    Needs the error spectra; with the exact C_t of a Gaussian prior every level's draw is an exact posterior
+    sample, so the levels may be few. Where there is no rule it is the draw from N(d, C_t) itself.
+    """
+    levels = sigmas.tolist()
+    for i, sigma in enumerate(levels):
+        denoised = denoise(x, sigma)
+        clean = consistency.draw(denoised, scan, i, noise.like(x), noise.like(scan.expand(len(x), *scan.shape[1:])))
+        if callback:
+            callback(i + 1)
+        if i + 1 == len(levels):
+            return clean
+        x = clean + levels[i + 1] * noise.like(x)
+    raise ValueError("a schedule needs at least one level.")
+
+
+SAMPLERS = {"dpmpp_2m": dpmpp_2m, "resample": resample, "ddim": ddim, "ddpm": ddpm}
+
+
+def _log_step(sigma: float, following: float) -> float:
+    """Step in lambda = -log sigma."""
+    return float(torch.log(torch.tensor(sigma / following, dtype=torch.float64)))

@@ -1,0 +1,141 @@
+"""Training of a 2D prior with accelerate: EDM loss, EMA, checkpoints that resume to the bit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from focvs.priors.denoiser import EDMDenoiser
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how to train. Steps are optimiser steps.
+
+    ``sigma_log_mean`` and ``sigma_log_std`` describe the lognormal noise levels (natural logarithm, prior
+    units), cut to ``sigma_range``. The learning rate warms up linearly, stays, and falls linearly to zero
+    over the last ``decay_steps``, so that ``steps`` can be raised or lowered between resumptions.
+    """
+
+    steps: int
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 200
+    decay_steps: int = 1500
+    ema_decay: float = 0.998
+    sigma_log_mean: float = -1.8
+    sigma_log_std: float = 1.1
+    sigma_range: tuple[float, float] = (0.002, 3.0)
+    gradient_clip: float = 1.0
+    workers: int = 1
+    checkpoint_every: int = 250
+    mixed_precision: str = "no"
+    seed: int = 0
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Multiplier of the learning rate at ``step``."""
+        warm = min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        return warm * min(1.0, max(0.0, (self.steps - step) / max(self.decay_steps, 1)))
+
+    def draw_noise(self, step: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Noise levels ``(b,)`` and unit noise of a step; a function of seed and step alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        log_sigma = torch.randn(shape[0], generator=generator) * self.sigma_log_std + self.sigma_log_mean
+        sigma = log_sigma.exp().clamp(*self.sigma_range)
+        return sigma, torch.randn(shape, generator=generator)
+
+
+def train(
+    network: nn.Module,
+    dataset: Dataset[Tensor],
+    plan: TrainingPlan,
+    folder: Path,
+    save: Callable[[nn.Module, Path], None],
+) -> nn.Module:
+    """Train ``network`` and return its exponential moving average.
+
+    Args:
+        network: raw network with a ``config.sigma_data``.
+        dataset: items ``(c, h, w)`` in prior units, a function of the index alone.
+        plan: see :class:`TrainingPlan`.
+        folder: gets ``state/`` (to resume from), ``ema/`` (the weights to use) and ``log.jsonl``; a run that
+            finds ``state/`` goes on from there.
+        save: writes a network into a folder.
+    """
+    accelerator = Accelerator(mixed_precision=plan.mixed_precision)
+    torch.manual_seed(plan.seed)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
+    denoiser = EDMDenoiser(network, float(network.config.sigma_data))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.01)
+    denoiser, optimiser = accelerator.prepare(denoiser, optimiser)
+    average.to(accelerator.device)
+    accelerator.register_for_checkpointing(average)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    first = 0
+    if (folder / "state").is_dir():
+        accelerator.load_state(str(folder / "state"))
+        first = json.loads((folder / "state" / "step.json").read_text())["step"]
+        log.info("resumed at step %d of %d", first, plan.steps)
+    indices = range(first * plan.batch_size, plan.steps * plan.batch_size)
+    loader = DataLoader(Subset(dataset, indices), plan.batch_size, num_workers=plan.workers)
+
+    losses: list[float] = []
+    began = time.monotonic()
+    for step, clean in enumerate(loader, start=first):
+        clean = clean.to(accelerator.device)
+        sigma, noise = (t.to(accelerator.device) for t in plan.draw_noise(step, clean.shape))
+        for group in optimiser.param_groups:
+            group["lr"] = plan.learning_rate * plan.learning_rate_factor(step)
+        with accelerator.autocast():
+            loss = accelerator.unwrap_model(denoiser).loss(clean, sigma, noise).mean()
+        accelerator.backward(loss)
+        norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), plan.gradient_clip))
+        if math.isfinite(norm):
+            optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        average.update_parameters(network)
+        losses.append(float(loss.detach()))
+        done = step + 1
+        if done % plan.checkpoint_every == 0 or done == plan.steps:
+            _save_state(accelerator, average, folder, done, save)
+            record = {
+                "step": done,
+                "loss": round(sum(losses) / len(losses), 5),
+                "seconds": round(time.monotonic() - began, 1),
+            }
+            with (folder / "log.jsonl").open("a") as stream:
+                stream.write(json.dumps(record) + "\n")
+            log.info("step %(step)d loss %(loss).4f after %(seconds).0f s", record)
+            losses.clear()
+    return average.module
+
+
+def _save_state(
+    accelerator: Accelerator, average: AveragedModel, folder: Path, step: int, save: Callable[[nn.Module, Path], None]
+) -> None:
+    """Replace ``state/`` and ``ema/`` so that a kill at any moment leaves one whole checkpoint."""
+    fresh, old = folder / "state.part", folder / "state.old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.save_state(str(fresh))
+    (fresh / "step.json").write_text(json.dumps({"step": step}))
+    if (folder / "state").is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        (folder / "state").rename(old)
+    fresh.rename(folder / "state")
+    shutil.rmtree(old, ignore_errors=True)
+    save(average.module, folder / "ema")
