@@ -1,0 +1,61 @@
+"""Fixtures shared by all tests: one thread, small phantoms, a tiny prior, real data where it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from focvs.acquisition.profile import gaussian_profile
+from focvs.acquisition.simulation import head_phantom, simulate_slices
+from focvs.priors.networks import HaarUNet2D
+from focvs.priors.pretrained import save_prior
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real scans, from FOCVS_DATA."""
+    folder = Path(os.environ.get("FOCVS_DATA", ""))
+    if not os.environ.get("FOCVS_DATA") or not folder.is_dir():
+        pytest.skip("FOCVS_DATA does not name a folder of real scans")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom() -> tuple[np.ndarray, np.ndarray]:
+    """A small head: clean and noisy, ``(56, 64, 60)``."""
+    return head_phantom((56, 64, 60), seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior folder with an untrained network, for everything that does not depend on quality."""
+    folder = tmp_path_factory.mktemp("tiny_prior")
+    torch.manual_seed(0)
+    save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4), folder)
+    return folder
+
+
+def write_scan(path: Path, data: np.ndarray, affine: np.ndarray, qcode: int = 1, scode: int = 1) -> Path:
+    """Write a NIfTI with given form codes, units mm."""
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, qcode)
+    image.set_sform(affine, scode)
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture
+def thick_scan(tmp_path: Path, phantom: tuple[np.ndarray, np.ndarray]) -> Path:
+    """An axial scan of the phantom: 12 slices of 5 mm every 6 mm, 1.2 mm in-plane."""
+    slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(5.0), 6.0)
+    affine = np.diag([-1.2, 1.2, 6.0, 1.0])
+    affine[:3, 3] = (30.0, -40.0, -33.0)
+    return write_scan(tmp_path / "scan.nii.gz", slices, affine)
