@@ -189,11 +189,14 @@ def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.N
     units = like.get_xyzt_units()
     affine = np.array(affine_mm, dtype=float)
     affine[:3] /= _UNIT_MM[units[0]]
-    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine)
-    image.header.set_data_dtype(np.float32)
-    image.header.set_qform(affine, int(like["qform_code"]))
-    image.header.set_sform(affine, int(like["sform_code"]))
-    image.header.set_xyzt_units(units[0] if units[0] != "unknown" else None)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape(data.shape)
+    header.set_qform(affine, int(like["qform_code"]))
+    header.set_sform(affine, int(like["sform_code"]))
+    header.set_xyzt_units(units[0] if units[0] != "unknown" else None)
+    # without an affine of its own, the image keeps the header's form codes when saved
+    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), None, header)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
     write_atomically(path, suffix, lambda temporary: nib.save(image, temporary))
 
@@ -215,7 +218,8 @@ def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no
         write(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
         raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
 
 

@@ -1,0 +1,41 @@
+"""Train the 2D prior: ``python scripts/train.py [key=value ...]``, keys in conf/train.yaml.
+
+Makes the cache on first use, resumes from ``output/state`` where it exists, and leaves the prior in ``output/ema``.
+On a GPU: ``accelerate launch scripts/train.py plan.mixed_precision=bf16 plan.workers=8 plan.batch_size=128``.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from focvs.config import conf_dir
+from focvs.priors.pretrained import save_prior
+from focvs.training.datasets import PatchDataset, build_cache, load_cache
+from focvs.training.trainer import train
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def main(config: DictConfig) -> None:
+    cache = Path(config.cache)
+    if not cache.is_file():
+        names = build_cache(Path(config.data), cache, tuple(config.validation), config.label_maps)
+        log.info("cached %d volumes in %s (%.1f MiB)", len(names), cache, cache.stat().st_size / 2**20)
+    dataset = PatchDataset(
+        load_cache(cache), dict(config.group_weights), config.patch, tuple(config.voxel_range_mm), config.plan.seed
+    )
+    torch.manual_seed(config.plan.seed)
+    network = instantiate(config.network, _convert_="all")
+    plan = instantiate(config.plan, _convert_="all")
+    train(network, dataset, plan, Path(config.output), save_prior)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+import torch
+from torch import nn
+
+from focvs.acquisition.grid import make_grid
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.profile import gaussian_profile
+from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.gaussian import GaussianPrior
+from focvs.sampling.consistency import dct_matrix
+
+
+class Zero(nn.Module):
+    def forward(self, x, condition):
+        self.seen = x, condition
+        return torch.zeros_like(x)
+
+
+def test_preconditioning_with_a_silent_network_is_the_wiener_filter_of_white_data():
+    """F = 0 leaves c_skip x, the best denoiser of N(0, sigma_data^2), for any noise level."""
+    network = Zero()
+    denoise = EDMDenoiser(network, sigma_data=0.5)
+    x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+    sigma = torch.tensor([0.01, 0.5, 20.0], dtype=torch.float64)
+    expected = x * (0.25 / (0.25 + sigma**2)).view(3, 1, 1, 1)
+    assert torch.allclose(denoise(x, sigma), expected)
+    seen, condition = network.seen
+    assert torch.allclose(seen, x / (0.25 + sigma**2).sqrt().view(3, 1, 1, 1))
+    assert torch.allclose(condition, sigma.log() / 4)
+    assert torch.allclose(denoise(x, 0.5), x / 2)
+
+
+def test_loss_of_the_silent_network_on_white_data_is_one():
+    generator = torch.Generator().manual_seed(0)
+    clean = 0.5 * torch.randn(4, 1, 128, 128, generator=generator)
+    noise = torch.randn(4, 1, 128, 128, generator=generator)
+    loss = EDMDenoiser(Zero(), 0.5).loss(clean, torch.tensor([0.02, 0.1, 0.5, 2.0]), noise)
+    assert torch.allclose(loss, torch.ones(4), atol=0.05)
+
+
+def test_gaussian_prior_closed_forms_agree_with_samples():
+    n = 24
+    spectrum = 0.5 / (1 + torch.arange(n, dtype=torch.float64)) ** 1.5
+    prior = GaussianPrior(torch.linspace(-1, 1, n, dtype=torch.float64), spectrum, dct_matrix(n))
+    generator = torch.Generator().manual_seed(0)
+    clean = prior.sample(20000, generator)
+    noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+    error = (prior(clean + 0.3 * noise, 0.3) - clean) @ prior.transform.T
+    assert torch.allclose(error.square().mean(0), prior.error_spectrum(0.3), rtol=0.06)
+
+    operator = ThroughPlaneOperator(gaussian_profile(4.0), make_grid(6, 4.0, 1.0), "edge")
+    scan = operator(clean) + 0.05 * noise[:, :6]
+    mean, covariance = prior.posterior(operator, scan, 0.05)
+    residual = clean - mean
+    measured = residual.T @ residual / len(residual)
+    assert torch.allclose(measured.diagonal(), covariance.diagonal(), rtol=0.06, atol=1e-5)
+    assert float((residual * mean).mean()) == 0 or abs(float((residual * mean).mean())) < 5e-3

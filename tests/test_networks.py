@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from focvs.priors.networks import HaarUNet2D, haar, haar_inverse
+
+
+def test_haar_is_orthonormal_and_keeps_white_noise_white():
+    x = torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    assert torch.allclose(haar_inverse(haar(x)), x)
+    z = torch.randn(2, 12, 4, 6, dtype=torch.float64)
+    assert torch.allclose(haar(haar_inverse(z)), z)
+    assert float((haar(x) * z).sum()) == pytest.approx(float((x * haar_inverse(z)).sum()))
+    white = haar(torch.randn(64, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
+    covariance = torch.cov(white.permute(1, 0, 2, 3).flatten(1))
+    assert torch.allclose(covariance, torch.eye(4), atol=0.02)
+
+
+def test_first_channels_are_local_means():
+    x = torch.arange(32.0).view(1, 2, 4, 4)
+    assert torch.allclose(haar(x)[:, :2] / 2, torch.nn.functional.avg_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 30), (5, 41)])
+def test_any_size(size):
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4)
+    assert network.multiple == 4
+    x = torch.randn(2, 1, *size)
+    assert network(x, torch.zeros(2)).shape == x.shape
+
+
+def test_padding_changes_nothing_inside_when_none_is_needed():
+    torch.manual_seed(0)
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4).eval()
+    x = torch.randn(1, 1, 15, 16)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 1), mode="replicate")
+    assert torch.allclose(network(x, torch.zeros(1)), network(padded, torch.zeros(1))[..., :15, :], atol=1e-6)
+
+
+def test_noise_condition_matters():
+    torch.manual_seed(0)
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4).eval()
+    x = torch.randn(1, 1, 16, 16)
+    assert not torch.allclose(network(x, torch.zeros(1)), network(x, -torch.ones(1)))

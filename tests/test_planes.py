@@ -1,0 +1,52 @@
+import torch
+
+from focvs.priors.planes import PIXELS_PER_BATCH, AlternatedPlanes, AveragedPlanes, PlaneDenoiser
+
+
+def blur(x, sigma):
+    """A 2D operation that tells the axes of a slice apart."""
+    return x + 10 * x.roll(1, -1) + 100 * x.roll(1, -2) + sigma
+
+
+def test_each_plane_denoises_its_own_slices():
+    volume = torch.randn(2, 5, 6, 7, dtype=torch.float64)
+    out = PlaneDenoiser(blur, across=0)(volume, 0.5)
+    for b in range(2):
+        for i in range(5):
+            assert torch.allclose(out[b, i], blur(volume[b, i], 0.5))
+    out = PlaneDenoiser(blur, across=1)(volume, 0.5)
+    for b in range(2):
+        for j in range(6):
+            assert torch.allclose(out[b, :, j], blur(volume[b, :, j], 0.5))
+
+
+def test_batches_of_slices_are_bounded_and_complete():
+    sizes = []
+
+    def record(x, sigma):
+        sizes.append(x.numel())
+        return 2 * x
+
+    volume = torch.randn(1, 90, 80, 100)
+    assert torch.equal(PlaneDenoiser(record, across=0)(volume, 0.1), 2 * volume)
+    assert len(sizes) > 1
+    assert max(sizes) <= PIXELS_PER_BATCH
+
+
+def test_outside_the_window_stays_the_background():
+    volume, background = torch.randn(2, 4, 5, 8), torch.randn(4, 5, 8)
+    out = PlaneDenoiser(lambda x, s: 3 * x, 0, slice(2, 6), background)(volume, 0.1)
+    assert torch.equal(out[..., 2:6], 3 * volume[..., 2:6])
+    assert torch.equal(out[..., :2], background[..., :2].expand(2, -1, -1, -1))
+    assert torch.equal(PlaneDenoiser(lambda x, s: 3 * x, 1, slice(2, 6))(volume, 0.1)[..., 6:], volume[..., 6:])
+
+
+def test_fusion():
+    members = [PlaneDenoiser(blur, 0), PlaneDenoiser(blur, 1)]
+    volume = torch.randn(1, 4, 4, 4)
+    first, second = (m(volume, 0.2) for m in members)
+    assert torch.allclose(AveragedPlanes(members)(volume, 0.2), (first + second) / 2)
+    sigmas = torch.tensor([0.8, 0.4, 0.2], dtype=torch.float64)
+    turns = AlternatedPlanes(members, sigmas)
+    assert torch.equal(turns(volume, 0.2), first)
+    assert torch.allclose(turns(volume, 0.4), members[1](volume, 0.4))
