@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,9 +77,8 @@ def load_prior(folder: Path, device: str = "cpu") -> Prior:
 
 def save_prior(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the network as a diffusers folder, weights in ``dtype``."""
-    original = next(network.parameters()).dtype
-    network.to(dtype).save_pretrained(folder, safe_serialization=True)
-    network.to(original)
+    copy = network if dtype == next(network.parameters()).dtype else deepcopy(network).to(dtype=dtype)
+    copy.save_pretrained(folder, safe_serialization=True)
 
 
 class _Inference(nn.Module):

@@ -1,0 +1,146 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.networks import HaarUNet2D
+from focvs.priors.pretrained import load_prior, save_prior
+from focvs.training.datasets import PatchDataset, build_cache, load_cache
+from focvs.training.synthesis import bias_field, label_family, random_contrast, synthesise
+from focvs.training.trainer import TrainingPlan, train
+
+WEIGHTS = {"isotropic": 0.5, "thick": 0.25, "labels": 0.25}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, phantom):
+    folder = tmp_path_factory.mktemp("data")
+    clean = phantom[0]
+    labels = np.digitize(clean, [0.05, 0.3, 0.6]).astype(np.int16)
+    ids = np.array([0, 24, 3, 2], np.int16)
+    for group, name, data, voxel in (
+        ("isotropic", "head", clean, (1.0, 1.0, 1.0)),
+        ("isotropic", "kept_out", clean, (1.0, 1.0, 1.0)),
+        ("thick", "stack", clean[:, :, ::5], (0.5, 0.5, 5.0)),
+        ("labels", "map", ids[labels], (1.0, 1.0, 1.0)),
+    ):
+        (folder / group).mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(data, np.diag([*voxel, 1.0])), folder / group / f"{name}.nii.gz")
+    path = folder / "cache" / "train.npz"
+    assert build_cache(folder, path, exclude=("kept_out",)) == ["head", "stack", "map"]
+    return path
+
+
+def test_cache_holds_what_it_says(cache, tmp_path):
+    volumes = {v.name: v for v in load_cache(cache)}
+    assert set(volumes) == {"head", "stack", "map"}
+    assert all(v.data.dtype == np.uint8 for v in volumes.values())
+    assert volumes["stack"].voxel_mm[2] == pytest.approx(5.0)
+    assert volumes["stack"].voxel_mm[0] == pytest.approx(0.7, rel=0.03)  # finer stacks are averaged to 0.7 mm
+    assert sorted(set(volumes["map"].families.tolist())) == [0, 2, 3, 4]
+    with pytest.raises(FileNotFoundError, match="no NIfTI"):
+        build_cache(tmp_path, tmp_path / "x.npz")
+
+
+def test_items_depend_on_seed_and_index_alone(cache):
+    volumes = load_cache(cache)
+    first, second = (PatchDataset(volumes, WEIGHTS, size=32, seed=5) for _ in range(2))
+    forward = [first[i] for i in range(12)]
+    backward = [second[i] for i in reversed(range(12))][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True))
+    assert not torch.equal(PatchDataset(volumes, WEIGHTS, size=32, seed=6)[0], forward[0])
+    stacked = torch.stack(forward)
+    assert stacked.shape == (12, 1, 32, 32)
+    assert stacked.dtype == torch.float32
+    assert stacked.min() >= -1
+    assert stacked.max() < 2.5
+    assert stacked.std() > 0.1
+
+
+@pytest.mark.parametrize("group", list(WEIGHTS))
+def test_every_group_gives_images(cache, group):
+    dataset = PatchDataset(load_cache(cache), {group: 1.0}, size=48)
+    images = torch.stack([dataset[i] for i in range(10)])
+    assert torch.isfinite(images).all()
+    assert (images.flatten(1).std(1) > 0.02).sum() >= 7
+
+
+def test_synthetic_contrast_shares_intensities_within_a_family():
+    assert label_family(41) == label_family(2)
+    assert label_family(43) == label_family(24)
+    assert label_family(511) == 511
+    families = np.array([0, 2, 2, 3])
+    rng = np.random.default_rng(0)
+    means = np.array([random_contrast(families, rng)[0] for _ in range(200)])
+    assert np.abs(means[:, 1] - means[:, 2]).mean() < 0.05 < np.abs(means[:, 1] - means[:, 3]).mean()
+    labels = np.array([[0, 1], [3, 1]]).repeat(16, 0).repeat(16, 1)
+    image = synthesise(labels, families, rng)
+    assert image.shape == labels.shape
+    assert image[labels == 0].std() < 1e-6
+
+
+def test_bias_field_is_smooth_and_positive():
+    field = bias_field((64, 48), 0.1, np.random.default_rng(0))
+    assert field.shape == (64, 48)
+    assert field.min() > 0
+    assert np.abs(np.diff(field, axis=0)).max() < 0.05
+
+
+def small_training(cache, folder, steps):
+    plan = TrainingPlan(
+        steps=steps, batch_size=4, warmup_steps=2, decay_steps=0, workers=0, checkpoint_every=3, ema_decay=0.9
+    )
+    torch.manual_seed(0)
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4)
+    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32)
+    return train(network, dataset, plan, folder, save_prior)
+
+
+def test_training_resumes_to_the_bit(cache, tmp_path):
+    whole = small_training(cache, tmp_path / "whole", 6)
+    small_training(cache, tmp_path / "parts", 3)
+    resumed = small_training(cache, tmp_path / "parts", 6)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    records = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == [3, 6]
+    prior = load_prior(tmp_path / "parts" / "ema")
+    assert prior.denoise(torch.zeros(1, 1, 16, 16), 0.5).shape == (1, 1, 16, 16)
+
+
+def test_training_learns(cache, tmp_path):
+    """A few dozen steps must beat the untrained network clearly on patches it has not seen."""
+    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, seed=99)
+    clean = torch.stack([dataset[i] for i in range(16)])
+    sigma, noise = TrainingPlan(steps=1).draw_noise(0, clean.shape)
+    torch.manual_seed(0)
+    fresh = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4)
+    plan = TrainingPlan(
+        steps=150, batch_size=8, learning_rate=3e-3, warmup_steps=5, decay_steps=50, workers=0, ema_decay=0.9
+    )
+    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32)
+    with torch.no_grad():
+        before = EDMDenoiser(fresh).loss(clean, sigma, noise).mean()
+    trained = train(fresh, dataset, plan, tmp_path, save_prior)
+    with torch.no_grad():
+        after = EDMDenoiser(trained).loss(clean, sigma, noise).mean()
+    assert after < 0.8 * before
+
+
+def test_learning_rate_schedule():
+    plan = TrainingPlan(steps=100, warmup_steps=10, decay_steps=20)
+    assert plan.learning_rate_factor(0) == pytest.approx(0.1)
+    assert plan.learning_rate_factor(50) == 1
+    assert plan.learning_rate_factor(90) == pytest.approx(0.5)
+    assert plan.learning_rate_factor(100) == 0
+
+
+def test_noise_levels_favour_the_range_that_matters():
+    sigma, noise = TrainingPlan(steps=1).draw_noise(3, torch.Size((4000, 1, 2, 2)))
+    assert ((sigma > 0.02) & (sigma < 1)).float().mean() > 0.85
+    again, _ = TrainingPlan(steps=1).draw_noise(3, torch.Size((4000, 1, 2, 2)))
+    assert torch.equal(sigma, again)
+    assert float(noise.std()) == pytest.approx(1, abs=0.02)
