@@ -168,13 +168,10 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     from focvs.config import SCHEMAS
 
     text = "\n".join(str(e) for e in (error, error.__cause__, error.__context__) if e)
-    if found := re.search(r"Key '([^']+)' (?:is )?not in", text):
+    if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
         keys = ", ".join(SCHEMAS[name].__dataclass_fields__)
-        return f"{found[1]} is not a key; accepted are {keys}."
-    if found := re.search(r"Could not override '([^']+)'", text):
-        keys = ", ".join(SCHEMAS[name].__dataclass_fields__)
-        return f"{found[1]} is not a key; accepted are {keys}."
-    if found := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '(\w+)/([^']+)'", text):
+        return f"{found[1] or found[2]} is not a key; accepted are {keys}."
+    if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         from focvs.config import conf_dir
 
         options = ", ".join(sorted(p.stem for p in (conf_dir() / found[1]).glob("*.yaml")))
@@ -183,6 +180,9 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         key = re.search(r"full_key: (\S+)", text)
         needed = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(found[2], found[2])
         return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give {needed}."
+    if found := re.search(r"Value '(.*?)' is not a valid bool", text):
+        key = re.search(r"full_key: (\S+)", text)
+        return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give true or false."
     if found := re.search(r"Invalid value '(.*?)', expected one of \[(.*?)\]", text):
         key = re.search(r"full_key: (\S+)", text)
         return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
@@ -227,8 +227,8 @@ def _run_sweep(overrides: list[str]) -> int:
     """Hydra multi-run in this process; every job is checked before the first one starts."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import CompactHydraException, HydraException
 
     from focvs.config import conf_dir
 
@@ -254,10 +254,11 @@ def _run_sweep(overrides: list[str]) -> int:
             _run_scan(settings)
         except FocvsError as error:
             log.error("focvs: %s: %s", Path(settings.output_dir).name, error)
-            raise JobFailed(str(error)) from None
+            raise CompactHydraException("focvs: at least one job failed; its reason is above.") from None
 
-    command = ["focvs", "--multirun", *overrides]
-    command += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+    unnamed = ["scan", "output_dir", *(o.get_key_element() for o in parsed if not o.is_sweep_override())]
+    command = ["focvs", "--multirun", *overrides, "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    command.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(unnamed)}]")
     previous, sys.argv = sys.argv, command
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
@@ -266,10 +267,6 @@ def _run_sweep(overrides: list[str]) -> int:
     finally:
         sys.argv = previous
     return DONE
-
-
-class JobFailed(FocvsError):
-    """A job of a sweep failed; its reason was printed when it did."""
 
 
 def entry() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,8 @@ from focvs.errors import PriorError
 from focvs.priors.calibration import ErrorTable
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CALIBRATION = "calibration.safetensors"
@@ -67,6 +70,7 @@ def load_prior(folder: Path, device: str = "cpu") -> Prior:
         raise PriorError(f"{weights} could not be read ({_first_line(error)}); get the prior again.") from error
     denoiser = EDMDenoiser(network, float(network.config.sigma_data)).to(device).eval().requires_grad_(False)
     table = folder / CALIBRATION
+    log.info("loaded prior %s on %s", folder.name, device)
     return Prior(
         _inference(denoiser, device),
         ErrorTable.load(table) if table.is_file() else None,

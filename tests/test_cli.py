@@ -1,0 +1,207 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import write_scan
+from omegaconf import OmegaConf
+
+from focvs import __version__
+from focvs.cli import compose, main, quote, to_overrides
+from focvs.config import SCHEMAS, conf_dir
+
+
+def run(capsys, *words):
+    code = main([str(w) for w in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def quick(prior):
+    return [f"prior.path={quote(str(prior))}", "samples=1", "steps=1", "figure=false"]
+
+
+def test_help_version_and_configuration(capsys):
+    assert run(capsys, "--version") == (0, f"focvs {__version__}\n", "")
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "exit codes" in out
+    assert run(capsys)[0] == 2
+    code, out, _ = run(capsys, "--cfg", "job", "a.nii.gz", "thickness=5")
+    assert code == 0
+    assert OmegaConf.create(out).thickness == 5
+    assert OmegaConf.create(out).scan == "a.nii.gz"
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "--cfg job"])
+def test_quick_answers_import_nothing_heavy(words):
+    code = (
+        "import sys; from focvs.cli import main; main(sys.argv[1:]);"
+        "heavy = {'torch', 'diffusers', 'monai', 'nibabel', 'scipy', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["x.nii", "thickness=abc"], "thickness=abc is not accepted; give a number"),
+        (["x.nii", "steps=1.5"], "give a whole number"),
+        (["x.nii", "save_samples=perhaps"], "give true or false"),
+        (["x.nii", "thicknes=3"], "thicknes is not a key; accepted are scan"),
+        (["x.nii", "sampler=euler"], "choose one of ddim, ddpm, dpmpp_2m, resample"),
+        (["x.nii", "consistency=hard"], "choose one of calibrated, ddnm, none"),
+        (["x.nii", "planes=diagonal"], "choose one of average, alternate, coronal, sagittal, axial"),
+        (["x.nii", "a", "b"], "too many"),
+        (["x.nii", "--fast"], "not an option"),
+        (["--cfg", "hydra", "x.nii"], "--cfg takes job"),
+        (["x.nii", "thickness=[1"], "could not be understood"),
+        (["samples=2"], "scan is missing"),
+        (["simulate", "x.nii"], "output is missing"),
+        (["simulate", "-m", "x.nii", "y.nii"], "-m sweeps scans"),
+        (["-m", "x.nii", "seed=0,1"], "needs OUTPUT_DIR"),
+        (["-m", "x.nii", "out", "thickness=3,abc"], "thickness=abc is not accepted"),
+        (["-m", "x.nii", "out", "thicknes=3,4"], "is not a key"),
+    ],
+)
+def test_usage_errors_are_one_sentence_and_exit_2(capsys, words, said):
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert said in err
+    assert err.startswith("focvs: ")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_a_failed_job_exits_1(capsys, tmp_path):
+    code, _, err = run(capsys, tmp_path / "missing.nii.gz")
+    assert code == 1
+    assert "does not exist" in err
+    assert "Traceback" not in err
+
+
+AWKWARD = ["a b.nii.gz", "k=v, [1] {x}.nii.gz", "it's \"quoted\".nii.gz", "back\\slash\\.nii.gz", "${x}.nii.gz"]
+
+
+@pytest.mark.parametrize("name", AWKWARD[:4])
+def test_awkward_names_survive_the_grammar(name):
+    assert OmegaConf.to_container(compose("config", [f"scan={quote(name)}"]))["scan"] == name
+
+
+def test_words_become_overrides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("k=v.nii").touch()
+    assert to_overrides(["k=v.nii", "out dir", "seed=3"], ("scan", "output_dir")) == [
+        "scan='k=v.nii'",
+        "output_dir='out dir'",
+        "seed=3",
+    ]
+    assert to_overrides(["profile=a/b c.npy"], ()) == ["profile=sampled", "profile.path='a/b c.npy'"]
+    assert to_overrides(["profile=rect"], ()) == ["profile=rect"]
+
+
+def test_an_awkward_path_end_to_end(capsys, tmp_path, thick_scan, tiny_prior):
+    folder = tmp_path / "a, b=[c] d"
+    folder.mkdir()
+    scan = folder / "it's, x=1.nii.gz"
+    scan.write_bytes(thick_scan.read_bytes())
+    code, _, err = run(capsys, scan, folder / "out, 2", "thickness=5", *quick(tiny_prior))
+    assert code == 0, err
+    assert (folder / "out, 2" / "it's, x=1_focvs.nii.gz").is_file()
+
+
+def test_multirun_writes_a_folder_a_job_and_goes_on_after_a_failure(tmp_path, thick_scan, tiny_prior):
+    """Own process: hydra.main reads sys.argv and calls sys.exit."""
+    out = tmp_path / "sweep, 1"
+    words = ["-m", str(thick_scan), str(out), "thickness=90,5", "seed=0,1", *quick(tiny_prior)]
+    done = subprocess.run([sys.executable, "-m", "focvs.cli", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    good = [p for p in out.iterdir() if (p / "scan_focvs.nii.gz").is_file()]
+    assert sorted(p.name.split("seed=")[1][0] for p in good) == ["0", "1"]
+    assert all("thickness=5" in p.name for p in good)
+    assert "thickness=90 mm does not fit" in done.stderr
+    assert done.stderr.count("loaded prior") == 1
+    assert "Traceback" not in done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"scan.nii.gz", "sweep, 1"}
+
+
+def test_multirun_that_succeeds_exits_0(tmp_path, thick_scan, tiny_prior):
+    words = ["-m", str(thick_scan), str(tmp_path / "out"), "thickness=5", "seed=0,1", *quick(tiny_prior)]
+    done = subprocess.run([sys.executable, "-m", "focvs.cli", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*/scan_focvs.json"))) == 2
+
+
+def test_simulate(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    affine = np.diag([1.0, -1.0, 1.1, 1.0])
+    affine[:3, 3] = (5, 6, 7)
+    volume = write_scan(tmp_path / "hr.nii.gz", rng.uniform(1, 9, (8, 9, 50)).astype(np.float32), affine)
+    code, _, err = run(capsys, "simulate", volume, tmp_path / "thick.nii.gz", "thickness=4", "spacing=5", "profile=rect")
+    assert code == 0, err
+    image = nib.load(tmp_path / "thick.nii.gz")
+    assert image.shape == (8, 9, 11)
+    assert np.allclose(image.header.get_zooms(), (1, 1, 5))
+    middle = [0, 0, 24.5, 1], [0, 0, 5, 1]
+    assert np.allclose(affine @ middle[0], image.affine @ middle[1], atol=1e-5)
+    sidecar = json.loads((tmp_path / "thick.json").read_text())
+    assert (sidecar["SliceThickness"], sidecar["SpacingBetweenSlices"]) == (4, 5)
+    code, _, _ = run(capsys, "simulate", volume, tmp_path / "o", "thickness=2", "axis=left-right", "noise=0.1")
+    assert code == 0
+    assert nib.load(tmp_path / "o" / "hr_thick.nii.gz").shape == (4, 9, 50)
+    for wrong, said in (("axis=up", "axis=up"), ("thickness=-1", "above 0"), ("thickness=99", "no slice")):
+        code, _, err = run(capsys, "simulate", volume, tmp_path / "x.nii.gz", wrong)
+        assert code == 1
+        assert said in err
+
+
+def configurations():
+    """Every file of conf/, with what it takes to compose it."""
+    for path in sorted(conf_dir().rglob("*.yaml")):
+        relative = path.relative_to(conf_dir())
+        if len(relative.parts) == 1:
+            yield relative.stem, []
+        else:
+            yield "config", [f"{relative.parts[0]}={relative.stem}"]
+
+
+@pytest.mark.parametrize(("name", "overrides"), list(configurations()), ids=str)
+def test_every_configuration_composes_and_instantiates(name, overrides, monkeypatch, tmp_path):
+    monkeypatch.setenv("FOCVS_DATA", "/data")
+    config = compose(name, overrides)
+    if name in SCHEMAS:
+        missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii"}
+        fill = [f"{k}={v}" for k, v in missing.items() if k in SCHEMAS[name].__dataclass_fields__]
+        if overrides == ["profile=sampled"]:
+            fill.append("profile.path=p.npy")
+        settings = OmegaConf.to_object(compose(name, [*overrides, *fill]))
+        assert isinstance(settings, SCHEMAS[name])
+        if name == "config":
+            from focvs.preparation import prior_folder
+            from focvs.sampling.consistency import RULES
+            from focvs.sampling.samplers import SAMPLERS
+
+            assert settings.sampler.name in SAMPLERS
+            assert settings.consistency.rule in RULES
+            assert prior_folder(settings).is_dir()
+    else:
+        from hydra.utils import instantiate
+
+        assert instantiate(config.plan).steps == config.plan.steps
+        assert sum(p.numel() for p in instantiate(config.network).parameters()) > 1e6
+
+
+def test_every_key_has_a_comment():
+    for path in conf_dir().rglob("*.yaml"):
+        lines = path.read_text().splitlines()
+        assert lines[0].startswith("#"), path
+        for before, line in zip(lines, lines[1:], strict=False):
+            key = line.split(":")[0].strip()
+            if line and line[0].isalpha() and ":" in line and key not in ("defaults", "hydra", "network", "plan"):
+                explained = before.startswith("#") or key in ("name", "rule", "kind")
+                assert explained, f"{path}: {key} has no comment"
