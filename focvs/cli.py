@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
 
     text = "\n".join(str(e) for e in (error, error.__cause__, error.__context__) if e)
     if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
-        keys = ", ".join(SCHEMAS[name].__dataclass_fields__)
+        keys = ", ".join(f.name for f in fields(SCHEMAS[name]))
         return f"{found[1] or found[2]} is not a key; accepted are {keys}."
     if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         from focvs.config import conf_dir
@@ -236,7 +237,7 @@ def _run_sweep(overrides: list[str]) -> int:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise UsageError(f"the options {' '.join(overrides)} could not be understood: {error}") from error
-    fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     compose("config", [o for o in fixed if not o.startswith("hydra.")])
     for override in parsed:
         if override.is_sweep_override():

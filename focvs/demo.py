@@ -33,7 +33,7 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
     """
     folder = Path(config.output_dir)
     require_writable(folder)
-    shape = (128, 152, int(round(24 * config.spacing / PHANTOM_MM)))
+    shape = (128, 152, round(24 * config.spacing / PHANTOM_MM))
     clean, noisy = head_phantom(shape, seed=config.seed)
     affine = np.diag([PHANTOM_MM, PHANTOM_MM, PHANTOM_MM, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * PHANTOM_MM

@@ -38,7 +38,7 @@ from focvs.priors.pretrained import Prior, load_prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.noise_schedule import karras_sigmas
-from focvs.sampling.samplers import SAMPLERS, NoiseSource
+from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim
 from focvs.sampling.statistics import SampleStore
 from focvs.volume import Scan, intensity_scale, read_scan
 
@@ -195,9 +195,7 @@ def restore(
         support = Support.from_mask(volume_mask(mask, grid), config.consistency.air)
     consistency = TimedConsistency(Consistency(rule, operator, spectra, noise_sigma, support), clock)
 
-    run = SAMPLERS[sampler.name]
-    if sampler.name == "ddim":
-        run = partial(run, eta=sampler.eta)
+    run = partial(ddim, eta=sampler.eta) if sampler.name == "ddim" else SAMPLERS[sampler.name]
     seeds = [config.seed + m for m in range(1, config.samples + 1)]
     store = SampleStore(config.samples, (*start.shape[:2], grid.voxels))
     bar = tqdm(total=steps * config.samples, desc=scan.stem, disable=None if config.progress else True, leave=False)
@@ -207,7 +205,7 @@ def restore(
             count = len(noise.generators)
             x = start.to(device).expand(count, *start.shape)
             x = x + float(sigmas[0]) * noise.like(x)
-            out = run(denoise, consistency, y.to(device)[None], x, sigmas, noise, lambda _, c=count: bar.update(c))
+            out = run(denoise, consistency, y.to(device)[None], x, sigmas, noise, partial(_advance, bar, count))
             for sample in grid.crop(out):
                 store.add(sample)
 
@@ -229,6 +227,10 @@ def restore(
     if config.save_samples:
         images |= {f"sample-{m:02d}": finish(sample) for m, sample in enumerate(store.values, start=1)}
     return Restoration(images, rule, noise_sigma * scale / 2, chi2, seeds, warnings)
+
+
+def _advance(bar: tqdm, count: int, level: int) -> None:
+    bar.update(count)
 
 
 def _finish(

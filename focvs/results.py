@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import torch
 
@@ -19,7 +18,7 @@ from focvs.errors import InputError
 from focvs.preparation import Acquisition
 from focvs.priors.pretrained import Prior
 from focvs.report.figures import draw_planes
-from focvs.volume import Scan, write_atomically, write_json, write_nifti
+from focvs.volume import Scan, read_nifti, write_atomically, write_json, write_nifti
 
 if TYPE_CHECKING:
     from focvs.pipeline import Restoration
@@ -66,7 +65,7 @@ def measure_consistency(scan: Scan, acquisition: Acquisition, path: Path, noise_
     ``relative_residual`` is the largest absolute residual over the scan's intensity range; ``chi2`` the mean
     squared residual over the noise variance (0 after exact replacement, 1 where the data are fitted to the noise).
     """
-    volume = torch.from_numpy(np.moveaxis(np.asarray(nib.load(path).dataobj, dtype=np.float32), scan.axis, -1).copy())
+    volume = torch.from_numpy(np.moveaxis(read_nifti(path)[0], scan.axis, -1).copy())
     largest, squares = 0.0, 0.0
     for slab, y in zip(volume, torch.from_numpy(scan.data), strict=True):
         residual = acquisition.written(slab.double()) - y.double()

@@ -39,7 +39,8 @@ def simulate_scan(config: SimulateConfig) -> Path:
     spacing_mm = config.thickness if config.spacing is None else config.spacing
     if not (spacing_mm > 0 and 0 < config.thickness <= 4 * spacing_mm):
         raise InputError(
-            f"thickness={config.thickness:g} spacing={spacing_mm:g} mm: both must be above 0, thickness at most 4 spacings."
+            f"thickness={config.thickness:g} spacing={spacing_mm:g} mm: both must be above 0, "
+            "thickness at most 4 spacings."
         )
     profile = load_profile(config.profile, config.thickness)
     try:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_a_failed_job_exits_1(capsys, tmp_path):
     assert "Traceback" not in err
 
 
-AWKWARD = ["a b.nii.gz", "k=v, [1] {x}.nii.gz", "it's \"quoted\".nii.gz", "back\\slash\\.nii.gz", "${x}.nii.gz"]
+AWKWARD = ["a b.nii.gz", "k=v, [1] {x}.nii.gz", 'it\'s "quoted".nii.gz', "back\\slash\\.nii.gz", "${x}.nii.gz"]
 
 
 @pytest.mark.parametrize("name", AWKWARD[:4])
@@ -142,7 +143,9 @@ def test_simulate(capsys, tmp_path):
     affine = np.diag([1.0, -1.0, 1.1, 1.0])
     affine[:3, 3] = (5, 6, 7)
     volume = write_scan(tmp_path / "hr.nii.gz", rng.uniform(1, 9, (8, 9, 50)).astype(np.float32), affine)
-    code, _, err = run(capsys, "simulate", volume, tmp_path / "thick.nii.gz", "thickness=4", "spacing=5", "profile=rect")
+    code, _, err = run(
+        capsys, "simulate", volume, tmp_path / "thick.nii.gz", "thickness=4", "spacing=5", "profile=rect"
+    )
     assert code == 0, err
     image = nib.load(tmp_path / "thick.nii.gz")
     assert image.shape == (8, 9, 11)
@@ -200,7 +203,7 @@ def test_every_key_has_a_comment():
     for path in conf_dir().rglob("*.yaml"):
         lines = path.read_text().splitlines()
         assert lines[0].startswith("#"), path
-        for before, line in zip(lines, lines[1:], strict=False):
+        for before, line in itertools.pairwise(lines):
             key = line.split(":")[0].strip()
             if line and line[0].isalpha() and ":" in line and key not in ("defaults", "hydra", "network", "plan"):
                 explained = before.startswith("#") or key in ("name", "rule", "kind")

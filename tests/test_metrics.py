@@ -18,7 +18,5 @@ def test_ssim_is_one_for_the_truth_and_falls_with_noise_and_blur(phantom):
     mask = truth > 10
     rng = np.random.default_rng(0)
     assert structural_similarity(truth, truth, mask, 100.0) == pytest.approx(1.0)
-    scores = [
-        structural_similarity(truth, truth + rng.normal(0, s, truth.shape), mask, 100.0) for s in (0.5, 2.0, 8.0)
-    ]
+    scores = [structural_similarity(truth, truth + rng.normal(0, s, truth.shape), mask, 100.0) for s in (0.5, 2.0, 8.0)]
     assert scores[0] > scores[1] > scores[2]

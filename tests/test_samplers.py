@@ -136,7 +136,9 @@ def test_orders():
     def error(sampler, steps):
         ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
         sigmas = start * (end / start) ** ramp
-        out = sampler(problem.prior, Consistency("none", problem.operator), problem.scan[None], x, sigmas, NoiseSource([0]))
+        out = sampler(
+            problem.prior, Consistency("none", problem.operator), problem.scan[None], x, sigmas, NoiseSource([0])
+        )
         return float((out - exact).norm())
 
     steps = np.array([17, 33, 65, 129])

@@ -108,7 +108,8 @@ def sampled_profile(samples: Tensor, fwhm_mm: float | None = None) -> SliceProfi
         position, weight = torch.arange(len(samples), dtype=torch.float64), samples
     else:
         raise ValueError(
-            f"a slice profile has shape {tuple(samples.shape)}; give (k,) weights or (k, 2) positions in mm and weights."
+            f"a slice profile has shape {tuple(samples.shape)}; "
+            "give (k,) weights or (k, 2) positions in mm and weights."
         )
     if len(weight) < 3 or (weight < 0).any() or weight.sum() <= 0 or not torch.isfinite(samples).all():
         raise ValueError("a slice profile needs at least 3 finite non-negative weights, not all zero.")

@@ -90,9 +90,7 @@ def measure_errors(
     for sigma in ordered.tolist():
         noise = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
         error = denoise(images + sigma * noise, sigma) - images
-        parts = [
-            _blocks(error, axis)[inside] @ transform.T for axis, inside in zip((-1, -2), blocks, strict=True)
-        ]
+        parts = [_blocks(error, axis)[inside] @ transform.T for axis, inside in zip((-1, -2), blocks, strict=True)]
         rows.append(_smooth(torch.cat(parts).double().square().mean(0)))
     return ErrorTable(ordered.cpu(), torch.stack(rows).cpu(), pixel_mm)
 

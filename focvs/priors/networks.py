@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin, UNet2DModel
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
 
@@ -32,7 +33,7 @@ def _unshuffle(x: Tensor) -> tuple[Tensor, ...]:
     return blocks.unbind(2)
 
 
-class HaarUNet2D(ModelMixin, ConfigMixin):
+class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """``UNet2DModel`` on the Haar coefficients of a slice: a quarter of the pixels, about a quarter of the cost.
 
     Args:
@@ -56,6 +57,8 @@ class HaarUNet2D(ModelMixin, ConfigMixin):
     ):
         super().__init__()
         levels = len(block_out_channels)
+        self.sigma_data = sigma_data
+        self.multiple = 2**levels  # heights and widths that are a multiple of this many pixels need no padding
         self.unet = UNet2DModel(
             in_channels=4 * channels,
             out_channels=4 * channels,
@@ -66,11 +69,6 @@ class HaarUNet2D(ModelMixin, ConfigMixin):
             norm_num_groups=norm_groups,
             add_attention=mid_attention,
         )
-
-    @property
-    def multiple(self) -> int:
-        """Heights and widths that are a multiple of this many pixels need no padding."""
-        return 2 ** len(self.config.block_out_channels)
 
     def forward(self, x: Tensor, noise_condition: Tensor) -> Tensor:
         """Raw network output for ``x`` ``(b, c, h, w)``; any size, edges padded by replication."""

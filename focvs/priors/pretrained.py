@@ -68,39 +68,39 @@ def load_prior(folder: Path, device: str = "cpu") -> Prior:
         network = HaarUNet2D.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
         raise PriorError(f"{weights} could not be read ({_first_line(error)}); get the prior again.") from error
-    denoiser = EDMDenoiser(network, float(network.config.sigma_data)).to(device).eval().requires_grad_(False)
+    denoiser = EDMDenoiser(network, network.sigma_data)
+    denoiser.eval().requires_grad_(False).to(device)
     table = folder / CALIBRATION
     log.info("loaded prior %s on %s", folder.name, device)
     return Prior(
-        _inference(denoiser, device),
+        Inference(denoiser, device),
         ErrorTable.load(table) if table.is_file() else None,
         hashlib.sha256(weights.read_bytes()).hexdigest(),
         folder,
     )
 
 
-def save_prior(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+def save_prior(network: HaarUNet2D, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the network as a diffusers folder, weights in ``dtype``."""
-    copy = network if dtype == next(network.parameters()).dtype else deepcopy(network).to(dtype=dtype)
-    copy.save_pretrained(folder, safe_serialization=True)
+    if dtype != next(network.parameters()).dtype:
+        network = deepcopy(network)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
+    network.save_pretrained(folder, safe_serialization=True)
 
 
-class _Inference(nn.Module):
+class Inference(nn.Module):
     """No gradients; bfloat16 autocast on CUDA, float32 elsewhere."""
 
-    def __init__(self, denoiser: nn.Module, device: str):
+    def __init__(self, denoiser: EDMDenoiser, device: str):
         super().__init__()
-        self.denoiser = denoiser.to(memory_format=torch.channels_last)
+        self.denoiser = denoiser
         self.kind = torch.device(device).type
 
     @torch.inference_mode()
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         with torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.kind == "cuda"):
             return self.denoiser(x, sigma).float()
-
-
-def _inference(denoiser: nn.Module, device: str) -> nn.Module:
-    return _Inference(denoiser, device)
 
 
 def _first_line(error: Exception) -> str:

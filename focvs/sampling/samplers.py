@@ -9,14 +9,21 @@ batch; and a function called with the number of levels done. It returns the clea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from focvs.priors.denoiser import Denoiser
-from focvs.sampling.consistency import Consistency
 
 Callback = Callable[[int], None]
+
+
+class ReplacementRule(Protocol):
+    """What samplers need of :class:`focvs.sampling.consistency.Consistency`."""
+
+    replace: Callable[[Tensor, Tensor, int], Tensor]
+    draw: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor]
 
 
 class NoiseSource:
@@ -39,7 +46,7 @@ class NoiseSource:
 
 def dpmpp_2m(
     denoise: Denoiser,
-    consistency: Consistency,
+    consistency: ReplacementRule,
     scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
@@ -67,7 +74,7 @@ def dpmpp_2m(
 
 def ddim(
     denoise: Denoiser,
-    consistency: Consistency,
+    consistency: ReplacementRule,
     scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
@@ -97,7 +104,7 @@ def ddim(
 
 def ddpm(
     denoise: Denoiser,
-    consistency: Consistency,
+    consistency: ReplacementRule,
     scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
@@ -110,7 +117,7 @@ def ddpm(
 
 def resample(
     denoise: Denoiser,
-    consistency: Consistency,
+    consistency: ReplacementRule,
     scan: Tensor,
     x: Tensor,
     sigmas: Tensor,

@@ -10,6 +10,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -52,7 +53,7 @@ def build_cache(data_dir: Path, out: Path, exclude: tuple[str, ...] = (), label_
         FileNotFoundError: if no group holds a NIfTI file.
     """
     arrays: dict[str, np.ndarray] = {}
-    entries = []
+    entries: list[dict[str, Any]] = []
     for group in ("isotropic", "isotropic_stripped", "thick", "labels"):
         paths = sorted((data_dir / group).glob("*.nii*"))
         for path in paths[:label_maps] if group == "labels" else paths:
@@ -110,7 +111,7 @@ def _load_image(path: Path, name: str, group: str) -> CachedVolume:
             voxel_mm[:2] *= np.array(old) / np.array(shape)
     cut = _bounding_box(data > 0.1, margin=6)
     packed = np.clip(np.rint(data[cut] * WHITE_LEVEL), 0, 255).astype(np.uint8)
-    return CachedVolume(name, group, packed, tuple(voxel_mm))
+    return CachedVolume(name, group, packed, (float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])))
 
 
 def _load_labels(path: Path, name: str) -> CachedVolume:
@@ -120,7 +121,8 @@ def _load_labels(path: Path, name: str) -> CachedVolume:
     index = index.reshape(data.shape).astype(np.uint8)
     cut = _bounding_box(data > 0, margin=6)
     families = np.array([label_family(int(i)) for i in ids], dtype=np.int32)
-    return CachedVolume(name, "labels", index[cut], tuple(map(float, image.header.get_zooms()[:3])), families)
+    x_mm, y_mm, z_mm = map(float, image.header.get_zooms()[:3])
+    return CachedVolume(name, "labels", index[cut], (x_mm, y_mm, z_mm), families)
 
 
 def _slice_axis_last(data: np.ndarray, voxel_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,9 +132,7 @@ def _slice_axis_last(data: np.ndarray, voxel_mm: np.ndarray) -> tuple[np.ndarray
 
 def _bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(
-        slice(max(b.start - margin, 0), min(b.stop + margin, n)) for b, n in zip(box, mask.shape, strict=True)
-    )
+    return tuple(slice(max(b.start - margin, 0), min(b.stop + margin, n)) for b, n in zip(box, mask.shape, strict=True))
 
 
 class PatchDataset(Dataset[Tensor]):
@@ -242,7 +242,5 @@ def _cubic(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
     grid = torch.from_numpy(points.astype(np.float32)).permute(1, 2, 0)
     grid = ((2 * grid + 1) / size - 1).flip(-1)
     image = torch.from_numpy(np.ascontiguousarray(plane)).float()[None, None]
-    out = torch.nn.functional.grid_sample(
-        image, grid[None], mode="bicubic", padding_mode="border", align_corners=False
-    )
+    out = torch.nn.functional.grid_sample(image, grid[None], mode="bicubic", padding_mode="border", align_corners=False)
     return out[0, 0].clamp_min(0).numpy()

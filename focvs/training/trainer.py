@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.networks import HaarUNet2D
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +62,16 @@ class TrainingPlan:
 
 
 def train(
-    network: nn.Module,
+    network: HaarUNet2D,
     dataset: Dataset[Tensor],
     plan: TrainingPlan,
     folder: Path,
-    save: Callable[[nn.Module, Path], None],
-) -> nn.Module:
+    save: Callable[[HaarUNet2D, Path], None],
+) -> HaarUNet2D:
     """Train ``network`` and return its exponential moving average.
 
     Args:
-        network: raw network with a ``config.sigma_data``.
+        network: raw network.
         dataset: items ``(c, h, w)`` in prior units, a function of the index alone.
         plan: see :class:`TrainingPlan`.
         folder: gets ``state/`` (to resume from), ``ema/`` (the weights to use) and ``log.jsonl``; a run that
@@ -79,7 +81,8 @@ def train(
     accelerator = Accelerator(mixed_precision=plan.mixed_precision)
     torch.manual_seed(plan.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
-    denoiser = EDMDenoiser(network, float(network.config.sigma_data))
+    averaged = cast(HaarUNet2D, average.module)
+    denoiser = EDMDenoiser(network, network.sigma_data)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.01)
     denoiser, optimiser = accelerator.prepare(denoiser, optimiser)
     average.to(accelerator.device)
@@ -112,7 +115,7 @@ def train(
         losses.append(float(loss.detach()))
         done = step + 1
         if done % plan.checkpoint_every == 0 or done == plan.steps:
-            _save_state(accelerator, average, folder, done, save)
+            _save_state(accelerator, averaged, folder, done, save)
             record = {
                 "step": done,
                 "loss": round(sum(losses) / len(losses), 5),
@@ -122,11 +125,11 @@ def train(
                 stream.write(json.dumps(record) + "\n")
             log.info("step %(step)d loss %(loss).4f after %(seconds).0f s", record)
             losses.clear()
-    return average.module
+    return averaged
 
 
 def _save_state(
-    accelerator: Accelerator, average: AveragedModel, folder: Path, step: int, save: Callable[[nn.Module, Path], None]
+    accelerator: Accelerator, averaged: HaarUNet2D, folder: Path, step: int, save: Callable[[HaarUNet2D, Path], None]
 ) -> None:
     """Replace ``state/`` and ``ema/`` so that a kill at any moment leaves one whole checkpoint."""
     fresh, old = folder / "state.part", folder / "state.old"
@@ -138,4 +141,4 @@ def _save_state(
         (folder / "state").rename(old)
     fresh.rename(folder / "state")
     shutil.rmtree(old, ignore_errors=True)
-    save(average.module, folder / "ema")
+    save(averaged, folder / "ema")
