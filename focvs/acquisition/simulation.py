@@ -72,18 +72,18 @@ def head_phantom(shape: tuple[int, int, int] = (112, 128, 112), seed: int = 0) -
 
     unit = min(shape) / 112
     radius = np.sqrt((x / 0.78) ** 2 + (y / 0.92) ** 2 + (z / 0.86) ** 2) + 0.012 * smooth_noise(7 * unit)
-    folds = np.sin(3.2 * smooth_noise(5.5 * unit) + 1.1 * smooth_noise(2.4 * unit))
-    cortex = radius + 0.055 * folds * np.clip((radius - 0.35) / 0.3, 0, 1)
-    gap = np.abs(x) + 0.015 * smooth_noise(5 * unit) < 0.018 + 0.0 * y * z
+    # level sets of a smooth random field wind like sulci; they fade towards the centre
+    folds = np.sin(4.0 * smooth_noise(5.0 * unit)) * np.clip((radius - 0.42) / 0.3, 0, 1)
+    fissure = np.abs(x + 0.012 * smooth_noise(6 * unit)) < 0.012
     head = np.zeros(shape)
     head[radius < 1.0] = 0.95  # scalp fat
     head[radius < 0.955] = 0.45  # muscle and skin
     head[radius < 0.93] = 0.08  # skull
     head[(radius < 0.905) & (radius > 0.885)] = 0.55  # marrow
     head[radius < 0.86] = 0.16  # cerebrospinal fluid
-    head[cortex < 0.815] = 0.47  # grey matter
-    head[cortex < 0.735] = 0.72  # white matter
-    head[gap & (z > -0.1) & (cortex < 0.86)] = 0.16
+    head[(radius < 0.835) & (folds < 0.88)] = 0.47  # grey matter
+    head[(radius < 0.78) & (folds < 0.3)] = 0.72  # white matter
+    head[fissure & (z > 0.25) & (radius < 0.86)] = 0.16
     deep = ((np.abs(x) - 0.2) / 0.1) ** 2 + ((y - 0.05) / 0.22) ** 2 + (z / 0.16) ** 2 + 0.2 * smooth_noise(4 * unit)
     head[deep < 1] = 0.55
     horn = ((np.abs(x) - 0.09 - 0.1 * np.abs(y)) / 0.055) ** 2 + (y / 0.38) ** 2 + ((z - 0.16 + 0.2 * y**2) / 0.1) ** 2
