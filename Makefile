@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA := $(wildcard $(CURDIR)/../shared/data)
 export FOCVS_DATA ?= $(DATA)
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format wheel clean
 
 demo: $(STAMP)
 	$(BIN)/focvs demo demo
@@ -31,3 +31,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) demo dist .coverage .pytest_cache .mypy_cache .ruff_cache
+
+# the wheel must work from an empty directory, with its own conf/ and prior
+wheel: $(STAMP)
+	rm -rf dist/check && mkdir -p dist/check/empty
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target dist/check/site dist/focvs-*.whl
+	cd dist/check/empty && PYTHONPATH=../site $(CURDIR)/$(BIN)/python -c "from focvs.config import checkpoints_dir as c; \
+	  from focvs.priors.pretrained import load_prior; assert 'dist/check/site' in str(c()); load_prior(c() / 'head2d')"
+	cd dist/check/empty && PYTHONPATH=../site $(CURDIR)/$(BIN)/python -m focvs.cli --cfg job > /dev/null

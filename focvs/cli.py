@@ -72,13 +72,6 @@ def _dispatch(arguments: list[str]) -> int:
     if "--version" in arguments:
         print(f"focvs {__version__}")
         return DONE
-    commands: dict[str, tuple[str, tuple[str, ...], Callable[[Any], None]]] = {
-        "demo": ("demo", ("output_dir",), _run_demo),
-        "simulate": ("simulate", ("volume", "output"), _run_simulate),
-    }
-    name, positional, run = commands.get(arguments[0], ("config", ("scan", "output_dir"), _run_scan))
-    if arguments[0] in commands:
-        arguments = arguments[1:]
     show, multirun, words = False, False, []
     rest = iter(arguments)
     for word in rest:
@@ -92,7 +85,13 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(f"{word} is not an option; see focvs --help.")
         else:
             words.append(word)
-    overrides = to_overrides(words, positional)
+    commands: dict[str, tuple[str, tuple[str, ...], Callable[[Any], None]]] = {
+        "demo": ("demo", ("output_dir",), _run_demo),
+        "simulate": ("simulate", ("volume", "output"), _run_simulate),
+    }
+    command = words.pop(0) if words and words[0] in commands else ""
+    name, positional, run = commands.get(command, ("config", ("scan", "output_dir"), _run_scan))
+    overrides = to_overrides(words, positional, name)
     if show:
         from omegaconf import OmegaConf
 
@@ -103,15 +102,16 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(f"-m sweeps scans, not focvs {name}.")
         return _run_sweep(overrides)
     config = compose(name, overrides)
-    _require(config, positional if name != "config" else ("scan",), name)
-    run(to_schema(name, config))
+    _require(config, positional if name != "config" else ("scan",))
+    run(to_schema(config))
     return DONE
 
 
-def to_overrides(words: Sequence[str], positional: Sequence[str]) -> list[str]:
+def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "config") -> list[str]:
     """Hydra overrides from command-line words: ``key=value`` as it is, other words as quoted positionals.
 
-    A word is ``key=value`` where it looks like one and no file of that name exists.
+    A word is ``key=value`` where it looks like one, unless a file of that name exists, or its key is none of
+    conf/``name``.yaml and it could be a path.
 
     Raises:
         UsageError: for more words than positionals.
@@ -119,7 +119,7 @@ def to_overrides(words: Sequence[str], positional: Sequence[str]) -> list[str]:
     overrides: list[str] = []
     given = 0
     for word in words:
-        if re.match(r"^[~+]*[A-Za-z_][\w./@]*=", word) and not Path(word).exists():
+        if _is_override(word, name):
             overrides.append(_profile_override(word))
             continue
         if given == len(positional):
@@ -129,9 +129,22 @@ def to_overrides(words: Sequence[str], positional: Sequence[str]) -> list[str]:
     return [o for override in overrides for o in override.split("\0")]
 
 
+def _is_override(word: str, name: str) -> bool:
+    from focvs.config import SCHEMAS
+
+    found = re.match(r"^[~+]*([A-Za-z_][\w./@]*)=", word)
+    if not found or Path(word).is_file():
+        return False
+    key = found[1]
+    if re.split(r"[./@]", key)[0] in {"hydra", *(f.name for f in fields(SCHEMAS[name]))}:
+        return True
+    return "/" not in key and not Path(word).exists()
+
+
 def quote(text: str) -> str:
     """A string as one value of Hydra's grammar, whatever it contains."""
     escaped = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + r"\'", text)
+    escaped = escaped.replace("${", r"\${")
     escaped = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, escaped)
     return f"'{escaped}'"
 
@@ -170,7 +183,12 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
 
     text = "\n".join(str(e) for e in (error, error.__cause__, error.__context__) if e)
     if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
-        keys = ", ".join(f.name for f in fields(SCHEMAS[name]))
+        schema: Any = SCHEMAS[name]
+        given = next((o for o in overrides if (found[1] or found[2]) in o.partition("=")[0]), "")
+        group = given.partition(".")[0]
+        if "." in given.partition("=")[0]:
+            schema = next((f.default_factory for f in fields(schema) if f.name == group), schema)
+        keys = ", ".join(f.name for f in fields(schema))
         return f"{found[1] or found[2]} is not a key; accepted are {keys}."
     if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         from focvs.config import conf_dir
@@ -191,14 +209,22 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     return f"the options {' '.join(overrides)} could not be understood: {first}"
 
 
-def to_schema(name: str, config: DictConfig) -> Any:
-    """The typed dataclass of a composed configuration."""
+def to_schema(config: DictConfig) -> Any:
+    """The typed dataclass of a composed configuration.
+
+    Raises:
+        UsageError: if a value refers to something that does not exist.
+    """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    return OmegaConf.to_object(config)
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"the options could not be understood: {str(error).splitlines()[0]}") from error
 
 
-def _require(config: DictConfig, keys: Sequence[str], name: str) -> None:
+def _require(config: DictConfig, keys: Sequence[str]) -> None:
     from omegaconf import OmegaConf
 
     for key in keys:
@@ -238,18 +264,21 @@ def _run_sweep(overrides: list[str]) -> int:
     except HydraException as error:
         raise UsageError(f"the options {' '.join(overrides)} could not be understood: {error}") from error
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    compose("config", [o for o in fixed if not o.startswith("hydra.")])
+    fixed = [o for o in fixed if not o.startswith("hydra.")]
+    first = []
     for override in parsed:
         if override.is_sweep_override():
-            for value in override.sweep_string_iterator():
-                compose("config", [*fixed, f"{override.get_key_element()}={value}"])
-    config = compose("config", [o for o in fixed if not o.startswith("hydra.")])
-    _require(config, ("scan", "output_dir"), "config")
+            values = [f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()]
+            for value in values:
+                compose("config", [*fixed, value])
+            first.append(values[0])
+    config = compose("config", [*fixed, *first])
+    _require(config, ("scan", "output_dir"))
     if config.output_dir is None:
         raise UsageError("-m needs OUTPUT_DIR, the folder that gets one folder a job.")
 
     def job(config: DictConfig) -> None:
-        settings = to_schema("config", config)
+        settings = to_schema(config)
         settings.output_dir = HydraConfig.get().runtime.output_dir
         try:
             _run_scan(settings)

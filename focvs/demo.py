@@ -13,6 +13,7 @@ from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.simulation import head_phantom
 from focvs.cli import compose, quote, to_schema
 from focvs.config import DemoConfig, SimulateConfig
+from focvs.errors import InputError
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.pipeline import super_resolve
 from focvs.preparation import model_acquisition
@@ -23,6 +24,7 @@ from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, writ
 log = logging.getLogger(__name__)
 
 PHANTOM_MM = 1.2
+HEIGHT_MM = 144.0
 
 
 def run_demo(config: DemoConfig) -> dict[str, float]:
@@ -32,11 +34,19 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
         PSNR in dB and SSIM of both, by name.
     """
     folder = Path(config.output_dir)
+    if not 2 * PHANTOM_MM <= config.spacing <= 12 or config.seed < 0 or config.samples < 1:
+        raise InputError(
+            f"spacing={config.spacing:g} must lie between {2 * PHANTOM_MM:g} and 12 mm, seed={config.seed} must be at "
+            f"least 0 and samples={config.samples} at least 1."
+        )
     require_writable(folder)
-    shape = (128, 152, round(24 * config.spacing / PHANTOM_MM))
+    slices = round(HEIGHT_MM / config.spacing)
+    shape = (128, 152, round(slices * config.spacing / PHANTOM_MM))
     clean, noisy = head_phantom(shape, seed=config.seed)
-    affine = np.diag([PHANTOM_MM, PHANTOM_MM, PHANTOM_MM, 1.0])
-    affine[:3, 3] = -(np.array(shape) - 1) / 2 * PHANTOM_MM
+    # the voxel along the slice axis is what makes a whole number of slices and of voxels fill one field of view
+    voxel_mm = np.array([PHANTOM_MM, PHANTOM_MM, slices * config.spacing / shape[2]])
+    affine = np.diag([*voxel_mm, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_mm
     header = nib.Nifti1Header()
     header["qform_code"] = header["sform_code"] = 1
     header.set_xyzt_units("mm")
@@ -56,11 +66,11 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
         f"samples={config.samples}",
         f"seed={config.seed}",
         f"device={config.device}",
-        f"voxel={PHANTOM_MM}",
+        f"voxel={voxel_mm[2]}",
     ]
     if config.steps is not None:
         overrides.append(f"steps={config.steps}")
-    settings = to_schema("config", compose("config", overrides))
+    settings = to_schema(compose("config", overrides))
     paths = super_resolve(settings)
 
     scan = read_scan(scan_path)

@@ -19,17 +19,18 @@ from tqdm.auto import tqdm
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.noise import estimate_noise
 from focvs.config import RunConfig
-from focvs.errors import InputError
 from focvs.preparation import (
     Acquisition,
     Region,
     calibrate,
+    check_options,
     choose_device,
     find_region,
     fuse_planes,
     model_acquisition,
     parse_auto,
     prior_folder,
+    schedule,
     volume_mask,
     voxel_warnings,
     voxel_window,
@@ -37,7 +38,6 @@ from focvs.preparation import (
 from focvs.priors.pretrained import Prior, load_prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
-from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim
 from focvs.sampling.statistics import SampleStore
 from focvs.volume import Scan, intensity_scale, read_scan
@@ -68,8 +68,10 @@ class Stopwatch:
         def wrapper(*args: Any) -> Tensor:
             with self.lap(name):
                 out = function(*args)
-                if out.is_cuda:
+                if out.device.type == "cuda":
                     torch.cuda.synchronize(out.device)
+                elif out.device.type == "mps":
+                    torch.mps.synchronize()
                 return out
 
         return wrapper
@@ -87,7 +89,8 @@ class TimedConsistency:
 class Restoration:
     """What sampling gives, in the scan's intensity units, arrays ``(p, q, n)``."""
 
-    images: dict[str, np.ndarray]  # mean, std, nullstd, q05, q95, sample-01 ...
+    images: dict[str, np.ndarray]  # mean, std, nullstd, q05, q95
+    samples: Iterator[np.ndarray]  # finished one at a time, so that no second copy of all is ever held
     rule: str
     noise_sigma: float
     chi2_before_last_replacement: float | None
@@ -107,6 +110,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     """
     clock = Stopwatch()
     with clock.lap("total"):
+        check_options(config)
         scan = read_scan(Path(config.scan))
         folder = Path(config.output_dir) if config.output_dir else scan.path.parent
         acquisition = model_acquisition(scan, config)
@@ -122,7 +126,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
             acquisition.written,
         )
         restoration = restore(scan, acquisition, prior, config, device, clock)
-        paths = write_images(scan, acquisition, restoration.images, config, folder)
+        paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     report = describe_run(scan, acquisition, restoration, prior, config, device, clock.seconds, paths["mean"])
@@ -156,13 +160,7 @@ def restore(
     clock = clock or Stopwatch()
     warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan)]
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
-    if config.samples < 1 or config.batch < 1:
-        raise InputError(f"samples={config.samples} and batch={config.batch} must be at least 1.")
-    try:
-        steps = sampler.steps if config.steps is None else config.steps
-        sigmas = karras_sigmas(steps, sampler.sigma_start, sampler.sigma_end, sampler.rho)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    sigmas = schedule(config)
 
     # prior units, head only
     scale = intensity_scale(scan.data)
@@ -182,7 +180,7 @@ def restore(
         )
 
     start = y @ spline_matrix(grid).float().T
-    if rule != "none":
+    if rule != "none" and condition <= OVERLAP_CONDITION:
         start = operator.replace(start, y)
     network = clock.timed("network", prior.denoise)
     denoise = fuse_planes(network, scan, config.planes, sigmas, voxel_window(grid, region.slices), start.to(device))
@@ -198,7 +196,9 @@ def restore(
     run = partial(ddim, eta=sampler.eta) if sampler.name == "ddim" else SAMPLERS[sampler.name]
     seeds = [config.seed + m for m in range(1, config.samples + 1)]
     store = SampleStore(config.samples, (*start.shape[:2], grid.voxels))
-    bar = tqdm(total=steps * config.samples, desc=scan.stem, disable=None if config.progress else True, leave=False)
+    bar = tqdm(
+        total=len(sigmas) * config.samples, desc=scan.stem, disable=None if config.progress else True, leave=False
+    )
     with bar, clock.lap("sampling"), torch.inference_mode():
         for first in range(0, config.samples, config.batch):
             noise = NoiseSource(seeds[first : first + config.batch])
@@ -224,9 +224,7 @@ def restore(
         "q05": _embed(mean.copy(), region, _intensity(summary.low, scale) + moved),
         "q95": _embed(mean.copy(), region, _intensity(summary.high, scale) + moved),
     }
-    if config.save_samples:
-        images |= {f"sample-{m:02d}": finish(sample) for m, sample in enumerate(store.values, start=1)}
-    return Restoration(images, rule, noise_sigma * scale / 2, chi2, seeds, warnings)
+    return Restoration(images, map(finish, store.values), rule, noise_sigma * scale / 2, chi2, seeds, warnings)
 
 
 def _advance(bar: tqdm, count: int, level: int) -> None:

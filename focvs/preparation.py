@@ -21,6 +21,9 @@ from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser
 from focvs.priors.pretrained import Prior
+from focvs.sampling.consistency import RULES
+from focvs.sampling.noise_schedule import karras_sigmas
+from focvs.sampling.samplers import SAMPLERS
 from focvs.volume import Scan, head_mask
 
 VOXEL_RANGE_MM = (0.59, 1.4)  # in-plane voxels the 2D prior was trained on, with a little slack
@@ -83,6 +86,51 @@ def choose_device(name: str) -> str:
     return name
 
 
+def check_options(config: RunConfig) -> None:
+    """Refuse options that no scan could be restored with.
+
+    Raises:
+        InputError: one sentence about the first of them.
+    """
+    choices = (
+        ("sampler.name", config.sampler.name, tuple(SAMPLERS)),
+        ("consistency.rule", config.consistency.rule, RULES),
+        ("profile.kind", config.profile.kind, ("gaussian", "rect", "slr", "sampled")),
+    )
+    for key, value, accepted in choices:
+        if value not in accepted:
+            raise InputError(f"{key}={value} is not known; choose one of {', '.join(accepted)}.")
+    ranges = (
+        ("samples", config.samples, config.samples >= 1, "at least 1"),
+        ("batch", config.batch, config.batch >= 1, "at least 1"),
+        ("seed", config.seed, config.seed >= 0, "at least 0"),
+        ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
+        ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
+        ("consistency.air", config.consistency.air, 0 < config.consistency.air <= 1, "above 0 and at most 1"),
+        ("profile.time_bandwidth", config.profile.time_bandwidth, config.profile.time_bandwidth >= 2, "at least 2"),
+    )
+    for key, number, good, needed in ranges:
+        if not good:
+            raise InputError(f"{key}={number:g} must be {needed}.")
+    schedule(config)
+    parse_auto("voxel", config.voxel)
+    parse_auto("noise", config.noise)
+
+
+def schedule(config: RunConfig) -> Tensor:
+    """Noise levels of a configuration.
+
+    Raises:
+        InputError: if they cannot be.
+    """
+    sampler = config.sampler
+    steps = sampler.steps if config.steps is None else config.steps
+    try:
+        return karras_sigmas(steps, sampler.sigma_start, sampler.sigma_end, sampler.rho)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
 def prior_folder(config: RunConfig) -> Path:
     """Folder of the prior: ``prior.path`` or the shipped one of that name."""
     return Path(config.prior.path) if config.prior.path else checkpoints_dir() / config.prior.name
@@ -95,23 +143,26 @@ def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
         InputError: for numbers that cannot be.
     """
     spacing_mm = scan.spacing_mm if config.spacing is None else config.spacing
-    if not spacing_mm > 0:
+    if not 0 < spacing_mm < math.inf:
         raise InputError(f"spacing={spacing_mm:g} mm must be above 0; leave it out to take it from the geometry.")
-    voxel_mm = parse_auto("voxel", config.voxel)
-    if voxel_mm is not None and not 0 < voxel_mm < spacing_mm:
-        raise InputError(f"voxel={voxel_mm:g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
+    given_voxel_mm = parse_auto("voxel", config.voxel)
+    voxel_mm = min(scan.in_plane_mm) if given_voxel_mm is None else given_voxel_mm
+    if not 0 < voxel_mm < spacing_mm:
+        raise InputError(f"voxel={voxel_mm:.4g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
     thickness = find_thickness(scan.path, spacing_mm, config.thickness)
     profile = load_profile(config.profile, thickness.thickness_mm)
     grid = make_grid(
         scan.data.shape[-1],
         spacing_mm,
-        min(scan.in_plane_mm) if voxel_mm is None else voxel_mm,
+        voxel_mm,
         profile.half_support_mm,
-        keep_extent=voxel_mm is None,
+        keep_extent=given_voxel_mm is None,
     )
-    return Acquisition(
-        thickness, profile, grid, ThroughPlaneOperator(profile, grid), ThroughPlaneOperator(profile, grid, "edge")
-    )
+    try:
+        sampled, written = (ThroughPlaneOperator(profile, grid, ends) for ends in ("margin", "edge"))
+    except ValueError as error:
+        raise InputError(f"{scan.path.name}: {error}") from error
+    return Acquisition(thickness, profile, grid, sampled, written)
 
 
 def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import resource
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -26,22 +29,32 @@ if TYPE_CHECKING:
 
 def require_writable(folder: Path) -> None:
     """Raise InputError now, rather than after minutes of work, if results could not be written."""
-    probe = folder / ".focvs-probe"
+    probe = folder / f".focvs-probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); choose another output folder.") from error
 
 
 def write_images(
-    scan: Scan, acquisition: Acquisition, images: dict[str, np.ndarray], config: RunConfig, folder: Path
+    scan: Scan,
+    acquisition: Acquisition,
+    images: dict[str, np.ndarray],
+    samples: Iterable[np.ndarray],
+    config: RunConfig,
+    folder: Path,
 ) -> dict[str, Path]:
-    """Write every image ``(p, q, n)`` in the file's axis order, and the figure; paths by name."""
+    """Write every image ``(p, q, n)`` in the file's axis order, samples if asked for, and the figure.
+
+    Returns:
+        Paths by name.
+    """
     affine = acquisition.grid.affine(scan.affine, scan.axis)
     paths = {}
-    for name, data in images.items():
+    named = ((f"sample-{m:02d}", sample) for m, sample in enumerate(samples, start=1))
+    for name, data in itertools.chain(images.items(), named if config.save_samples else ()):
         suffix = "" if name == "mean" else f"-{name}"
         paths[name] = folder / f"{scan.stem}_focvs{suffix}.nii.gz"
         write_nifti(paths[name], np.moveaxis(data, -1, scan.axis), affine, scan.header)

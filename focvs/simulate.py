@@ -42,6 +42,8 @@ def simulate_scan(config: SimulateConfig) -> Path:
             f"thickness={config.thickness:g} spacing={spacing_mm:g} mm: both must be above 0, "
             "thickness at most 4 spacings."
         )
+    if config.noise < 0 or config.seed < 0:
+        raise InputError(f"noise={config.noise:g} and seed={config.seed} must be at least 0.")
     profile = load_profile(config.profile, config.thickness)
     try:
         slices = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, profile, spacing_mm)

@@ -92,6 +92,10 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
                 f"{path} has shape {'x'.join(map(str, shape))}; give one 3-D volume (extract a single frame first)."
             )
         data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
+        header = image.header
+        sform, sform_code = header.get_sform(coded=True)
+        qform = header.get_qform() if header["qform_code"] and sform_code else None
+        unit_mm = _UNIT_MM[header.get_xyzt_units()[0]]
     except InputError:
         raise
     except Exception as error:  # nibabel, gzip and zlib raise a dozen kinds for a file that is broken or cut short
@@ -101,14 +105,9 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
     if bad.any():
         data = np.where(bad, np.float32(0), data)
         warnings.append(f"{int(bad.sum())} voxels were NaN or infinite and were set to 0.")
-    header = image.header
-    qform, qcode = header.get_qform(coded=True)
-    sform, scode = header.get_sform(coded=True)
-    if qcode and scode and not np.allclose(qform, sform, atol=1e-2):
-        gap = np.abs(qform - sform).max()
-        warnings.append(f"qform and sform disagree by up to {gap:.3g}; sform was used.")
+    if qform is not None and not np.allclose(qform, sform, atol=1e-2):
+        warnings.append(f"qform and sform disagree by up to {np.abs(qform - sform).max():.3g}; sform was used.")
     affine = np.array(image.affine, dtype=float)
-    unit_mm = _UNIT_MM[header.get_xyzt_units()[0]]
     affine[:3] *= unit_mm
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{path} has an affine without volume; repair its header first.")
@@ -218,9 +217,10 @@ def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no
         write(temporary)
         os.replace(temporary, path)
     except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
+    finally:
         if temporary.is_file():
             temporary.unlink()
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
 
 
 def _one_line(error: Exception) -> str:

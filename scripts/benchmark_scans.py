@@ -1,7 +1,7 @@
 """Restore a folder of clinical scans: ``python scripts/benchmark_scans.py FOLDER OUT [key=value ...]``.
 
-Prints, per scan, voxels, minutes, relative residual of the re-read file, chi2 before the last replacement, peak
-memory and warnings; the pictures are in OUT.
+Prints, per scan, its slices, minutes, the relative residual of the re-read file, chi2 before the last replacement
+and warnings; the pictures are in OUT.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train the 2D prior: ``python scripts/train.py [key=value ...]``, keys in conf/train.yaml.
 
 Makes the cache on first use, resumes from ``output/state`` where it exists, and leaves the prior in ``output/ema``.
-On a GPU: ``accelerate launch scripts/train.py plan.mixed_precision=bf16 plan.workers=8 plan.batch_size=128``.
+On a GPU: ``python scripts/train.py plan.mixed_precision=bf16 plan.workers=8 plan.batch_size=128``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_spectrum
-from focvs.sampling.consistency import dct_matrix
+from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors
 
 
 def test_white_errors_are_measured_as_they_are():
@@ -59,11 +58,3 @@ def test_round_trip(tmp_path):
     back = ErrorTable.load(tmp_path / "calibration.safetensors")
     assert torch.allclose(back.variance.float(), table.variance)
     assert back.pixel_mm == pytest.approx(0.9)
-
-
-def test_wiener_spectrum_is_the_error_of_the_wiener_filter():
-    signal = torch.tensor([4.0, 0.1, 1e-6])
-    error = wiener_spectrum(signal, 0.5)
-    shrink = signal / (signal + 0.25)
-    assert torch.allclose(error, (1 - shrink) ** 2 * signal + shrink**2 * 0.25)
-    assert dct_matrix(3).shape == (3, 3)

@@ -35,6 +35,8 @@ def test_help_version_and_configuration(capsys):
     assert code == 0
     assert OmegaConf.create(out).thickness == 5
     assert OmegaConf.create(out).scan == "a.nii.gz"
+    code, out, _ = run(capsys, "--cfg", "job", "simulate", "a.nii.gz", "b.nii.gz")
+    assert OmegaConf.create(out).output == "b.nii.gz"
 
 
 @pytest.mark.parametrize("words", ["--help", "--version", "--cfg job"])
@@ -61,6 +63,8 @@ def test_quick_answers_import_nothing_heavy(words):
         (["x.nii", "a", "b"], "too many"),
         (["x.nii", "--fast"], "not an option"),
         (["--cfg", "hydra", "x.nii"], "--cfg takes job"),
+        (["x.nii", "thickness=${nothing}"], "could not be understood"),
+        (["x.nii", "sampler.stepz=3"], "stepz is not a key; accepted are name, steps, sigma_start"),
         (["x.nii", "thickness=[1"], "could not be understood"),
         (["samples=2"], "scan is missing"),
         (["simulate", "x.nii"], "output is missing"),
@@ -89,9 +93,10 @@ def test_a_failed_job_exits_1(capsys, tmp_path):
 AWKWARD = ["a b.nii.gz", "k=v, [1] {x}.nii.gz", 'it\'s "quoted".nii.gz', "back\\slash\\.nii.gz", "${x}.nii.gz"]
 
 
-@pytest.mark.parametrize("name", AWKWARD[:4])
+@pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_names_survive_the_grammar(name):
-    assert OmegaConf.to_container(compose("config", [f"scan={quote(name)}"]))["scan"] == name
+    assert compose("config", [f"scan={quote(name)}"]).scan == name
+    assert compose("config", to_overrides([name], ("scan",))).scan == name
 
 
 def test_words_become_overrides(tmp_path, monkeypatch):
@@ -104,6 +109,9 @@ def test_words_become_overrides(tmp_path, monkeypatch):
     ]
     assert to_overrides(["profile=a/b c.npy"], ()) == ["profile=sampled", "profile.path='a/b c.npy'"]
     assert to_overrides(["profile=rect"], ()) == ["profile=rect"]
+    assert to_overrides(["s.nii", "out/seed=0"], ("scan", "output_dir"))[1] == "output_dir='out/seed=0'"
+    Path("seed=1").mkdir()
+    assert to_overrides(["seed=1"], ("scan",)) == ["seed=1"]
 
 
 def test_an_awkward_path_end_to_end(capsys, tmp_path, thick_scan, tiny_prior):
@@ -157,7 +165,12 @@ def test_simulate(capsys, tmp_path):
     code, _, _ = run(capsys, "simulate", volume, tmp_path / "o", "thickness=2", "axis=left-right", "noise=0.1")
     assert code == 0
     assert nib.load(tmp_path / "o" / "hr_thick.nii.gz").shape == (4, 9, 50)
-    for wrong, said in (("axis=up", "axis=up"), ("thickness=-1", "above 0"), ("thickness=99", "no slice")):
+    for wrong, said in (
+        ("noise=-1", "at least 0"),
+        ("axis=up", "axis=up"),
+        ("thickness=-1", "above 0"),
+        ("thickness=99", "no slice"),
+    ):
         code, _, err = run(capsys, "simulate", volume, tmp_path / "x.nii.gz", wrong)
         assert code == 1
         assert said in err

@@ -55,6 +55,10 @@ def test_broken_priors_are_refused_in_one_sentence(tmp_path, tiny_prior):
     (truncated / WEIGHTS).write_bytes((truncated / WEIGHTS).read_bytes()[:500])
     with pytest.raises(PriorError, match="could not be read"):
         load_prior(truncated)
+    table = copy("table")
+    (table / CALIBRATION).write_bytes(b"cut short")
+    with pytest.raises(PriorError, match="could not be read"):
+        load_prior(table)
     other = copy("other")
     (other / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
     with pytest.raises(PriorError, match="UNet2DModel"):

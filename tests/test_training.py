@@ -111,6 +111,15 @@ def test_training_resumes_to_the_bit(cache, tmp_path):
     assert prior.denoise(torch.zeros(1, 1, 16, 16), 0.5).shape == (1, 1, 16, 16)
 
 
+def test_a_kill_between_two_renames_loses_nothing(cache, tmp_path):
+    small_training(cache, tmp_path, 3)
+    (tmp_path / "state").rename(tmp_path / "state.part")
+    whole = small_training(cache, tmp_path, 6)
+    straight = small_training(cache, tmp_path / "straight", 6)
+    for a, b in zip(whole.parameters(), straight.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_training_learns(cache, tmp_path):
     """A few dozen steps must beat the untrained network clearly on patches it has not seen."""
     dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, seed=99)

@@ -10,7 +10,7 @@ import pytest
 from conftest import write_scan
 
 from focvs.errors import InputError
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_json, write_nifti
+from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_atomically, write_json, write_nifti
 
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 
@@ -176,6 +176,16 @@ def test_intensity_scale_ignores_air_and_needs_light():
     assert intensity_scale(volume) == pytest.approx(199.5, abs=0.5)
     with pytest.raises(InputError, match="positive"):
         intensity_scale(-np.ones((4, 4, 4)))
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    def fail(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x.json", ".json", fail)
+    assert not list(tmp_path.iterdir())
 
 
 def test_head_mask_fills_the_head_and_leaves_the_air(phantom):

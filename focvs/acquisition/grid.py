@@ -77,7 +77,7 @@ def make_grid(
             extents differ by up to half a voxel.
 
     Raises:
-        ValueError: if a number is not positive, or the voxels are not smaller than the spacing.
+        ValueError: if a number is not positive.
     """
     if slices < 1 or not spacing_mm > 0 or not voxel_mm > 0:
         raise ValueError(f"slices={slices}, spacing={spacing_mm} mm, voxel={voxel_mm} mm must all be above 0.")

@@ -59,11 +59,6 @@ class ErrorTable:
         return cls(tensors["sigmas"].double(), tensors["variance"].double(), float(tensors["pixel_mm"]))
 
 
-def wiener_spectrum(signal_variance: Tensor, sigma: float) -> Tensor:
-    """S s^2 / (S + s^2): the error of the best linear denoiser of a signal with spectrum S, the last resort."""
-    return signal_variance * sigma**2 / (signal_variance + sigma**2)
-
-
 def measure_errors(
     denoise: Denoiser, images: Tensor, mask: Tensor, sigmas: Tensor, pixel_mm: float, seed: int = 0
 ) -> ErrorTable:
@@ -91,7 +86,7 @@ def measure_errors(
         noise = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
         error = denoise(images + sigma * noise, sigma) - images
         parts = [_blocks(error, axis)[inside] @ transform.T for axis, inside in zip((-1, -2), blocks, strict=True)]
-        rows.append(_smooth(torch.cat(parts).double().square().mean(0)))
+        rows.append(_smooth(torch.cat(parts).cpu().double().square().mean(0)))
     return ErrorTable(ordered.cpu(), torch.stack(rows).cpu(), pixel_mm)
 
 

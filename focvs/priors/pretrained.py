@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,22 +61,25 @@ def load_prior(folder: Path, device: str = "cpu") -> Prior:
     try:
         config = json.loads(config_path.read_text())
         kind = config.get("_class_name")
-    except (ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise PriorError(f"{config_path} is not a diffusers configuration ({error}); get the prior again.") from error
     if kind != "HaarUNet2D":
         raise PriorError(f"{config_path} describes a {kind}, and only HaarUNet2D can be loaded; choose another prior.")
     try:
         network = HaarUNet2D.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        errors = ErrorTable.load(folder / CALIBRATION) if (folder / CALIBRATION).is_file() else None
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
-        raise PriorError(f"{weights} could not be read ({_first_line(error)}); get the prior again.") from error
+        raise PriorError(
+            f"the files of {folder} could not be read ({_first_line(error)}); get the prior again."
+        ) from error
     denoiser = EDMDenoiser(network, network.sigma_data)
     denoiser.eval().requires_grad_(False).to(device)
-    table = folder / CALIBRATION
     log.info("loaded prior %s on %s", folder.name, device)
     return Prior(
         Inference(denoiser, device),
-        ErrorTable.load(table) if table.is_file() else None,
-        hashlib.sha256(weights.read_bytes()).hexdigest(),
+        errors,
+        sha256,
         folder,
     )
 
@@ -87,6 +91,7 @@ def save_prior(network: HaarUNet2D, folder: Path, dtype: torch.dtype = torch.flo
         for parameter in network.parameters():
             parameter.data = parameter.data.to(dtype)
     network.save_pretrained(folder, safe_serialization=True)
+    (Path(folder) / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 class Inference(nn.Module):
@@ -99,7 +104,7 @@ class Inference(nn.Module):
 
     @torch.inference_mode()
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        with torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.kind == "cuda"):
+        with torch.autocast("cuda", dtype=torch.bfloat16) if self.kind == "cuda" else nullcontext():
             return self.denoiser(x, sigma).float()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -100,7 +101,8 @@ class Consistency:
         """
         if self.rule == "none":
             return denoised
-        with torch.autocast(denoised.device.type, enabled=False):
+        kind = denoised.device.type
+        with torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext():
             d = denoised.to(torch.promote_types(denoised.dtype, torch.float32))
             return d + self._apply_gain(scan.to(d) - self.operator(d), level)
 

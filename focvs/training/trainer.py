@@ -79,6 +79,8 @@ def train(
         save: writes a network into a folder.
     """
     accelerator = Accelerator(mixed_precision=plan.mixed_precision)
+    if accelerator.num_processes > 1:
+        raise ValueError("training runs in one process; start it without several processes.")
     torch.manual_seed(plan.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
     averaged = cast(HaarUNet2D, average.module)
@@ -90,6 +92,7 @@ def train(
 
     folder.mkdir(parents=True, exist_ok=True)
     first = 0
+    _recover(folder)
     if (folder / "state").is_dir():
         accelerator.load_state(str(folder / "state"))
         first = json.loads((folder / "state" / "step.json").read_text())["step"]
@@ -131,7 +134,7 @@ def train(
 def _save_state(
     accelerator: Accelerator, averaged: HaarUNet2D, folder: Path, step: int, save: Callable[[HaarUNet2D, Path], None]
 ) -> None:
-    """Replace ``state/`` and ``ema/`` so that a kill at any moment leaves one whole checkpoint."""
+    """Replace ``state/`` and ``ema/`` so that a kill at any moment leaves one whole checkpoint to recover."""
     fresh, old = folder / "state.part", folder / "state.old"
     shutil.rmtree(fresh, ignore_errors=True)
     accelerator.save_state(str(fresh))
@@ -141,4 +144,14 @@ def _save_state(
         (folder / "state").rename(old)
     fresh.rename(folder / "state")
     shutil.rmtree(old, ignore_errors=True)
-    save(averaged, folder / "ema")
+    shutil.rmtree(folder / "ema.part", ignore_errors=True)
+    save(averaged, folder / "ema.part")
+    shutil.rmtree(folder / "ema", ignore_errors=True)
+    (folder / "ema.part").rename(folder / "ema")
+
+
+def _recover(folder: Path) -> None:
+    """Put a checkpoint in place that a kill left between two renames."""
+    for name in ("state.part", "state.old"):
+        if not (folder / "state").is_dir() and (folder / name / "step.json").is_file():
+            (folder / name).rename(folder / "state")
