@@ -34,9 +34,9 @@ common keys (focvs --cfg job prints all of them with their values):
   profile=gaussian    gaussian, rect, slr, or a .npy file
   samples=4           posterior samples; their mean is the result, their spread the uncertainty
   sampler=resample    resample, dpmpp_2m, ddim, ddpm
-  steps=8             denoising steps per sample
+  steps=12            denoising steps per sample
   consistency=calibrated   calibrated, ddnm, none
-  planes=average      average, alternate (half the time), coronal, sagittal, axial
+  planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
   device=auto         auto, cpu, cuda, cuda:1, mps
   seed=0  save_samples=false  noise=auto  batch=1  prior=head2d

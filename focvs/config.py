@@ -79,7 +79,7 @@ class RunConfig:
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
-    planes: Planes = Planes.average
+    planes: Planes = Planes.alternate
     steps: int | None = None
     thickness: float | None = None
     spacing: float | None = None

@@ -94,7 +94,9 @@ AWKWARD = ["a b.nii.gz", "k=v, [1] {x}.nii.gz", 'it\'s "quoted".nii.gz', "back\\
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_awkward_names_survive_the_grammar(name):
+def test_awkward_names_survive_the_grammar(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).touch()
     assert compose("config", [f"scan={quote(name)}"]).scan == name
     assert compose("config", to_overrides([name], ("scan",))).scan == name
 
