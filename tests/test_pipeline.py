@@ -77,7 +77,7 @@ def test_everything_is_written_and_described(tmp_path, thick_scan, tiny_prior):
     assert 1 <= report["acquisition"]["condition_number"] < 2
     assert report["seeds"] == [8, 9]
     assert report["config"]["thickness"] == 5
-    assert report["config"]["planes"] == "average"
+    assert report["config"]["planes"] == "alternate"
     assert len(report["prior"]["sha256"]) == 64
     seconds = report["seconds"]
     assert 0 < seconds["network"] <= seconds["sampling"] <= seconds["total"]
