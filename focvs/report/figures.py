@@ -11,6 +11,8 @@ from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.volume import Scan, intensity_scale
 
+WINDOW_TOP = 0.75  # white at this share of the 99.5th percentile: fat saturates, the brain shows
+
 
 def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.ndarray | None) -> Figure:
     """Rows of axial, coronal and sagittal planes; columns scan, B-spline, FOCVS and, if given, its uncertainty.
@@ -27,7 +29,8 @@ def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.nd
     nearest = np.clip(np.rint(centres / grid.spacing_mm + (grid.slices - 1) / 2), 0, grid.slices - 1).astype(int)
     spline = (data @ spline_matrix(grid, margins=False).float().T).numpy()
     columns = {"scan": scan.data[..., nearest], "B-spline": spline, "FOCVS": mean}
-    top = intensity_scale(scan.data)
+    scale = intensity_scale(scan.data)
+    top = WINDOW_TOP * scale
     limits = dict.fromkeys(columns, (0.0, top))
     if std is not None:
         columns["standard deviation"] = std
@@ -35,11 +38,15 @@ def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.nd
     affine = grid.affine(scan.affine, scan.axis)
     canonical = {name: _canonical(np.moveaxis(v, -1, scan.axis), affine) for name, v in columns.items()}
     sample, zooms = canonical["FOCVS"]
-    inside = np.argwhere(sample > 0.15 * top)
+    inside = np.argwhere(sample > 0.15 * scale)
     middle = np.median(inside, axis=0).astype(int) if len(inside) else np.array(sample.shape) // 2
     planes = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-    figure = Figure(figsize=(3.2 * len(columns), 9.6), facecolor="black", layout="constrained")
-    axes = figure.subplots(3, len(columns))
+    extent = np.array(sample.shape) * zooms
+    heights = [extent[1], extent[2], extent[2]]
+    width = max(extent[0], extent[1])
+    size = (3.2 * len(columns), 3.2 * sum(heights) / width + 0.4)
+    figure = Figure(figsize=size, facecolor="black", layout="constrained")
+    axes = figure.subplots(3, len(columns), height_ratios=heights)
     for row, (plane, axis) in zip(axes, planes, strict=True):
         height, width = np.delete(zooms, axis)[::-1]
         for cell, (name, (volume, _)) in zip(row, canonical.items(), strict=True):
