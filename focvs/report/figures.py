@@ -11,7 +11,7 @@ from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.volume import Scan, intensity_scale
 
-WINDOW_TOP = 0.75  # white at this share of the 99.5th percentile: fat saturates, the brain shows
+WINDOW_TOP = 0.85  # white at this share of the 99.5th percentile: fat saturates, the brain shows
 
 
 def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.ndarray | None) -> Figure:
