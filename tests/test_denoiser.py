@@ -6,19 +6,22 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.gaussian import GaussianPrior
+from focvs.priors.networks import ScanCondition
 from focvs.sampling.consistency import dct_matrix
 
 
 class Zero(nn.Module):
-    def forward(self, x, condition):
-        self.seen = x, condition
+    sigma_data, sigma_residual = 0.5, 0.1
+
+    def forward(self, x, noise_condition, condition=None):
+        self.seen = x, noise_condition
         return torch.zeros_like(x)
 
 
 def test_preconditioning_with_a_silent_network_is_the_wiener_filter_of_white_data():
     """F = 0 leaves c_skip x, the best denoiser of N(0, sigma_data^2), for any noise level."""
     network = Zero()
-    denoise = EDMDenoiser(network, sigma_data=0.5)
+    denoise = EDMDenoiser(network)
     x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
     sigma = torch.tensor([0.01, 0.5, 20.0], dtype=torch.float64)
     expected = x * (0.25 / (0.25 + sigma**2)).view(3, 1, 1, 1)
@@ -33,8 +36,31 @@ def test_loss_of_the_silent_network_on_white_data_is_one():
     generator = torch.Generator().manual_seed(0)
     clean = 0.5 * torch.randn(4, 1, 128, 128, generator=generator)
     noise = torch.randn(4, 1, 128, 128, generator=generator)
-    loss = EDMDenoiser(Zero(), 0.5).loss(clean, torch.tensor([0.02, 0.1, 0.5, 2.0]), noise)
+    loss = EDMDenoiser(Zero()).loss(clean, torch.tensor([0.02, 0.1, 0.5, 2.0]), noise)
     assert torch.allclose(loss, torch.ones(4), atol=0.05)
+
+
+def told(image, spacing_px):
+    spacing = torch.as_tensor(spacing_px).to(image)
+    return ScanCondition(image, spacing, spacing, torch.zeros_like(spacing))
+
+
+def test_with_a_scan_the_silent_network_is_the_wiener_filter_around_it():
+    """F = 0 then leaves c + s_r^2 / (s_r^2 + sigma^2) (x - c), and items without a scan stay as they were."""
+    x, scan = torch.randn(2, 2, 1, 8, 8, dtype=torch.float64)
+    scan[1] = 0
+    out = EDMDenoiser(Zero())(x, 0.2, told(scan, [4.0, 0.0]))
+    assert torch.allclose(out[0], scan[0] + 0.01 / 0.05 * (x[0] - scan[0]))
+    assert torch.allclose(out[1], 0.25 / 0.29 * x[1])
+
+
+def test_loss_of_the_silent_network_around_a_scan_is_one():
+    generator = torch.Generator().manual_seed(0)
+    scan, residual, noise = torch.randn(3, 2, 1, 128, 128, generator=generator)
+    clean, sigma = scan + 0.1 * residual, torch.tensor([0.05, 0.4])
+    assert torch.allclose(
+        EDMDenoiser(Zero()).loss(clean, sigma, noise, told(scan, [4.0, 6.0])), torch.ones(2), atol=0.05
+    )
 
 
 def test_gaussian_prior_closed_forms_agree_with_samples():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from focvs.priors.networks import HaarUNet2D, haar, haar_inverse
+from focvs.priors.networks import HaarUNet2D, ScanCondition, haar, haar_inverse
 
 
 def test_haar_is_orthonormal_and_keeps_white_noise_white():
@@ -41,3 +41,20 @@ def test_noise_condition_matters():
     network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4).eval()
     x = torch.randn(1, 1, 16, 16)
     assert not torch.allclose(network(x, torch.zeros(1)), network(x, -torch.ones(1)))
+
+
+def test_a_conditioned_network_sees_the_scan_and_its_numbers():
+    torch.manual_seed(0)
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True).eval()
+    x, scan = torch.randn(2, 2, 1, 15, 18)
+    four = torch.full((2,), 4.0)
+    alone = network(x, torch.zeros(2))
+    assert torch.equal(alone, network(x, torch.zeros(2), ScanCondition.unknown(x)))
+    with_scan = network(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
+    assert not torch.allclose(alone, with_scan)
+    # the numbers start without influence, and have one as soon as their last layer has weights
+    assert torch.equal(with_scan, network(x, torch.zeros(2), ScanCondition(scan, 2 * four, four, 0 * four)))
+    torch.nn.init.normal_(network.acquisition[-1].weight)
+    with_scan = network(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
+    for other in ((2 * four, four, 0 * four), (four, 2 * four, 0 * four), (four, four, 0.01 * four)):
+        assert not torch.allclose(with_scan, network(x, torch.zeros(2), ScanCondition(scan, *other)))

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from focvs.priors.planes import PIXELS_PER_BATCH, AlternatedPlanes, AveragedPlanes, PlaneDenoiser
@@ -50,3 +51,20 @@ def test_fusion():
     turns = AlternatedPlanes(members, sigmas)
     assert torch.equal(turns(volume, 0.2), first)
     assert torch.allclose(turns(volume, 0.4), members[1](volume, 0.4))
+
+
+def test_a_conditioned_prior_is_told_of_the_scan_slice_by_slice():
+    volume, scan = torch.randn(2, 4, 5, 8), torch.randn(4, 5, 8)
+
+    def echo(x, sigma, condition):
+        assert condition.image.shape == x.shape
+        assert {float(v) for v in condition.thickness_px} == {3.0}
+        assert {float(v) for v in condition.spacing_px} == {4.0}
+        assert torch.allclose(condition.noise, torch.tensor(0.5))
+        return condition.image
+
+    for across in (0, 1):
+        denoise = PlaneDenoiser(echo, across, slice(1, 7), scan, acquisition=(3.0, 4.0, 0.5))
+        assert torch.equal(denoise(volume, 0.1), scan.expand(2, -1, -1, -1))
+    with pytest.raises(ValueError, match="interpolated scan"):
+        PlaneDenoiser(echo, 0, acquisition=(3.0, 4.0, 0.5))(volume, 0.1)

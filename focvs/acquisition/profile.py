@@ -41,6 +41,12 @@ class SliceProfile:
         assert self.positions_mm is not None and self.density is not None
         return _integrate_linear(self.positions_mm, self.density, z)
 
+    def scaled(self, factor: float) -> SliceProfile:
+        """The same shape ``factor`` times as wide: with 1 / pixel size, the profile in pixels."""
+        positions = None if self.positions_mm is None else self.positions_mm * factor
+        density = None if self.density is None else self.density / factor
+        return SliceProfile(self.kind, self.fwhm_mm * factor, self.half_support_mm * factor, positions, density)
+
     def __repr__(self) -> str:
         return f"SliceProfile({self.kind}, FWHM {self.fwhm_mm:.3g} mm, support +-{self.half_support_mm:.3g} mm)"
 

@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from focvs.priors.networks import HaarUNet2D, ScanCondition
+
 
 class Denoiser(Protocol):
     """Estimates the clean image from a noisy one."""
@@ -22,28 +24,37 @@ class Denoiser(Protocol):
 class EDMDenoiser(nn.Module):
     """A raw network with EDM preconditioning (Karras et al. 2022, equation 7 and table 1).
 
+    With a scan the preconditioning is that of the residual around the interpolated scan, whose standard deviation
+    is smaller: D = c + c_skip (x - c) + c_out F(x, c).
+
     Args:
-        network: maps ``(b, c, h, w)`` and a noise condition ``(b,)`` to ``(b, c, h, w)``.
-        sigma_data: standard deviation of clean images in prior units.
+        network: maps ``(b, c, h, w)``, a noise condition ``(b,)`` and, where it is conditioned, a
+            :class:`ScanCondition` to ``(b, c, h, w)``; knows its ``sigma_data`` and ``sigma_residual``.
     """
 
-    def __init__(self, network: nn.Module, sigma_data: float = 0.5):
+    def __init__(self, network: HaarUNet2D):
         super().__init__()
         self.network = network
-        self.sigma_data = sigma_data
 
-    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: float | Tensor, condition: ScanCondition | None = None) -> Tensor:
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
-        s = sigma.view(-1, *[1] * (x.ndim - 1))
-        total = (s**2 + self.sigma_data**2).sqrt()
-        c_skip = (self.sigma_data / total) ** 2
-        c_out = s * self.sigma_data / total
-        raw = self.network(x / total, sigma.log() / 4)
-        return c_skip * x + c_out * raw.to(x.dtype)
+        column = (-1, *[1] * (x.ndim - 1))
+        s, scale = sigma.view(column), self._scale(x, condition).view(column)
+        raw = self.network(x / (s**2 + self.network.sigma_data**2).sqrt(), sigma.log() / 4, condition)
+        total = (s**2 + scale**2).sqrt()
+        around = 0.0 if condition is None else condition.image
+        return around + (scale / total) ** 2 * (x - around) + s * scale / total * raw.to(x.dtype)
 
-    def loss(self, clean: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    def loss(self, clean: Tensor, sigma: Tensor, noise: Tensor, condition: ScanCondition | None = None) -> Tensor:
         """Denoising loss with weight 1 / c_out^2 (Karras et al. 2022, equation 8), one value per item."""
-        s = sigma.view(-1, *[1] * (clean.ndim - 1))
-        denoised = self(clean + s * noise, sigma)
-        weight = (s**2 + self.sigma_data**2) / (s * self.sigma_data) ** 2
-        return (weight * (denoised - clean) ** 2).flatten(1).mean(1)
+        column = (-1, *[1] * (clean.ndim - 1))
+        s, scale = sigma.view(column), self._scale(clean, condition).view(column)
+        denoised = self(clean + s * noise, sigma, condition)
+        return ((s**2 + scale**2) / (s * scale) ** 2 * (denoised - clean) ** 2).flatten(1).mean(1)
+
+    def _scale(self, x: Tensor, condition: ScanCondition | None) -> Tensor:
+        """Standard deviation of clean images, or of their residual around the interpolated scan, ``(b,)``."""
+        data = x.new_full((len(x),), self.network.sigma_data)
+        if condition is None:
+            return data
+        return torch.where(condition.spacing_px > 0, self.network.sigma_residual, data)

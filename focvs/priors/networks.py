@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
+
+from focvs.acquisition.degradation import Degradation
+
+
+@dataclass(frozen=True, eq=False)
+class ScanCondition:
+    """What a conditioned network is told about the scan behind each image, the slice axis last.
+
+    Attributes:
+        image: ``(b, c, h, w)`` the scan interpolated to the grid of the image, prior units; zero where unknown.
+        thickness_px: ``(b,)`` FWHM of the slice profile in pixels.
+        spacing_px: ``(b,)`` distance of slice centres in pixels; 0 where there is no scan.
+        noise: ``(b,)`` standard deviation of the scan's noise, prior units.
+    """
+
+    image: Tensor
+    thickness_px: Tensor
+    spacing_px: Tensor
+    noise: Tensor
+
+    @classmethod
+    def unknown(cls, like: Tensor) -> ScanCondition:
+        """No scan, for the images ``like``: an unconditional prior."""
+        zero = like.new_zeros(len(like))
+        return cls(torch.zeros_like(like), zero, zero, zero)
+
+    @classmethod
+    def simulated(
+        cls, acquisition: Degradation, images: Tensor, noise_sigma: float = 0.0, noise: Tensor | None = None
+    ) -> ScanCondition:
+        """The scan ``acquisition`` makes of ``images`` ``(b, c, h, w)`` with unit ``noise`` ``(b, c, h, m)``."""
+        one = images.new_ones(len(images))
+        image = acquisition(images, noise_sigma, noise)
+        return cls(image, acquisition.thickness_px * one, acquisition.spacing_px * one, noise_sigma * one)
+
+    def numbers(self) -> Tensor:
+        """``(b, 3)`` of order one: thickness and spacing over 8 pixels, ten times the noise."""
+        return torch.stack([self.thickness_px / 8, self.spacing_px / 8, 10 * self.noise], dim=1)
 
 
 def haar(x: Tensor) -> Tensor:
@@ -43,6 +83,8 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         norm_groups: groups of the group normalisation.
         mid_attention: self-attention at the coarsest level.
         sigma_data: standard deviation of clean images in prior units, stored with the weights.
+        conditioned: whether the network also sees the interpolated scan and the numbers of its acquisition.
+        sigma_residual: standard deviation of clean images around the interpolated scan, prior units.
     """
 
     @register_to_config
@@ -54,13 +96,15 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         norm_groups: int = 8,
         mid_attention: bool = False,
         sigma_data: float = 0.5,
+        conditioned: bool = False,
+        sigma_residual: float = 0.15,
     ):
         super().__init__()
         levels = len(block_out_channels)
-        self.sigma_data = sigma_data
+        self.sigma_data, self.sigma_residual, self.conditioned = sigma_data, sigma_residual, conditioned
         self.multiple = 2**levels  # heights and widths that are a multiple of this many pixels need no padding
         self.unet = UNet2DModel(
-            in_channels=4 * channels,
+            in_channels=4 * channels * (2 if conditioned else 1),
             out_channels=4 * channels,
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,
@@ -68,13 +112,35 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             up_block_types=("UpBlock2D",) * levels,
             norm_num_groups=norm_groups,
             add_attention=mid_attention,
+            class_embed_type="identity" if conditioned else None,
         )
+        if conditioned:
+            width = 4 * block_out_channels[0]  # of UNet2DModel's time embedding
+            last = nn.Linear(width, width)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.acquisition = nn.Sequential(nn.Linear(3, width), nn.SiLU(), last)
 
-    def forward(self, x: Tensor, noise_condition: Tensor) -> Tensor:
-        """Raw network output for ``x`` ``(b, c, h, w)``; any size, edges padded by replication."""
+    def forward(self, x: Tensor, noise_condition: Tensor, condition: ScanCondition | None = None) -> Tensor:
+        """Raw network output for ``x`` ``(b, c, h, w)``; any size, edges padded by replication.
+
+        Args:
+            x: scaled noisy images.
+            noise_condition: ``(b,)``.
+            condition: the scan, for a conditioned network; None is no scan.
+        """
         height, width = x.shape[-2:]
-        pad_h, pad_w = -height % self.multiple, -width % self.multiple
+        coefficients, embedding = self._stem(x), None
+        if self.conditioned:
+            condition = condition or ScanCondition.unknown(x)
+            coefficients = torch.cat([coefficients, self._stem(condition.image.to(x))], dim=1)
+            embedding = self.acquisition(condition.numbers().to(x))
+        out = haar_inverse(self.unet(coefficients, 1000 * noise_condition, class_labels=embedding).sample)
+        return out[..., :height, :width]
+
+    def _stem(self, x: Tensor) -> Tensor:
+        """Haar coefficients of the images, padded to a size the levels divide."""
+        pad_h, pad_w = -x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h), mode="replicate")
-        out = haar_inverse(self.unet(haar(x), 1000 * noise_condition).sample)
-        return out[..., :height, :width]
+        return haar(x)

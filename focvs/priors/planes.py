@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from focvs.priors.denoiser import Denoiser
+from focvs.priors.networks import ScanCondition
 
 PIXELS_PER_BATCH = 300_000  # about 32 patches of 96 x 96: large enough to fill two cores, small in memory
 
@@ -18,29 +19,51 @@ class PlaneDenoiser:
     """Denoises ``(b, p, q, n)`` volumes slice by slice in one plane.
 
     Attributes:
-        denoise: 2D denoiser of ``(slices, 1, h, w)``.
+        denoise: 2D denoiser of ``(slices, 1, h, w)``; where ``acquisition`` is given it takes a condition too.
         across: the volume axis (0 for p, 1 for q) that counts the slices; the plane holds the other one and n.
         window: range of the last axis that is computed; None is all.
-        background: ``(p, q, n)`` estimate used outside ``window``.
+        background: ``(p, q, n)`` the interpolated scan, used outside ``window`` and told to a conditioned prior.
+        acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
     """
 
-    denoise: Denoiser
+    denoise: Callable[..., Tensor]
     across: int
     window: slice | None = None
     background: Tensor | None = None
+    acquisition: tuple[float, float, float] | None = None
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        slices = self._slices(x)
+        known = None
+        if self.acquisition is not None:
+            if self.background is None:
+                raise ValueError("a conditioned prior needs the interpolated scan as background.")
+            known = self._slices(self.background.to(x).expand_as(x))
+        parts = []
+        size = max(1, PIXELS_PER_BATCH // slices[0].numel())
+        for first in range(0, len(slices), size):
+            some = slices[first : first + size].contiguous()
+            if known is None:
+                parts.append(self.denoise(some, sigma))
+            else:
+                parts.append(self.denoise(some, sigma, self._condition(known[first : first + size])))
         window = self.window or slice(None)
         part = x[..., window].movedim(1 + self.across, 1)
-        slices = part.reshape(-1, 1, *part.shape[-2:])
-        size = max(1, PIXELS_PER_BATCH // slices[0].numel())
-        denoised = torch.cat([self.denoise(s.contiguous(), sigma) for s in slices.split(size)])
-        denoised = denoised.view(part.shape).movedim(1, 1 + self.across)
+        denoised = torch.cat(parts).view(part.shape).movedim(1, 1 + self.across)
         if self.window is None:
             return denoised
         out = x.clone() if self.background is None else self.background.to(x).expand_as(x).clone()
         out[..., window] = denoised
         return out
+
+    def _slices(self, volume: Tensor) -> Tensor:
+        part = volume[..., self.window or slice(None)].movedim(1 + self.across, 1)
+        return part.reshape(-1, 1, *part.shape[-2:])
+
+    def _condition(self, known: Tensor) -> ScanCondition:
+        assert self.acquisition is not None
+        numbers = [known.new_full((len(known),), number) for number in self.acquisition]
+        return ScanCondition(known.contiguous(), *numbers)
 
 
 @dataclass(frozen=True)
