@@ -15,8 +15,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from focvs.config import conf_dir
+from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
-from focvs.training.datasets import PatchDataset, build_cache, load_cache
+from focvs.training.datasets import Augmentation, PatchDataset, build_cache, load_cache
 from focvs.training.trainer import train
 
 log = logging.getLogger(__name__)
@@ -29,12 +30,32 @@ def main(config: DictConfig) -> None:
         names = build_cache(Path(config.data), cache, tuple(config.validation), config.label_maps)
         log.info("cached %d volumes in %s (%.1f MiB)", len(names), cache, cache.stat().st_size / 2**20)
     dataset = PatchDataset(
-        load_cache(cache), dict(config.group_weights), config.patch, tuple(config.voxel_range_mm), config.plan.seed
+        load_cache(cache),
+        dict(config.group_weights),
+        config.patch,
+        tuple(config.voxel_range_mm),
+        config.plan.seed,
+        augmentation=Augmentation(**config.augmentation),
+        scanned=config.scanned if config.network.conditioned else 0.0,
     )
     torch.manual_seed(config.plan.seed)
     network = instantiate(config.network, _convert_="all")
+    if config.start:
+        carry_over(Path(config.start), network)
     plan = instantiate(config.plan, _convert_="all")
     train(network, dataset, plan, Path(config.output), save_prior)
+
+
+def carry_over(folder: Path, network: HaarUNet2D) -> None:
+    """Copy the weights of a prior; channels it did not have start at zero, layers it did not have as they are."""
+    known = network.state_dict()
+    for name, value in HaarUNet2D.from_pretrained(folder, torch_dtype=torch.float32).state_dict().items():
+        if known[name].shape == value.shape:
+            known[name] = value
+        else:
+            known[name] = torch.zeros_like(known[name])
+            known[name][tuple(slice(n) for n in value.shape)] = value
+    network.load_state_dict(known)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,17 @@ import torch
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import load_prior, save_prior
-from focvs.training.datasets import PatchDataset, build_cache, load_cache
-from focvs.training.synthesis import bias_field, label_family, random_contrast, synthesise
+from focvs.training.datasets import Augmentation, PatchDataset, build_cache, load_cache
+from focvs.training.synthesis import (
+    add_lesions,
+    add_vessels,
+    bias_field,
+    label_family,
+    random_contrast,
+    random_curve,
+    rician,
+    synthesise,
+)
 from focvs.training.trainer import TrainingPlan, train
 
 WEIGHTS = {"isotropic": 0.5, "thick": 0.25, "labels": 0.25}
@@ -50,9 +59,9 @@ def test_items_depend_on_seed_and_index_alone(cache):
     first, second = (PatchDataset(volumes, WEIGHTS, size=32, seed=5) for _ in range(2))
     forward = [first[i] for i in range(12)]
     backward = [second[i] for i in reversed(range(12))][::-1]
-    assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True))
-    assert not torch.equal(PatchDataset(volumes, WEIGHTS, size=32, seed=6)[0], forward[0])
-    stacked = torch.stack(forward)
+    assert all(torch.equal(a, b) for i, j in zip(forward, backward, strict=True) for a, b in zip(i, j, strict=True))
+    assert not torch.equal(PatchDataset(volumes, WEIGHTS, size=32, seed=6)[0][0], forward[0][0])
+    stacked = torch.stack([clean for clean, _, _ in forward])
     assert stacked.shape == (12, 1, 32, 32)
     assert stacked.dtype == torch.float32
     assert stacked.min() >= -1
@@ -63,9 +72,71 @@ def test_items_depend_on_seed_and_index_alone(cache):
 @pytest.mark.parametrize("group", list(WEIGHTS))
 def test_every_group_gives_images(cache, group):
     dataset = PatchDataset(load_cache(cache), {group: 1.0}, size=48)
-    images = torch.stack([dataset[i] for i in range(10)])
+    images = torch.stack([dataset[i][0] for i in range(10)])
     assert torch.isfinite(images).all()
     assert (images.flatten(1).std(1) > 0.02).sum() >= 7
+
+
+def test_scans_come_with_their_numbers_and_keep_the_large_structures(cache):
+    dataset = PatchDataset(load_cache(cache), {"isotropic": 1.0}, size=64, scanned=0.7, acquisitions=40)
+    items = [dataset[i] for i in range(60)]
+    without = [item for item in items if item[2][1] == 0]
+    assert 8 <= len(without) <= 30
+    assert all(not scan.any() and not numbers.any() for _, scan, numbers in without)
+    for clean, scan, (thickness, spacing, sigma) in (item for item in items if item[2][1] > 0):
+        assert 1.8 <= spacing <= 10
+        assert 0.55 * spacing <= thickness <= 1.35 * spacing
+        assert 0 <= sigma <= 0.06
+        error = (scan - clean).square().mean().sqrt()
+        assert 0 < error < 0.7 * clean.std() + 2 * sigma + 0.05
+    assert not any(
+        item[2].any() for item in (PatchDataset(load_cache(cache), WEIGHTS, 32, scanned=0)[i] for i in range(9))
+    )
+
+
+def test_extreme_augmentation_stays_finite_and_in_range(cache):
+    every = Augmentation(*[1.0] * 9)
+    for group in WEIGHTS:
+        dataset = PatchDataset(load_cache(cache), {group: 1.0}, size=48, augmentation=every)
+        images = torch.stack([dataset[i][0] for i in range(30)])
+        assert torch.isfinite(images).all()
+        assert images.min() >= -1
+        assert images.max() < 5
+
+
+def test_curves_keep_air_and_do_what_they_say():
+    rng = np.random.default_rng(0)
+    levels = np.linspace(0, 1.5, 200)
+    for kind in ("monotone", "inverted", "free"):
+        for _ in range(20):
+            mapped = random_curve(rng, kind)(levels)
+            assert mapped[0] == 0
+            assert mapped.min() > -1e-12
+            if kind == "monotone":
+                assert (np.diff(mapped) > 0).all()
+            if kind == "inverted":
+                assert mapped[15] > mapped[120]
+    with pytest.raises(ValueError, match="monotone, inverted or free"):
+        random_curve(rng, "wrong")
+
+
+def test_lesions_and_vessels_change_the_head_and_not_the_air():
+    rng = np.random.default_rng(1)
+    head = np.zeros((64, 64), dtype=np.float32)
+    head[16:48, 16:48] = 0.5
+    for add in (add_lesions, add_vessels):
+        changed = [add(head, rng) for _ in range(20)]
+        assert all(np.array_equal(c[head == 0], head[head == 0]) for c in changed)
+        assert np.mean([np.abs(c - head).max() > 0.02 for c in changed]) > 0.5
+        assert not add(np.zeros((8, 8), np.float32), rng).any()
+
+
+def test_rician_noise_has_its_moments():
+    """At zero signal the magnitude is Rayleigh: mean sigma sqrt(pi / 2); far above, Gaussian of sigma."""
+    rng = np.random.default_rng(0)
+    air, head = rician(np.zeros(200_000), 0.1, rng), rician(np.ones(200_000), 0.1, rng)
+    assert air.mean() == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.02)
+    assert head.std() == pytest.approx(0.1, rel=0.02)
 
 
 def test_synthetic_contrast_shares_intensities_within_a_family():
@@ -94,8 +165,8 @@ def small_training(cache, folder, steps):
         steps=steps, batch_size=4, warmup_steps=2, decay_steps=0, workers=0, checkpoint_every=3, ema_decay=0.9
     )
     torch.manual_seed(0)
-    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4)
-    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32)
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True)
+    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, acquisitions=5)
     return train(network, dataset, plan, folder, save_prior)
 
 
@@ -123,7 +194,7 @@ def test_a_kill_between_two_renames_loses_nothing(cache, tmp_path):
 def test_training_learns(cache, tmp_path):
     """A few dozen steps must beat the untrained network clearly on patches it has not seen."""
     dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, seed=99)
-    clean = torch.stack([dataset[i] for i in range(16)])
+    clean = torch.stack([dataset[i][0] for i in range(16)])
     sigma, noise = TrainingPlan(steps=1).draw_noise(0, clean.shape)
     torch.manual_seed(0)
     fresh = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4)

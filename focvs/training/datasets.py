@@ -19,7 +19,17 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from focvs.training.synthesis import bias_field, label_family, synthesise
+from focvs.acquisition.degradation import random_degradation
+from focvs.training.synthesis import (
+    add_lesions,
+    add_vessels,
+    bias_field,
+    displacement,
+    label_family,
+    random_curve,
+    rician,
+    synthesise,
+)
 from focvs.volume import intensity_scale
 
 WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
@@ -135,8 +145,39 @@ def _bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     return tuple(slice(max(b.start - margin, 0), min(b.stop + margin, n)) for b, n in zip(box, mask.shape, strict=True))
 
 
-class PatchDataset(Dataset[Tensor]):
-    """Random 2D patches in prior units, ``(1, size, size)`` float32.
+@dataclass(frozen=True)
+class Augmentation:
+    """Probability of each change of a patch; the ones named ``label`` concern images painted from label maps.
+
+    Attributes:
+        untouched: a real image at its own voxel size, not resampled.
+        curve: contrast remapping of a real image by a smooth curve, a third of them inverted or free.
+        bias: a smooth intensity field.
+        lesions: soft blobs of one new intensity, in real images.
+        vessels: thin bright or dark lines, in real images.
+        label_lesions: the same in painted ones.
+        label_vessels: the same in painted ones.
+        label_noise: Rician noise.
+        deformation: a smooth displacement of about 1.5 pixels, where the patch is resampled.
+    """
+
+    untouched: float = 0.4
+    curve: float = 0.2
+    bias: float = 0.3
+    lesions: float = 0.08
+    vessels: float = 0.03
+    label_lesions: float = 0.3
+    label_vessels: float = 0.2
+    label_noise: float = 0.5
+    deformation: float = 0.3
+
+
+class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Random 2D patches in prior units and the scan a random acquisition would make of them.
+
+    An item is the clean patch ``(1, size, size)``, the scan interpolated to its pixels ``(1, size, size)``, slice
+    axis last, and the numbers of the acquisition ``(3,)``: thickness and spacing in pixels, noise in prior units.
+    Both are zero where there is no scan.
 
     Args:
         volumes: from :func:`load_cache`.
@@ -145,6 +186,9 @@ class PatchDataset(Dataset[Tensor]):
         voxel_range_mm: range of the pixel size of the patches.
         seed: first part of every item's random state.
         length: number of items.
+        augmentation: how patches are varied.
+        scanned: fraction of the patches with a scan; 0 for an unconditional prior.
+        acquisitions: how many different random acquisitions there are.
     """
 
     def __init__(
@@ -155,31 +199,52 @@ class PatchDataset(Dataset[Tensor]):
         voxel_range_mm: tuple[float, float] = (0.6, 1.3),
         seed: int = 0,
         length: int = 1 << 40,
+        augmentation: Augmentation | None = None,
+        scanned: float = 0.85,
+        acquisitions: int = 400,
     ):
         self.groups = {g: [v for v in volumes if v.group == g] for g in group_weights}
         self.groups = {g: v for g, v in self.groups.items() if v}
         weights = np.array([group_weights[g] for g in self.groups], dtype=float)
         self.probabilities = weights / weights.sum()
         self.size, self.voxel_range_mm, self.seed, self.length = size, voxel_range_mm, seed, length
+        self.chance, self.scanned = augmentation or Augmentation(), scanned
+        rng = np.random.default_rng((seed, 0x5CA7))
+        self.degradations = [random_degradation(size, rng) for _ in range(acquisitions if scanned else 0)]
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, index))
+        clean = torch.from_numpy((2 * np.abs(self.image(rng)) - 1).astype(np.float32))[None]
+        if rng.random() >= self.scanned:
+            return clean, torch.zeros_like(clean), torch.zeros(3)
+        degrade = self.degradations[rng.integers(len(self.degradations))]
+        sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if rng.random() < 0.4 else 0.0
+        white = rng.standard_normal((1, self.size, len(degrade.slices)), dtype=np.float32)
+        scan = degrade(clean, sigma, torch.from_numpy(white))
+        return clean, scan, torch.tensor([degrade.thickness_px, degrade.spacing_px, sigma])
+
+    def image(self, rng: np.random.Generator) -> np.ndarray:
+        """A patch ``(size, size)``, intensities about 0-1."""
         group = list(self.groups)[rng.choice(len(self.probabilities), p=self.probabilities)]
         members = self.groups[group]
         volume = members[rng.integers(len(members))]
         image = self._draw(volume, rng)
-        if rng.random() < 0.3:
+        if rng.random() < self.chance.bias:
             image = image * bias_field(image.shape, rng.uniform(0, 0.15), rng)
         if volume.group == "labels":
-            image = image ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.8, 1.1)
-            if rng.random() < 0.5:
-                image = image + rng.normal(0, rng.uniform(0, 0.02), image.shape).astype(np.float32)
-        else:
-            image = image ** np.exp(rng.normal(0, 0.12)) * rng.uniform(0.85, 1.1)
-        return torch.from_numpy((2 * np.abs(image) - 1).astype(np.float32))[None]
+            image = image.clip(0) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.8, 1.1)
+            return rician(image, rng.uniform(0, 0.03), rng) if rng.random() < self.chance.label_noise else image
+        if rng.random() < self.chance.curve:
+            kind = str(rng.choice(["monotone", "inverted", "free"], p=[0.66, 0.22, 0.12]))
+            image = random_curve(rng, kind)(image.clip(0, 1.5))
+        if rng.random() < self.chance.lesions:
+            image = add_lesions(image, rng)
+        if rng.random() < self.chance.vessels:
+            image = add_vessels(image, rng)
+        return image.clip(0) ** np.exp(rng.normal(0, 0.12)) * rng.uniform(0.85, 1.1)
 
     def _draw(self, volume: CachedVolume, rng: np.random.Generator) -> np.ndarray:
         """A patch of random plane, place, scale, rotation and flip, intensities about 0-1."""
@@ -196,7 +261,7 @@ class PatchDataset(Dataset[Tensor]):
             plane = plane[::-1]
         if rng.random() < 0.5:
             plane = plane[:, ::-1]
-        untouched = volume.group != "labels" and rng.random() < 0.4
+        untouched = volume.group != "labels" and rng.random() < self.chance.untouched
         if untouched and pixel_mm[0] == pixel_mm[1]:
             return self._crop(plane, rng).astype(np.float32) / WHITE_LEVEL
         return self._resample(plane, pixel_mm, volume, rng)
@@ -223,10 +288,16 @@ class PatchDataset(Dataset[Tensor]):
         steps = (np.arange(fine * self.size) + 0.5) / fine - self.size / 2
         grid = np.stack(np.meshgrid(steps, steps, indexing="ij")).reshape(2, -1)
         points = (stretch @ grid + centre[:, None] - 0.5).reshape(2, fine * self.size, -1)
+        if rng.random() < self.chance.deformation:
+            points = points + displacement((fine * self.size, fine * self.size), 1.5, rng)
         if volume.group == "labels":
             assert volume.families is not None
             labels = ndimage.map_coordinates(plane, points, order=0, mode="nearest", prefilter=False)
             image = synthesise(labels, volume.families, rng)
+            if rng.random() < self.chance.label_lesions:
+                image = add_lesions(image, rng, unit=2.0)
+            if rng.random() < self.chance.label_vessels:
+                image = add_vessels(image, rng, unit=2.0)
         else:
             image = _cubic(plane, points) / WHITE_LEVEL
         if fine == 2:

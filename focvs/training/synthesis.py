@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+from scipy.interpolate import PchipInterpolator
 
 # FreeSurfer ids whose left and right versions must share an intensity, and tissue families that usually do.
 _LEFT_OF_RIGHT = {
@@ -13,6 +14,7 @@ _LEFT_OF_RIGHT = {
 _FLUID = {4, 5, 14, 15, 24, 43, 44, 72}
 _WHITE = {2, 7, 16, 28, 41, 46, 60}
 _GREY = {3, 8, 17, 18, 42, 47, 53, 54}
+_EXTRACEREBRAL = 500  # labels from here on are scalp, fat, bone, muscle, eyes ...
 
 
 def label_family(label: int) -> int:
@@ -38,10 +40,14 @@ def random_contrast(families: np.ndarray, rng: np.random.Generator) -> tuple[np.
     position = np.searchsorted(unique, families)
     mean = rng.uniform(0.03, 1.0, unique.size)[position] + rng.normal(0, 0.02, families.size)
     std = rng.uniform(0.0, 0.06, unique.size)[position]
+    outside = np.unique(families[families >= _EXTRACEREBRAL])
+    if outside.size and rng.random() < 0.5:  # fat is often the brightest tissue, bone the darkest
+        mean[families == rng.choice(outside)] = rng.uniform(0.8, 1.3)
+        mean[families == rng.choice(outside)] = rng.uniform(0.0, 0.08)
     air = families == 0
     mean[air] = 0.0 if rng.random() < 0.7 else rng.uniform(0, 0.05)
     std[air] = 0.0
-    return np.clip(mean, 0, 1), std
+    return np.clip(mean, 0, None), std
 
 
 def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -70,3 +76,85 @@ def bias_field(shape: tuple[int, int], strength: float, rng: np.random.Generator
     coarse = rng.normal(0, strength, (4, 4)).astype(np.float32)
     zoom = (shape[0] / 4, shape[1] / 4)
     return np.exp(ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode="nearest"))
+
+
+def random_curve(rng: np.random.Generator, kind: str) -> PchipInterpolator:
+    """A smooth map of intensities on 0-1.5 that keeps air at zero.
+
+    Args:
+        rng: source of randomness.
+        kind: ``monotone``, ``inverted`` (dark tissue becomes bright, as from T1w to T2w) or ``free``.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    knots = np.array([0.0, 0.08, 0.25, 0.45, 0.65, 0.85, 1.05, 1.5])
+    if kind == "monotone":
+        rise = np.diff(knots) * np.exp(rng.normal(0, 0.7, knots.size - 1))
+        values = np.append(0.0, np.cumsum(rise))
+        values /= np.interp(1.0, knots, values)
+    elif kind == "inverted":
+        values = np.append(0.0, 1.1 - knots[1:].clip(max=1.05) + rng.normal(0, 0.05, knots.size - 1))
+    elif kind == "free":
+        values = np.append(0.0, rng.uniform(0.05, 1.05, knots.size - 1))
+    else:
+        raise ValueError(f"a curve is monotone, inverted or free, and not {kind}.")
+    return PchipInterpolator(knots, values.clip(0), extrapolate=False)
+
+
+def add_lesions(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) -> np.ndarray:
+    """One to five soft blobs of odd shape and one new intensity, inside the head.
+
+    Args:
+        image: ``(h, w)`` about 0-1.
+        rng: source of randomness.
+        unit: pixels per mm, about.
+    """
+    head = np.argwhere(image > 0.15)
+    if not len(head):
+        return image
+    out, level = image.copy(), rng.uniform(0.05, 1.2)
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    for _ in range(rng.integers(1, 6)):
+        row, column = head[rng.integers(len(head))]
+        radius = unit * np.exp(rng.uniform(np.log(1.2), np.log(12)))
+        angle, stretch = rng.uniform(0, np.pi), np.exp(rng.normal(0, 0.4))
+        u = ((rows - row) * np.cos(angle) + (columns - column) * np.sin(angle)) * stretch
+        v = ((columns - column) * np.cos(angle) - (rows - row) * np.sin(angle)) / stretch
+        turn = np.arctan2(v, u)
+        wobble = sum(rng.normal(0, 0.15) * np.cos(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 5))
+        distance = np.hypot(u, v) / radius + wobble
+        cover = np.clip((1 - distance) * radius / rng.uniform(0.7, 2.5), 0, 1) * rng.uniform(0.4, 1.0)
+        out += cover * (level * rng.uniform(0.9, 1.1) - out) * (image > 0.08)
+    return out
+
+
+def add_vessels(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) -> np.ndarray:
+    """One to four thin winding lines, bright or dark, inside the head; arguments as :func:`add_lesions`."""
+    out, level = image.copy(), 0.0 if rng.random() < 0.4 else rng.uniform(0.7, 1.4)
+    size = np.array(image.shape)
+    for _ in range(rng.integers(1, 5)):
+        steps = int(3 * size.max())
+        heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.06, steps))
+        path = rng.uniform(0, size)[:, None] + 0.5 * np.cumsum(np.stack([np.sin(heading), np.cos(heading)]), axis=1)
+        inside = ((path >= 0) & (path <= size[:, None] - 1)).all(0)
+        line = np.zeros(image.shape, dtype=np.float32)
+        row, column = np.rint(path[:, inside]).astype(int)
+        line[row, column] = 1
+        width = unit * rng.uniform(0.35, 1.2)
+        cover = np.clip(ndimage.gaussian_filter(line, width) * width * 2.5 * rng.uniform(0.4, 1.2), 0, 1)
+        out += cover * (level - out) * (image > 0.08)
+    return out
+
+
+def rician(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """The magnitude of ``image`` with complex Gaussian noise (Gudbjartsson and Patz 1995, equation 1)."""
+    noise = rng.normal(0, sigma, (2, *image.shape)).astype(np.float32)
+    return np.hypot(image + noise[0], noise[1])
+
+
+def displacement(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random field ``(2, h, w)`` with standard deviation of about ``strength`` pixels."""
+    coarse = rng.normal(0, strength, (2, 4, 4)).astype(np.float32)
+    zoom = (1, shape[0] / 4, shape[1] / 4)
+    return ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode="nearest")

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.networks import HaarUNet2D
+from focvs.priors.networks import HaarUNet2D, ScanCondition
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class TrainingPlan:
 
 def train(
     network: HaarUNet2D,
-    dataset: Dataset[Tensor],
+    dataset: Dataset[tuple[Tensor, Tensor, Tensor]],
     plan: TrainingPlan,
     folder: Path,
     save: Callable[[HaarUNet2D, Path], None],
@@ -72,7 +72,7 @@ def train(
 
     Args:
         network: raw network.
-        dataset: items ``(c, h, w)`` in prior units, a function of the index alone.
+        dataset: as :class:`focvs.training.datasets.PatchDataset`, items a function of the index alone.
         plan: see :class:`TrainingPlan`.
         folder: gets ``state/`` (to resume from), ``ema/`` (the weights to use) and ``log.jsonl``; a run that
             finds ``state/`` goes on from there.
@@ -84,7 +84,7 @@ def train(
     torch.manual_seed(plan.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
     averaged = cast(HaarUNet2D, average.module)
-    denoiser = EDMDenoiser(network, network.sigma_data)
+    denoiser = EDMDenoiser(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.01)
     denoiser, optimiser = accelerator.prepare(denoiser, optimiser)
     average.to(accelerator.device)
@@ -102,13 +102,16 @@ def train(
 
     losses: list[float] = []
     began = time.monotonic()
-    for step, clean in enumerate(loader, start=first):
+    for step, (clean, scan, numbers) in enumerate(loader, start=first):
         clean = clean.to(accelerator.device)
+        condition = None
+        if network.conditioned:
+            condition = ScanCondition(scan.to(accelerator.device), *numbers.to(accelerator.device).unbind(1))
         sigma, noise = (t.to(accelerator.device) for t in plan.draw_noise(step, clean.shape))
         for group in optimiser.param_groups:
             group["lr"] = plan.learning_rate * plan.learning_rate_factor(step)
         with accelerator.autocast():
-            loss = accelerator.unwrap_model(denoiser).loss(clean, sigma, noise).mean()
+            loss = accelerator.unwrap_model(denoiser).loss(clean, sigma, noise, condition).mean()
         accelerator.backward(loss)
         norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), plan.gradient_clip))
         if math.isfinite(norm):
