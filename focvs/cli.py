@@ -27,6 +27,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
   focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
   focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
+  focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
 
 common keys (focvs --cfg job prints all of them with their values):
   thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing)
@@ -36,10 +37,12 @@ common keys (focvs --cfg job prints all of them with their values):
   sampler=resample    resample, dpmpp_2m, ddim, ddpm
   steps=12            denoising steps per sample
   consistency=calibrated   calibrated, ddnm, none
+  adapt=false         true: fine-tune the prior on the scan's own slices first (minutes)
   planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
   device=auto         auto, cpu, cuda, cuda:1, mps
-  seed=0  save_samples=false  noise=auto  batch=1  prior=head2d
+  seed=0  save_samples=false  noise=auto  batch=1
+  prior=head2d        head2d, diffusers, medforj, monai; path= the checkpoint's place
 
 options: -h --help, --version, --cfg job, -m --multirun
 exit codes: 0 done, 1 a job failed, 2 usage
@@ -88,6 +91,7 @@ def _dispatch(arguments: list[str]) -> int:
     commands: dict[str, tuple[str, tuple[str, ...], Callable[[Any], None]]] = {
         "demo": ("demo", ("output_dir",), _run_demo),
         "simulate": ("simulate", ("volume", "output"), _run_simulate),
+        "calibrate": ("calibrate", ("data",), _run_calibrate),
     }
     command = words.pop(0) if words and words[0] in commands else ""
     name, positional, run = commands.get(command, ("config", ("scan", "output_dir"), _run_scan))
@@ -120,7 +124,7 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
     given = 0
     for word in words:
         if _is_override(word, name):
-            overrides.append(_profile_override(word))
+            overrides.append(_shorthand(word))
             continue
         if given == len(positional):
             raise UsageError(f"{word} is one argument too many; paths first, then key=value (see focvs --help).")
@@ -149,8 +153,11 @@ def quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _profile_override(word: str) -> str:
+def _shorthand(word: str) -> str:
+    """``profile=FILE.npy`` and ``path=`` of the prior, written out."""
     key, _, value = word.partition("=")
+    if key == "path":
+        return f"prior.path={quote(value)}"
     if key == "profile" and value.endswith(".npy"):
         return f"profile=sampled\0profile.path={quote(value)}"
     return word
@@ -248,6 +255,12 @@ def _run_demo(config: Any) -> None:
     from focvs.demo import run_demo
 
     run_demo(config)
+
+
+def _run_calibrate(config: Any) -> None:
+    from focvs.calibrate import calibrate_prior
+
+    calibrate_prior(config)
 
 
 def _run_sweep(overrides: list[str]) -> int:

@@ -59,7 +59,12 @@ class ConsistencyConfig:
 @dataclass
 class PriorConfig:
     name: str = MISSING
+    kind: str = "focvs"
     path: str | None = None
+    prediction: str = "auto"
+    scaling: str = "auto"
+    patch: list[int] | None = field(default_factory=lambda: [96, 96, 96])
+    overlap: float = 0.25
 
 
 @dataclass
@@ -67,6 +72,20 @@ class ProfileConfig:
     kind: str = MISSING
     path: str | None = None
     time_bandwidth: float = 4.0
+
+
+@dataclass
+class AdaptationConfig:
+    steps: int = 300
+    learning_rate: float = 2e-4
+    method: str = "full"
+    rank: int = 8
+    batch_size: int = 8
+    patch: int = 96
+    sigma_log_mean: float = -1.3
+    sigma_log_std: float = 0.95
+    seed: int = 0
+    cache: str | None = None
 
 
 @dataclass
@@ -79,6 +98,8 @@ class RunConfig:
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+    adapt: bool = False
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     planes: Planes = Planes.alternate
     steps: int | None = None
     thickness: float | None = None
@@ -122,7 +143,19 @@ class DemoConfig:
     device: str = "auto"
 
 
-SCHEMAS = {"config": RunConfig, "simulate": SimulateConfig, "demo": DemoConfig}
+@dataclass
+class CalibrateConfig:
+    """The error table of a prior; conf/calibrate.yaml explains each key."""
+
+    data: str = MISSING
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    output: str | None = None
+    levels: int = 16
+    slices: int = 2
+    device: str = "auto"
+
+
+SCHEMAS = {"config": RunConfig, "simulate": SimulateConfig, "demo": DemoConfig, "calibrate": CalibrateConfig}
 
 
 def register_schemas() -> None:
@@ -137,6 +170,7 @@ def register_schemas() -> None:
         "consistency": ConsistencyConfig,
         "prior": PriorConfig,
         "profile": ProfileConfig,
+        "adaptation": AdaptationConfig,
     }
     for group, schema in groups.items():
         store.store(group=group, name=f"{group}_schema", node=schema)

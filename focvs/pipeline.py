@@ -16,26 +16,30 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from focvs.acquisition.interpolation import spline_matrix
+from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.acquisition.noise import estimate_noise
+from focvs.adaptation import adapt_prior
 from focvs.config import RunConfig
 from focvs.preparation import (
+    FALLBACK,
     Acquisition,
     Region,
     calibrate,
     check_options,
     choose_device,
+    conditioning_numbers,
     find_region,
-    fuse_planes,
     model_acquisition,
+    open_prior,
     parse_auto,
-    prior_folder,
     schedule,
+    volume_denoiser,
     volume_mask,
     voxel_warnings,
     voxel_window,
 )
-from focvs.priors.pretrained import Prior, load_prior
+from focvs.priors.pretrained import Prior
+from focvs.priors.volumetric import Rescaled
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim
@@ -43,8 +47,6 @@ from focvs.sampling.statistics import SampleStore
 from focvs.volume import Scan, intensity_scale, read_scan
 
 log = logging.getLogger(__name__)
-
-OVERLAP_CONDITION = 10.0  # above this, exact replacement amplifies noise (design section 1)
 
 
 class Stopwatch:
@@ -115,7 +117,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         folder = Path(config.output_dir) if config.output_dir else scan.path.parent
         acquisition = model_acquisition(scan, config)
         device = choose_device(config.device)
-        prior = load_prior(prior_folder(config), device)
+        prior = open_prior(config.prior, device)
         require_writable(folder)
         log.info(
             "%s: thickness %.4g mm (from %s), %s; %r",
@@ -152,13 +154,14 @@ def restore(
         prior: the prior.
         config: sampler, consistency, planes, samples, seed and noise.
         device: torch device.
-        clock: gets the laps ``sampling``, ``network``, ``replacement`` and ``calibration``.
+        clock: gets the laps ``sampling``, ``network``, ``replacement``, ``calibration`` and ``adaptation``.
 
     Raises:
         InputError: for an option that does not fit the scan.
     """
     clock = clock or Stopwatch()
     warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan)]
+    network: Callable[..., Tensor]
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
     sigmas = schedule(config)
 
@@ -179,16 +182,27 @@ def restore(
             "the noise-aware calibrated rule was used and the last exact replacement left out."
         )
 
-    start = y @ spline_matrix(grid).float().T
-    if rule != "none" and condition <= OVERLAP_CONDITION:
-        start = operator.replace(start, y)
+    start = y @ interpolation_matrix(operator).float().T
+    if config.adapt:
+        with clock.lap("adaptation"):
+            prior = adapt_prior(
+                prior, y, mask, scan, acquisition, noise_sigma, config.adaptation, device, config.progress
+            )
     network = clock.timed("network", prior.denoise)
-    denoise = fuse_planes(network, scan, config.planes, sigmas, voxel_window(grid, region.slices), start.to(device))
+    if prior.scaling == "maximum":
+        network = Rescaled(network, scale / float(scan.data.max()))
+    told = conditioning_numbers(acquisition, noise_sigma)
+    window = voxel_window(grid, region.slices)
+    denoise = volume_denoiser(prior, network, scan, config, sigmas, window, start.to(device), told)
     spectra = support = None
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):
-            table, source = calibrate(prior, y, mask, sigmas, scan, config.consistency.calibration, device)
+            table, source = calibrate(
+                prior, network, y, mask, sigmas, scan, acquisition, noise_sigma, config.consistency.calibration, device
+            )
         log.info("error spectrum of the prior from %s", source)
+        if source == FALLBACK:
+            warnings.append(f"the error spectrum of the prior is that of {source}.")
         spectra = table.at(sigmas, grid.total, grid.voxel_mm)
         support = Support.from_mask(volume_mask(mask, grid), config.consistency.air)
     consistency = TimedConsistency(Consistency(rule, operator, spectra, noise_sigma, support), clock)

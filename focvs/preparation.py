@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Thickness, find_thickness
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import SliceProfile, make_profile, sampled_profile
-from focvs.config import Calibration, Planes, ProfileConfig, RunConfig, checkpoints_dir
+from focvs.config import Calibration, Planes, PriorConfig, ProfileConfig, RunConfig, checkpoints_dir
 from focvs.errors import InputError
-from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors
+from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_errors
 from focvs.priors.denoiser import Denoiser
+from focvs.priors.networks import ScanCondition
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser
-from focvs.priors.pretrained import Prior
+from focvs.priors.pretrained import Prior, load_prior
+from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.sampling.consistency import RULES
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS
@@ -28,6 +32,7 @@ from focvs.volume import Scan, head_mask
 
 VOXEL_RANGE_MM = (0.59, 1.4)  # in-plane voxels the 2D prior was trained on, with a little slack
 CALIBRATION_SLICES = 6
+FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 CROP_MARGIN = 6  # voxels kept around the head
 
 
@@ -131,9 +136,20 @@ def schedule(config: RunConfig) -> Tensor:
         raise InputError(str(error)) from error
 
 
-def prior_folder(config: RunConfig) -> Path:
-    """Folder of the prior: ``prior.path`` or the shipped one of that name."""
-    return Path(config.prior.path) if config.prior.path else checkpoints_dir() / config.prior.name
+def open_prior(config: PriorConfig, device: str) -> Prior:
+    """The prior of ``prior.path``, or the shipped one of that name.
+
+    Raises:
+        PriorError: if it cannot be loaded.
+        InputError: for an unknown scaling, or a foreign kind without a path.
+    """
+    if config.scaling not in ("auto", "percentile", "maximum"):
+        raise InputError(f"prior.scaling={config.scaling} is not known; choose auto, percentile or maximum.")
+    shipped = checkpoints_dir() / config.name
+    if config.path is None and not shipped.is_dir():
+        raise InputError(f"prior={config.name} needs the checkpoint's place; give prior.path=.")
+    prior = load_prior(config.path or shipped, device, config.kind, config.prediction)
+    return prior if config.scaling == "auto" else replace(prior, scaling=config.scaling)
 
 
 def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
@@ -244,16 +260,45 @@ def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:
     return head[..., nearest]
 
 
-def fuse_planes(
-    denoise: Denoiser, scan: Scan, planes: Planes, sigmas: Tensor, window: slice, background: Tensor
+def volume_denoiser(
+    prior: Prior,
+    network: Callable[..., Tensor],
+    scan: Scan,
+    config: RunConfig,
+    sigmas: Tensor,
+    window: slice,
+    background: Tensor,
+    told: tuple[float, float, float],
 ) -> Denoiser:
-    """The volume denoiser of ``planes`` from the 2D denoiser.
+    """The denoiser of ``(b, p, q, n)`` volumes: a 3D prior, or a 2D one on ``config.planes``.
+
+    Args:
+        prior: the prior.
+        network: its denoiser, in the units of the volume.
+        scan: for its orientation.
+        config: planes, patch and overlap.
+        sigmas: the schedule.
+        window: voxels of the last axis that hold head.
+        background: ``(p, q, n)`` the interpolated scan.
+        told: thickness and spacing in voxels and noise, for a conditioned prior.
 
     Raises:
         InputError: if the plane asked for does not contain the slice axis.
     """
-    names = scan.plane_names()
-    members = [PlaneDenoiser(denoise, across, window, background) for across in (0, 1)]
+    if prior.dimensions == 3:
+        patch = None if config.prior.patch is None else tuple(config.prior.patch)
+        if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
+            raise InputError(
+                f"prior.patch={config.prior.patch} with prior.overlap={config.prior.overlap:g} cannot be; give three "
+                "positive numbers of voxels and an overlap of at least 0 and below 1."
+            )
+        orientation = Orientation(scan.orientation(), prior.axes)
+        return VolumeDenoiser(
+            network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple
+        )
+    names, planes = scan.plane_names(), config.planes
+    acquisition = told if prior.conditioned else None
+    members = [PlaneDenoiser(network, across, window, background, acquisition) for across in (0, 1)]
     if planes is Planes.average:
         return AveragedPlanes(members)
     if planes is Planes.alternate:
@@ -267,16 +312,31 @@ def fuse_planes(
 
 
 def calibrate(
-    prior: Prior, y: Tensor, mask: Tensor, sigmas: Tensor, scan: Scan, source: Calibration, device: str
+    prior: Prior,
+    network: Callable[..., Tensor],
+    y: Tensor,
+    mask: Tensor,
+    sigmas: Tensor,
+    scan: Scan,
+    acquisition: Acquisition,
+    noise_sigma: float,
+    source: Calibration,
+    device: str,
 ) -> tuple[ErrorTable, str]:
     """The prior's error spectrum at ``sigmas``: from the scan's own slices, or the table stored with the prior.
 
+    A 3D prior takes its table, or else the spectrum of a Wiener filter of the scan's slices. A conditioned one is
+    measured on the scan's slices seen through the scan's own acquisition turned in-plane.
+
     Args:
         prior: the prior.
+        network: its denoiser, in the units of the volume.
         y: ``(p, q, m)`` slices in prior units.
         mask: ``(p, q, m)`` head.
         sigmas: noise levels of the schedule.
         scan: for its in-plane voxel size.
+        acquisition: for its profile and spacing.
+        noise_sigma: of the scan, prior units.
         source: which to prefer; the other is used where it cannot be had.
         device: torch device.
 
@@ -284,17 +344,34 @@ def calibrate(
         InputError: if neither is available.
     """
     table = prior.errors
-    if source is Calibration.table and table is not None:
+    if table is not None and (source is Calibration.table or prior.dimensions == 3):
         return table, "the table stored with the prior"
     area = mask.flatten(0, 1).sum(0)
     chosen = area.argsort(descending=True)[: 2 * CALIBRATION_SLICES : 2]
-    images, masks = y[..., chosen].movedim(-1, 0)[:, None], mask[..., chosen].movedim(-1, 0)[:, None]
+    images = y[..., chosen].movedim(-1, 0)[:, None].to(device)
+    masks = mask[..., chosen].movedim(-1, 0)[:, None].to(device)
+    pixel_mm = float(np.mean(scan.in_plane_mm))
+    scan_of = partial(turned_scan, acquisition, pixel_mm, noise_sigma) if prior.conditioned else None
     try:
-        measured = measure_errors(
-            prior.denoise, images.to(device), masks.to(device), sigmas, float(np.mean(scan.in_plane_mm))
-        )
+        if prior.dimensions == 3:
+            return wiener_errors(images, masks, sigmas, pixel_mm), FALLBACK
+        measured = measure_errors(network, images, masks, sigmas, pixel_mm, scan_of=scan_of)
     except ValueError as error:
         if table is None:
             raise InputError(f"the prior cannot be calibrated: {error}") from error
         return table, f"the table stored with the prior ({error})"
     return measured, f"{len(chosen)} slices of the scan ({BLOCK}-pixel blocks)"
+
+
+def turned_scan(acquisition: Acquisition, pixel_mm: float, noise_sigma: float, images: Tensor) -> ScanCondition:
+    """What a conditioned prior would be told had ``images`` ``(k, 1, h, w)`` been acquired along their last axis."""
+    profile = acquisition.profile.scaled(1 / pixel_mm)
+    degrade = make_degradation(profile, acquisition.grid.spacing_mm / pixel_mm, images.shape[-1])
+    noise = torch.randn(*images.shape[:-1], len(degrade.slices), generator=torch.Generator().manual_seed(0))
+    return ScanCondition.simulated(degrade, images, noise_sigma, noise.to(images))
+
+
+def conditioning_numbers(acquisition: Acquisition, noise_sigma: float) -> tuple[float, float, float]:
+    """Thickness and spacing in voxels, noise in prior units: what a conditioned prior is told besides the image."""
+    grid = acquisition.grid
+    return acquisition.profile.fwhm_mm / grid.voxel_mm, grid.spacing_mm / grid.voxel_mm, noise_sigma

@@ -104,11 +104,11 @@ def describe_run(
 ) -> dict[str, Any]:
     """The content of the JSON."""
     measured = measure_consistency(scan, acquisition, mean_path, restoration.noise_sigma)
-    named = ("total", "sampling", "network", "replacement", "calibration")
+    named = ("total", "sampling", "network", "replacement", "calibration", "adaptation")
     return {
         "version": __version__,
         "config": _plain(asdict(config)),
-        "prior": {"name": config.prior.name, "sha256": prior.sha256},
+        "prior": {"name": config.prior.name, "sha256": prior.sha256, "adapted": config.adapt},
         "acquisition": acquisition.describe(scan),
         "noise_sigma": restoration.noise_sigma,
         "consistency": {

@@ -47,6 +47,12 @@ class Scan:
         """File name without .nii or .nii.gz."""
         return nifti_stem(self.path)
 
+    def orientation(self) -> str:
+        """Where the axes of ``data`` point, such as ``RAS``."""
+        codes = list(nib.aff2axcodes(self.affine))
+        codes.append(codes.pop(self.axis))
+        return "".join(codes)
+
     def plane_names(self) -> tuple[str, str]:
         """Anatomical plane of the slices counted along p, and along q: what a fixed p (or q) shows."""
         codes = nib.aff2axcodes(self.affine)

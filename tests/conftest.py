@@ -42,6 +42,15 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_conditioned_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, told of the scan."""
+    folder = tmp_path_factory.mktemp("tiny_conditioned_prior")
+    torch.manual_seed(0)
+    save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True), folder)
+    return folder
+
+
 def write_scan(path: Path, data: np.ndarray, affine: np.ndarray, qcode: int = 1, scode: int = 1) -> Path:
     """Write a NIfTI with given form codes, units mm."""
     image = nib.Nifti1Image(data, affine)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors
+from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, measure_volume_errors, wiener_errors
+from focvs.priors.networks import ScanCondition
 
 
 def test_white_errors_are_measured_as_they_are():
@@ -58,3 +59,45 @@ def test_round_trip(tmp_path):
     back = ErrorTable.load(tmp_path / "calibration.safetensors")
     assert torch.allclose(back.variance.float(), table.variance)
     assert back.pixel_mm == pytest.approx(0.9)
+
+
+def test_a_conditioned_prior_is_measured_along_the_axis_of_its_scan():
+    """A denoiser that returns the scan errs by what the scan lost, along either axis of the image."""
+    images, mask = torch.randn(3, 1, 64, 96), torch.ones(3, 1, 64, 96, dtype=torch.bool)
+    seen = []
+
+    def scan_of(x):
+        seen.append(tuple(x.shape))
+        return ScanCondition(x.roll(1, -1), *torch.ones(3, len(x)))  # loses nothing but one pixel along the slice axis
+
+    def denoise(x, sigma, condition):
+        return condition.image
+
+    table = measure_errors(denoise, images, mask, torch.tensor([0.1, 0.4]), 1.0, scan_of=scan_of)
+    assert seen == [(3, 1, 64, 96), (3, 1, 96, 64)]
+    # |1 - exp(i w)|^2 = 2 - 2 cos w, whatever the noise
+    expected = 2 - 2 * torch.cos(torch.pi * torch.arange(BLOCK) / BLOCK)
+    middle = slice(10, BLOCK - 2)  # where leakage between frequencies of a block is small
+    assert torch.allclose(table.variance[0, middle], expected.double()[middle], rtol=0.15)
+    assert torch.equal(table.variance[0], table.variance[1])
+
+
+def test_volume_errors_are_measured_as_they_are():
+    volume, mask = torch.zeros(40, 48, 64), torch.ones(40, 48, 64, dtype=torch.bool)
+    table = measure_volume_errors(lambda x, s: x, volume, mask, torch.tensor([0.2]), 0.8)
+    assert torch.allclose(table.variance, torch.tensor(0.04, dtype=torch.float64), rtol=0.1)
+    assert table.pixel_mm == 0.8
+    with pytest.raises(ValueError, match="too small"):
+        measure_volume_errors(lambda x, s: x, volume, ~mask, torch.tensor([0.2]), 0.8)
+
+
+def test_the_fallback_is_the_error_of_the_wiener_filter():
+    generator = torch.Generator().manual_seed(0)
+    images = 0.3 * torch.randn(8, 1, 96, 96, generator=generator) - 0.5
+    mask = torch.ones_like(images, dtype=torch.bool)
+    table = wiener_errors(images, mask, torch.tensor([0.6, 0.1]), 1.0)
+    for row, sigma in zip(table.variance, (0.1, 0.6), strict=True):
+        expected = torch.tensor(0.09 * sigma**2 / (0.09 + sigma**2), dtype=torch.float64)
+        assert torch.allclose(row, expected, rtol=0.1)
+    with pytest.raises(ValueError, match="too small"):
+        wiener_errors(images, ~mask, torch.tensor([0.1]), 1.0)

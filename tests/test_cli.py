@@ -193,20 +193,24 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
     monkeypatch.setenv("FOCVS_DATA", "/data")
     config = compose(name, overrides)
     if name in SCHEMAS:
-        missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii"}
+        missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii", "data": "d"}
         fill = [f"{k}={v}" for k, v in missing.items() if k in SCHEMAS[name].__dataclass_fields__]
         if overrides == ["profile=sampled"]:
             fill.append("profile.path=p.npy")
         settings = OmegaConf.to_object(compose(name, [*overrides, *fill]))
         assert isinstance(settings, SCHEMAS[name])
         if name == "config":
-            from focvs.preparation import prior_folder
+            from focvs.config import checkpoints_dir
+            from focvs.priors.pretrained import KINDS
             from focvs.sampling.consistency import RULES
             from focvs.sampling.samplers import SAMPLERS
+            from focvs.training.adaptation import METHODS
 
             assert settings.sampler.name in SAMPLERS
             assert settings.consistency.rule in RULES
-            assert prior_folder(settings).is_dir()
+            assert settings.prior.kind in KINDS
+            assert (checkpoints_dir() / settings.prior.name).is_dir() == (settings.prior.kind == "focvs")
+            assert settings.adaptation.method in METHODS
     else:
         from hydra.utils import instantiate
 
@@ -220,6 +224,11 @@ def test_every_key_has_a_comment():
         assert lines[0].startswith("#"), path
         for before, line in itertools.pairwise(lines):
             key = line.split(":")[0].strip()
-            if line and line[0].isalpha() and ":" in line and key not in ("defaults", "hydra", "network", "plan"):
+            if (
+                line
+                and line[0].isalpha()
+                and ":" in line
+                and key not in ("defaults", "hydra", "network", "plan", "augmentation")
+            ):
                 explained = before.startswith("#") or key in ("name", "rule", "kind")
                 assert explained, f"{path}: {key} has no comment"

@@ -2,11 +2,13 @@
 
 import json
 
+import diffusers
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from conftest import write_scan
+from monai.networks.nets import DiffusionModelUNet
 from omegaconf import OmegaConf
 
 from focvs.acquisition.profile import gaussian_profile
@@ -59,6 +61,60 @@ def test_the_written_volume_reproduces_the_scan(tmp_path, thick_scan, tiny_prior
     y = written(torch.from_numpy(reread(paths["mean"])).double()).numpy()
     assert np.abs(y - scan.data).max() <= 1e-5 * np.ptp(scan.data)
     assert report["consistency"]["max_abs_residual"] == pytest.approx(np.abs(y - scan.data).max(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["sampler=dpmpp_2m", "planes=average"], ["consistency=ddnm", "batch=2"]], ids=str
+)
+def test_a_conditioned_prior_keeps_the_scan_too(tmp_path, thick_scan, tiny_conditioned_prior, overrides):
+    paths = super_resolve(settings(thick_scan, tmp_path, tiny_conditioned_prior, "thickness=5", *overrides))
+    report = json.loads(paths["json"].read_text())
+    assert report["consistency"]["relative_residual"] <= 1e-5
+    assert np.isfinite(reread(paths["mean"])).all()
+
+
+@pytest.fixture(scope="module")
+def volumetric_bundle(tmp_path_factory):
+    """An untrained 3D network, as MONAI writes one."""
+    folder = tmp_path_factory.mktemp("bundle")
+    numbers = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "num_res_blocks": 1}
+    numbers |= {"attention_levels": [False, False], "norm_num_groups": 4, "num_head_channels": 4}
+    torch.manual_seed(0)
+    network = DiffusionModelUNet(**numbers)
+    (folder / "configs").mkdir()
+    (folder / "models").mkdir()
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    config = {"network_def": {"_target_": "DiffusionModelUNet"} | numbers}
+    config["noise_scheduler"] = {"_target_": "DDPMScheduler", "prediction_type": "v_prediction"}
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("patch", ["[32,32,32]", "null"])
+def test_a_3d_prior_goes_the_same_road(tmp_path, thick_scan, volumetric_bundle, patch):
+    words = ["prior=monai", f"prior.patch={patch}", "thickness=5", "samples=1"]
+    paths = super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, *words))
+    report = json.loads(paths["json"].read_text())
+    assert report["consistency"]["relative_residual"] <= 1e-5
+    assert any("Wiener" in warning for warning in report["warnings"])
+
+
+@pytest.mark.parametrize("words", [["prior.patch=[32,32]"], ["prior.overlap=1"], ["prior.patch=[0,32,32]"]], ids=str)
+def test_impossible_patches_are_refused(tmp_path, thick_scan, volumetric_bundle, words):
+    with pytest.raises(InputError, match="cannot be"):
+        super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, "prior=monai", "thickness=5", *words))
+
+
+def test_a_foreign_2d_prior_scaled_to_the_maximum(tmp_path, thick_scan):
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 4}
+    network = diffusers.UNet2DModel(
+        in_channels=1, out_channels=1, block_out_channels=(8, 8), layers_per_block=1, **blocks
+    )
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "prior")
+    words = ["prior=diffusers", "prior.scaling=maximum", "thickness=5", "samples=1"]
+    paths = super_resolve(settings(thick_scan, tmp_path / "out", tmp_path / "prior", *words))
+    assert json.loads(paths["json"].read_text())["consistency"]["relative_residual"] <= 1e-5
 
 
 def test_everything_is_written_and_described(tmp_path, thick_scan, tiny_prior):
@@ -207,6 +263,9 @@ def test_a_measured_profile(tmp_path, thick_scan, tiny_prior):
         ("spacing=.inf", "spacing"),
         ("spacing=1.1", "below the slice spacing"),
         ("prior.path=/nowhere", "missing"),
+        ("prior.kind=keras", "choose one of focvs"),
+        ("prior.scaling=white", "choose auto"),
+        ("prior=medforj", "is not there"),
     ],
 )
 def test_refusals_leave_nothing(tmp_path, thick_scan, tiny_prior, override, words):

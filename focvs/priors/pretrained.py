@@ -1,13 +1,13 @@
-"""Priors on disk: a diffusers folder (config.json, safetensors) with calibration.safetensors beside it."""
+"""Priors on disk: our diffusers folders (config.json, safetensors, calibration.safetensors) and other people's."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from focvs.errors import PriorError
 from focvs.priors.calibration import ErrorTable
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.networks import HaarUNet2D
+from focvs.priors.foreign import (
+    AUTO,
+    MEDFORJ_SHAPE,
+    diffusers_denoiser,
+    medforj_denoiser,
+    monai_denoiser,
+    sha256_of,
+)
+from focvs.priors.networks import HaarUNet2D, ScanCondition
+from focvs.priors.volumetric import Padded
 
 log = logging.getLogger(__name__)
 
@@ -30,30 +39,93 @@ class Prior:
     """A loaded prior.
 
     Attributes:
-        denoise: 2D denoiser ``D(x, sigma)`` of ``(slices, 1, h, w)`` in prior units.
+        denoise: ``D(x, sigma)`` of ``(slices, 1, h, w)``, or of ``(b, 1, x, y, z)`` for a 3D prior, in its units; a
+            conditioned one takes a :class:`focvs.priors.networks.ScanCondition` as well.
         errors: stored error table, or None.
         sha256: of the weights file.
-        folder: where it came from.
+        path: of the weights file.
+        conditioned: whether it wants to be told of the scan.
+        dimensions: 2 or 3.
+        scaling: what its +1 is, the ``percentile`` 99.5 of the scan or its ``maximum``.
+        axes: where the axes of a 3D prior point.
+        shape: fixed field of view of a 3D prior in voxels, or None.
+        multiple: sizes it takes are multiples of this.
     """
 
-    denoise: nn.Module
+    denoise: Callable[..., Tensor]
     errors: ErrorTable | None
     sha256: str
-    folder: Path
+    path: Path
+    conditioned: bool = False
+    dimensions: int = 2
+    scaling: str = "percentile"
+    axes: str = "RAS"
+    shape: tuple[int, int, int] | None = None
+    multiple: int = 1
+
+
+KINDS = ("focvs", "diffusers", "medforj", "monai")
 
 
 @lru_cache(maxsize=4)
-def load_prior(folder: Path, device: str = "cpu") -> Prior:
+def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", prediction: str = AUTO) -> Prior:
     """Load a prior once per process and device.
 
     Args:
-        folder: with ``config.json`` and ``diffusion_pytorch_model.safetensors``; never unpickled.
+        path: of ``focvs``, a folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``; of others see
+            :mod:`focvs.priors.foreign`. Nothing is unpickled.
         device: torch device.
+        kind: one of :data:`KINDS`.
+        prediction: what a foreign network predicts, or ``auto`` for what its configuration says.
 
     Raises:
-        PriorError: if the folder or a file is missing, truncated, or not one of our networks.
+        PriorError: if the kind is unknown, or a file is missing, truncated, or not such a network.
     """
-    folder = Path(folder)
+    if kind == "focvs":
+        prior = _load_own(Path(path), device)
+    elif kind == "diffusers":
+        denoiser, multiple, weights = diffusers_denoiser(path, prediction)
+        prior = Prior(Padded(_ready(denoiser, device), multiple), None, sha256_of(weights), weights)
+    elif kind == "medforj":
+        denoiser, weights = medforj_denoiser(Path(path), prediction)
+        prior = Prior(
+            _ready(denoiser, device),
+            None,
+            sha256_of(weights),
+            weights,
+            dimensions=3,
+            scaling="maximum",
+            axes="LPS",
+            shape=MEDFORJ_SHAPE,
+        )
+    elif kind == "monai":
+        denoiser, dimensions, multiple, weights = monai_denoiser(Path(path), prediction)
+        ready: Callable[..., Tensor] = _ready(denoiser, device)
+        if dimensions == 2:
+            ready = Padded(ready, multiple)
+        prior = Prior(ready, None, sha256_of(weights), weights, dimensions=dimensions, multiple=multiple)
+    else:
+        raise PriorError(f"prior.kind={kind} is not known; choose one of {', '.join(KINDS)}.")
+    table = calibration_path(prior)
+    if table.is_file():
+        try:
+            prior = replace(prior, errors=ErrorTable.load(table))
+        except Exception as error:  # safetensors raises its own kinds for a broken file
+            raise PriorError(
+                f"{table} could not be read ({_first_line(error)}); delete it or calibrate again."
+            ) from error
+    log.info("loaded prior %s on %s", path, device)
+    return prior
+
+
+def calibration_path(prior: Prior) -> Path:
+    """Where the error table of a prior is: beside its weights, under their name where they are one file of many."""
+    if prior.path.name.startswith("diffusion_pytorch_model."):
+        return prior.path.parent / CALIBRATION
+    return prior.path.with_suffix("." + CALIBRATION)
+
+
+def _load_own(folder: Path, device: str) -> Prior:
     config_path, weights = folder / "config.json", folder / WEIGHTS
     for path in (config_path, weights):
         if not path.is_file():
@@ -64,24 +136,22 @@ def load_prior(folder: Path, device: str = "cpu") -> Prior:
     except (OSError, ValueError, AttributeError) as error:
         raise PriorError(f"{config_path} is not a diffusers configuration ({error}); get the prior again.") from error
     if kind != "HaarUNet2D":
-        raise PriorError(f"{config_path} describes a {kind}, and only HaarUNet2D can be loaded; choose another prior.")
+        raise PriorError(
+            f"{config_path} describes a {kind}, not a HaarUNet2D; try prior=diffusers prior.path={folder}."
+        )
     try:
         network = HaarUNet2D.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
-        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-        errors = ErrorTable.load(folder / CALIBRATION) if (folder / CALIBRATION).is_file() else None
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
         raise PriorError(
             f"the files of {folder} could not be read ({_first_line(error)}); get the prior again."
         ) from error
-    denoiser = EDMDenoiser(network, network.sigma_data)
+    denoiser = _ready(EDMDenoiser(network), device)
+    return Prior(denoiser, None, sha256_of(weights), weights, network.conditioned)
+
+
+def _ready(denoiser: nn.Module, device: str) -> Inference:
     denoiser.eval().requires_grad_(False).to(device)
-    log.info("loaded prior %s on %s", folder.name, device)
-    return Prior(
-        Inference(denoiser, device),
-        errors,
-        sha256,
-        folder,
-    )
+    return Inference(denoiser, device)
 
 
 def save_prior(network: HaarUNet2D, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -97,15 +167,15 @@ def save_prior(network: HaarUNet2D, folder: Path, dtype: torch.dtype = torch.flo
 class Inference(nn.Module):
     """No gradients; bfloat16 autocast on CUDA, float32 elsewhere."""
 
-    def __init__(self, denoiser: EDMDenoiser, device: str):
+    def __init__(self, denoiser: nn.Module, device: str):
         super().__init__()
         self.denoiser = denoiser
         self.kind = torch.device(device).type
 
     @torch.inference_mode()
-    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: float | Tensor, *condition: ScanCondition) -> Tensor:
         with torch.autocast("cuda", dtype=torch.bfloat16) if self.kind == "cuda" else nullcontext():
-            return self.denoiser(x, sigma).float()
+            return self.denoiser(x, sigma, *condition).float()
 
 
 def _first_line(error: Exception) -> str:

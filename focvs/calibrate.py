@@ -1,0 +1,94 @@
+"""focvs calibrate: the error table of any prior, measured on volumes it was not made to restore."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from focvs.config import CalibrateConfig
+from focvs.errors import FocvsError, InputError
+from focvs.preparation import choose_device, open_prior
+from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, measure_volume_errors
+from focvs.priors.pretrained import Prior, calibration_path
+from focvs.priors.volumetric import Orientation, Rescaled, VolumeDenoiser
+from focvs.sampling.noise_schedule import karras_sigmas
+from focvs.volume import head_mask, intensity_scale, read_nifti
+
+log = logging.getLogger(__name__)
+
+SIGMA_RANGE = (0.01, 1.6)
+ISOTROPIC = 1.5  # volumes whose voxels are no longer than this times their width show all three planes
+
+
+def calibrate_prior(config: CalibrateConfig) -> Path:
+    """Noise and denoise slices (2D) or volumes (3D), and write the spectrum of the errors inside the head.
+
+    The spectra of the volumes, in cycles per mm, are averaged geometrically. A conditioned prior is measured without
+    a scan: its table is an upper bound, used where a scan cannot calibrate itself.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        InputError: if there are no usable volumes, or an option cannot be.
+        PriorError: if the prior cannot be loaded.
+    """
+    if config.levels < 2 or config.slices < 1:
+        raise InputError(f"levels={config.levels} and slices={config.slices} must be at least 2 and 1.")
+    root = Path(config.data)
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*.nii*") if p.is_file())
+    if not files:
+        raise InputError(f"{root} holds no NIfTI file to calibrate on.")
+    device = choose_device(config.device)
+    prior = open_prior(config.prior, device)
+    out = Path(config.output) if config.output else calibration_path(prior)
+    sigmas = karras_sigmas(config.levels, SIGMA_RANGE[1], SIGMA_RANGE[0])
+    rows = []
+    for path in files:
+        try:
+            table = _measure(prior, path, sigmas, config.slices, device)
+        except (FocvsError, ValueError) as error:
+            log.warning("%s is left out: %s", path.name, error)
+            continue
+        rows.append(table.at(table.sigmas, BLOCK, 1.0).log())
+        rms = rows[-1].exp().mean(1).sqrt()
+        shown = " ".join(f"{float(s):.3g}:{float(e):.3f}" for s, e in zip(table.sigmas[::3], rms[::3], strict=True))
+        log.info("%s: rms error at sigma %s", path.name, shown)
+    if not rows:
+        raise InputError(f"none of the {len(files)} files under {root} could be calibrated on; the reasons are above.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(out.name + ".part")
+    ErrorTable(sigmas.sort().values, torch.stack(rows).mean(0).exp(), pixel_mm=1.0).save(temporary)
+    temporary.rename(out)
+    log.info("wrote %s from %d volumes", out, len(rows))
+    return out
+
+
+def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device: str) -> ErrorTable:
+    data, affine, _, _ = read_nifti(path)
+    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    isotropic = voxel_mm.max() <= ISOTROPIC * voxel_mm.min()
+    scale = intensity_scale(data)
+    denoise = prior.denoise
+    if prior.scaling == "maximum":
+        denoise = Rescaled(denoise, scale / float(data.max()))
+    volume = torch.from_numpy(data) * (2 / scale) - 1
+    mask = torch.from_numpy(head_mask(data, scale))
+    if prior.dimensions == 3:
+        if not isotropic:
+            raise ValueError("a 3D prior is calibrated on isotropic volumes.")
+        orientation = Orientation("".join(nib.aff2axcodes(affine)), prior.axes)
+        whole = VolumeDenoiser(denoise, orientation, None, prior.shape, (96, 96, 96), multiple=prior.multiple)
+        return measure_volume_errors(whole, volume.to(device), mask.to(device), sigmas, float(voxel_mm.mean()))
+    tables = []
+    for axis in (0, 1, 2) if isotropic else (int(voxel_mm.argmax()),):
+        chosen = (np.linspace(0.4, 0.6, slices) * volume.shape[axis]).astype(int)
+        images, masks = (v.movedim(axis, 0)[chosen][:, None].contiguous().to(device) for v in (volume, mask))
+        pixel_mm = float(np.delete(voxel_mm, axis).mean())
+        tables.append(measure_errors(denoise, images, masks, sigmas, pixel_mm))
+    rows = torch.stack([t.at(t.sigmas, BLOCK, 1.0) for t in tables]).log().mean(0).exp()
+    return ErrorTable(tables[0].sigmas, rows, 1.0)

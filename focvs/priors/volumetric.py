@@ -1,0 +1,157 @@
+"""A 3D denoiser on a volume: its own orientation, and a fixed field of view or overlapping patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """From volumes ``(b, p, q, n)`` to ``(b, 1, x, y, z)`` as a network saw them, and back.
+
+    Attributes:
+        volume: where the axes p, q, n point, such as ``RAS``: three of R/L, A/P and S/I.
+        network: where the network's axes point.
+
+    Raises:
+        ValueError: unless each names three different axes.
+    """
+
+    volume: str
+    network: str = "RAS"
+
+    def __post_init__(self) -> None:
+        for codes in (self.volume, self.network):
+            if sorted(_PAIR.get(code, "") for code in codes) != ["AP", "RL", "SI"]:
+                raise ValueError(f"axes {codes} are not three of R/L, A/P and S/I.")
+
+    def there(self, volume: Tensor) -> Tensor:
+        """The network's order and directions, with a channel."""
+        return volume.permute(0, *[1 + i for i in self._order]).flip(self._flips).unsqueeze(1)
+
+    def back(self, volume: Tensor) -> Tensor:
+        """Inverse of :meth:`there`."""
+        return volume.squeeze(1).flip(self._flips).permute(0, *[1 + self._order.index(i) for i in range(3)])
+
+    @property
+    def _order(self) -> list[int]:
+        return [next(i for i, v in enumerate(self.volume) if _PAIR[v] == _PAIR[code]) for code in self.network]
+
+    @property
+    def _flips(self) -> list[int]:
+        return [1 + i for i, code in enumerate(self.network) if code not in self.volume]
+
+
+@dataclass(frozen=True)
+class VolumeDenoiser:
+    """Denoises ``(b, p, q, n)`` volumes by a 3D network.
+
+    Attributes:
+        denoise: 3D denoiser of ``(b, 1, x, y, z)``.
+        orientation: of the network.
+        background: ``(p, q, n)`` estimate used where the network does not reach; its input where None.
+        shape: the network's fixed field of view, centred on the volume: what lies beyond keeps the background, what
+            is missing is air; None for any shape.
+        patch: edge lengths of overlapping patches, where ``shape`` is None; None is the whole volume at once.
+        overlap: of neighbouring patches, as a fraction of the patch.
+        multiple: sizes are padded to a multiple of this.
+    """
+
+    denoise: Callable[..., Tensor]
+    orientation: Orientation
+    background: Tensor | None = None
+    shape: tuple[int, int, int] | None = None
+    patch: Sequence[int] | None = None
+    overlap: float = 0.25
+    multiple: int = 1
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        native = self.orientation.there(x)
+        outside = x if self.background is None else self.background.to(x).expand_as(x)
+        if self.shape is not None:
+            out = self._fixed(native, self.orientation.there(outside), sigma)
+        elif self.patch is not None:
+            size = [
+                -(-min(p, n) // self.multiple) * self.multiple
+                for p, n in zip(self.patch, native.shape[2:], strict=True)
+            ]
+            from monai.inferers.utils import sliding_window_inference
+
+            merged = sliding_window_inference(
+                native,
+                size,
+                1,
+                lambda part: self.denoise(part, sigma),
+                overlap=self.overlap,
+                mode="gaussian",
+                padding_mode="replicate",
+            )
+            assert isinstance(merged, Tensor)
+            out = merged
+        else:
+            spare = [-n % self.multiple for n in native.shape[2:]]
+            padded = F.pad(native, (0, spare[2], 0, spare[1], 0, spare[0]), mode="replicate")
+            a, b, c = native.shape[2:]
+            out = self.denoise(padded, sigma)[..., :a, :b, :c]
+        return self.orientation.back(out)
+
+    def _fixed(self, native: Tensor, outside: Tensor, sigma: float | Tensor) -> Tensor:
+        """Crop and pad about the centre to ``shape``, denoise, and put back; noise is added to the padding air."""
+        assert self.shape is not None
+        source, target = [slice(None)] * 2, [slice(None)] * 2
+        for have, want in zip(native.shape[2:], self.shape, strict=True):
+            common = min(have, want)
+            first, start = (have - common) // 2, (want - common) // 2
+            source.append(slice(first, first + common))
+            target.append(slice(start, start + common))
+        generator = torch.Generator().manual_seed(0)
+        air = torch.randn((len(native), 1, *self.shape), generator=generator).to(native)
+        frame = -1 + torch.as_tensor(sigma, dtype=native.dtype, device=native.device) * air
+        frame[tuple(target)] = native[tuple(source)]
+        out = outside.clone()
+        out[tuple(source)] = self.denoise(frame, sigma)[tuple(target)]
+        return out
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """A denoiser whose network sees gain * (x + 1) - 1: air stays at -1, and the maximum instead of the 99.5th
+    percentile can be +1.
+
+    Attributes:
+        denoise: in the network's units.
+        gain: the network's units per prior unit.
+    """
+
+    denoise: Callable[..., Tensor]
+    gain: float
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return (self.denoise(self.gain * (x + 1) - 1, self.gain * sigma) + 1) / self.gain - 1
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A 2D denoiser whose slices are padded by replication to a multiple of pixels.
+
+    Attributes:
+        denoise: of ``(slices, 1, h, w)``.
+        multiple: of pixels.
+    """
+
+    denoise: Callable[..., Tensor]
+    multiple: int
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        pad_h, pad_w = -height % self.multiple, -width % self.multiple
+        if pad_h or pad_w:
+            x = F.pad(x, (0, pad_w, 0, pad_h), mode="replicate")
+        return self.denoise(x, sigma)[..., :height, :width]

@@ -1,0 +1,64 @@
+"""focvs calibrate: a table for any prior, from volumes, found again beside the weights."""
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from focvs.cli import main
+from focvs.priors.calibration import ErrorTable
+from focvs.priors.pretrained import CALIBRATION, load_prior
+
+
+@pytest.fixture
+def volumes(tmp_path, phantom):
+    folder = tmp_path / "volumes"
+    (folder / "more").mkdir(parents=True)
+    nib.save(nib.Nifti1Image(phantom[1], np.diag([1.0, 1.0, 1.0, 1.0])), folder / "head.nii.gz")
+    nib.save(nib.Nifti1Image(phantom[1][..., ::5], np.diag([1.0, 1.0, 5.0, 1.0])), folder / "more" / "stack.nii.gz")
+    return folder
+
+
+def test_a_table_is_measured_and_found_again(tmp_path, volumes, tiny_prior, capsys):
+    prior = tmp_path / "prior"
+    shutil.copytree(tiny_prior, prior)
+    assert main(["calibrate", str(volumes), f"path={prior}", "levels=4", "slices=1"]) == 0
+    table = load_prior(prior).errors
+    assert table is not None
+    assert table.sigmas.tolist() == pytest.approx(sorted(table.sigmas.tolist()))
+    assert (float(table.sigmas[0]), float(table.sigmas[-1])) == (pytest.approx(0.01), pytest.approx(1.6))
+    rms = table.variance.mean(1).sqrt()
+    assert rms[0] < 0.02  # an untrained network still knows that little noise is little
+    assert (rms.diff() > 0).all()
+
+
+def test_an_output_of_ones_own(tmp_path, volumes, tiny_prior):
+    out = tmp_path / "tables" / "mine.safetensors"
+    words = ["calibrate", str(volumes / "head.nii.gz"), f"path={tiny_prior}", "levels=2", "slices=1", f"output={out}"]
+    assert main(words) == 0
+    assert torch.isfinite(ErrorTable.load(out).variance).all()
+    assert not (tiny_prior / CALIBRATION).exists()
+    assert [p.name for p in out.parent.iterdir()] == [out.name]
+
+
+def test_refusals(tmp_path, volumes, tiny_prior, capsys):
+    (tmp_path / "empty").mkdir()
+    cases = {
+        "no NIfTI file": [str(tmp_path / "empty")],
+        "at least 2": [str(volumes), "levels=1"],
+        "could be calibrated on": [str(broken(tmp_path))],
+        "is missing": [str(volumes), "prior.path=/nowhere"],
+    }
+    for message, words in cases.items():
+        assert main(["calibrate", f"path={tiny_prior}", "output=" + str(tmp_path / "t.safetensors"), *words]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "t.safetensors").exists()
+    assert main(["calibrate"]) == 2
+
+
+def broken(folder):
+    path = folder / "broken.nii"
+    path.write_bytes(b"not an image")
+    return path
