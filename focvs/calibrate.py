@@ -81,7 +81,8 @@ def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device
     if prior.dimensions == 3:
         if not isotropic:
             raise ValueError("a 3D prior is calibrated on isotropic volumes.")
-        orientation = Orientation("".join(nib.aff2axcodes(affine)), prior.axes)
+        codes = "".join(nib.aff2axcodes(affine))
+        orientation = Orientation(codes, prior.axes or codes)
         whole = VolumeDenoiser(denoise, orientation, None, prior.shape, (96, 96, 96), multiple=prior.multiple)
         return measure_volume_errors(whole, volume.to(device), mask.to(device), sigmas, float(voxel_mm.mean()))
     tables = []

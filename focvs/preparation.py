@@ -285,6 +285,7 @@ def volume_denoiser(
     Raises:
         InputError: if the plane asked for does not contain the slice axis.
     """
+    acquisition = told if prior.conditioned else None
     if prior.dimensions == 3:
         patch = None if config.prior.patch is None else tuple(config.prior.patch)
         if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
@@ -292,12 +293,11 @@ def volume_denoiser(
                 f"prior.patch={config.prior.patch} with prior.overlap={config.prior.overlap:g} cannot be; give three "
                 "positive numbers of voxels and an overlap of at least 0 and below 1."
             )
-        orientation = Orientation(scan.orientation(), prior.axes)
+        orientation = Orientation(scan.orientation(), prior.axes or scan.orientation())
         return VolumeDenoiser(
-            network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple
+            network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, acquisition
         )
     names, planes = scan.plane_names(), config.planes
-    acquisition = told if prior.conditioned else None
     members = [PlaneDenoiser(network, across, window, background, acquisition) for across in (0, 1)]
     if planes is Planes.average:
         return AveragedPlanes(members)

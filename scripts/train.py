@@ -1,6 +1,7 @@
-"""Train the 2D prior: ``python scripts/train.py [key=value ...]``, keys in conf/train.yaml.
+"""Train a prior: ``python scripts/train.py [key=value ...]``, keys in conf/train.yaml.
 
 Makes the cache on first use, resumes from ``output/state`` where it exists, and leaves the prior in ``output/ema``.
+The 3D prior: ``python scripts/train.py experiment=head3d``.
 On a GPU: ``python scripts/train.py plan.mixed_precision=bf16 plan.workers=8 plan.batch_size=128``.
 """
 
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 from focvs.config import conf_dir
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
-from focvs.training.datasets import Augmentation, PatchDataset, build_cache, load_cache
+from focvs.training.datasets import Augmentation, PatchDataset, VolumePatchDataset, build_cache, load_cache
 from focvs.training.trainer import train
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ def main(config: DictConfig) -> None:
     if not cache.is_file():
         names = build_cache(Path(config.data), cache, tuple(config.validation), config.label_maps)
         log.info("cached %d volumes in %s (%.1f MiB)", len(names), cache, cache.stat().st_size / 2**20)
-    dataset = PatchDataset(
+    kind = PatchDataset if config.dimensions == 2 else VolumePatchDataset
+    dataset = kind(
         load_cache(cache),
         dict(config.group_weights),
         config.patch,

@@ -77,6 +77,21 @@ def test_a_fixed_field_of_view_is_centred_and_loses_nothing_outside():
     assert torch.equal(out[:, 8:], background[8:].expand(2, -1, -1, -1))
 
 
+@pytest.mark.parametrize("patch", [None, (8, 8, 8)])
+def test_a_conditioned_3d_prior_is_told_of_the_scan_patch_by_patch(patch):
+    volume, scan = torch.randn(2, 13, 21, 18), torch.randn(13, 21, 18)
+
+    def echo(x, sigma, condition):
+        assert {float(v) for v in condition.spacing_px} == {4.0}
+        return condition.image
+
+    numbers = (3.0, 4.0, 0.5)
+    denoise = VolumeDenoiser(echo, Orientation("RAS", "LPS"), scan, patch=patch, multiple=4, acquisition=numbers)
+    assert torch.allclose(denoise(volume, 0.1), scan.expand(2, -1, -1, -1), atol=1e-5)
+    with pytest.raises(ValueError, match="interpolated scan"):
+        VolumeDenoiser(echo, Orientation("RAS"), acquisition=numbers)(volume, 0.1)
+
+
 def test_rescaling_is_a_change_of_units():
     """The best denoiser of N(-0.2, 0.5^2), told in units 0.7 times as large about air, is the same denoiser."""
 

@@ -12,13 +12,23 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from focvs.priors.networks import HaarUNet2D, ScanCondition
+from focvs.priors.networks import ScanCondition
 
 
 class Denoiser(Protocol):
     """Estimates the clean image from a noisy one."""
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor: ...
+
+
+class ConditionedNetwork(Protocol):
+    """A raw network: ``(x, noise condition (b,), scan)`` to the shape of x; :class:`HaarUNet2D` or its 3D sister."""
+
+    sigma_data: float
+    sigma_residual: float
+    conditioned: bool
+
+    def __call__(self, x: Tensor, noise_condition: Tensor, condition: ScanCondition | None = None) -> Tensor: ...
 
 
 class EDMDenoiser(nn.Module):
@@ -32,7 +42,9 @@ class EDMDenoiser(nn.Module):
             :class:`ScanCondition` to ``(b, c, h, w)``; knows its ``sigma_data`` and ``sigma_residual``.
     """
 
-    def __init__(self, network: HaarUNet2D):
+    network: ConditionedNetwork
+
+    def __init__(self, network: ConditionedNetwork):
         super().__init__()
         self.network = network
 

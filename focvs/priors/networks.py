@@ -1,4 +1,4 @@
-"""Networks: diffusers' ``UNet2DModel`` behind an orthonormal Haar stem."""
+"""The 2D network: diffusers' ``UNet2DModel`` behind an orthonormal Haar stem; and what networks are told of a scan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class ScanCondition:
     """What a conditioned network is told about the scan behind each image, the slice axis last.
 
     Attributes:
-        image: ``(b, c, h, w)`` the scan interpolated to the grid of the image, prior units; zero where unknown.
+        image: ``(b, c, h, w)`` or 3D, as the images: the scan interpolated to their grid, prior units; zero where
+            unknown.
         thickness_px: ``(b,)`` FWHM of the slice profile in pixels.
         spacing_px: ``(b,)`` distance of slice centres in pixels; 0 where there is no scan.
         noise: ``(b,)`` standard deviation of the scan's noise, prior units.

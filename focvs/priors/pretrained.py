@@ -10,8 +10,10 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from focvs.errors import PriorError
@@ -47,7 +49,7 @@ class Prior:
         conditioned: whether it wants to be told of the scan.
         dimensions: 2 or 3.
         scaling: what its +1 is, the ``percentile`` 99.5 of the scan or its ``maximum``.
-        axes: where the axes of a 3D prior point.
+        axes: where the axes of a 3D prior point, such as ``LPS``; empty for the scan's own, slice axis last.
         shape: fixed field of view of a 3D prior in voxels, or None.
         multiple: sizes it takes are multiples of this.
     """
@@ -135,18 +137,33 @@ def _load_own(folder: Path, device: str) -> Prior:
         kind = config.get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
         raise PriorError(f"{config_path} is not a diffusers configuration ({error}); get the prior again.") from error
-    if kind != "HaarUNet2D":
+    network_class: Any = HaarUNet2D
+    if kind == "HaarUNet3D":
+        from focvs.priors.networks3d import HaarUNet3D
+
+        network_class = HaarUNet3D
+    elif kind != "HaarUNet2D":
         raise PriorError(
             f"{config_path} describes a {kind}, not a HaarUNet2D; try prior=diffusers prior.path={folder}."
         )
     try:
-        network = HaarUNet2D.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
+        network = network_class.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
         raise PriorError(
             f"the files of {folder} could not be read ({_first_line(error)}); get the prior again."
         ) from error
     denoiser = _ready(EDMDenoiser(network), device)
-    return Prior(denoiser, None, sha256_of(weights), weights, network.conditioned)
+    dimensions = 3 if kind == "HaarUNet3D" else 2
+    return Prior(
+        denoiser,
+        None,
+        sha256_of(weights),
+        weights,
+        network.conditioned,
+        dimensions=dimensions,
+        axes="",
+        multiple=network.multiple,
+    )
 
 
 def _ready(denoiser: nn.Module, device: str) -> Inference:
@@ -154,7 +171,7 @@ def _ready(denoiser: nn.Module, device: str) -> Inference:
     return Inference(denoiser, device)
 
 
-def save_prior(network: HaarUNet2D, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+def save_prior(network: ModelMixin, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the network as a diffusers folder, weights in ``dtype``."""
     if dtype != next(network.parameters()).dtype:
         network = deepcopy(network)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from focvs.priors.networks import ScanCondition
+
 _PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
 
 
@@ -54,7 +56,7 @@ class VolumeDenoiser:
     """Denoises ``(b, p, q, n)`` volumes by a 3D network.
 
     Attributes:
-        denoise: 3D denoiser of ``(b, 1, x, y, z)``.
+        denoise: 3D denoiser of ``(b, 1, x, y, z)``; where ``acquisition`` is given it takes a condition too.
         orientation: of the network.
         background: ``(p, q, n)`` estimate used where the network does not reach; its input where None.
         shape: the network's fixed field of view, centred on the volume: what lies beyond keeps the background, what
@@ -62,6 +64,7 @@ class VolumeDenoiser:
         patch: edge lengths of overlapping patches, where ``shape`` is None; None is the whole volume at once.
         overlap: of neighbouring patches, as a fraction of the patch.
         multiple: sizes are padded to a multiple of this.
+        acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
     """
 
     denoise: Callable[..., Tensor]
@@ -71,13 +74,19 @@ class VolumeDenoiser:
     patch: Sequence[int] | None = None
     overlap: float = 0.25
     multiple: int = 1
+    acquisition: tuple[float, float, float] | None = None
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         native = self.orientation.there(x)
         outside = x if self.background is None else self.background.to(x).expand_as(x)
         if self.shape is not None:
             out = self._fixed(native, self.orientation.there(outside), sigma)
-        elif self.patch is not None:
+            return self.orientation.back(out)
+        if self.acquisition is not None:  # the interpolated scan travels as a second channel
+            if self.background is None:
+                raise ValueError("a conditioned prior needs the interpolated scan as background.")
+            native = torch.cat([native, self.orientation.there(outside)], dim=1)
+        if self.patch is not None:
             size = [
                 -(-min(p, n) // self.multiple) * self.multiple
                 for p, n in zip(self.patch, native.shape[2:], strict=True)
@@ -88,7 +97,7 @@ class VolumeDenoiser:
                 native,
                 size,
                 1,
-                lambda part: self.denoise(part, sigma),
+                lambda part: self._denoise(part, sigma),
                 overlap=self.overlap,
                 mode="gaussian",
                 padding_mode="replicate",
@@ -99,8 +108,15 @@ class VolumeDenoiser:
             spare = [-n % self.multiple for n in native.shape[2:]]
             padded = F.pad(native, (0, spare[2], 0, spare[1], 0, spare[0]), mode="replicate")
             a, b, c = native.shape[2:]
-            out = self.denoise(padded, sigma)[..., :a, :b, :c]
+            out = self._denoise(padded, sigma)[..., :a, :b, :c]
         return self.orientation.back(out)
+
+    def _denoise(self, part: Tensor, sigma: float | Tensor) -> Tensor:
+        if self.acquisition is None:
+            return self.denoise(part, sigma)
+        noisy, scan = part.split(1, dim=1)
+        numbers = [part.new_full((len(part),), number) for number in self.acquisition]
+        return self.denoise(noisy, sigma, ScanCondition(scan, *numbers))
 
     def _fixed(self, native: Tensor, outside: Tensor, sigma: float | Tensor) -> Tensor:
         """Crop and pad about the centre to ``shape``, denoise, and put back; noise is added to the padding air."""

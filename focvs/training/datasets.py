@@ -222,7 +222,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             return clean, torch.zeros_like(clean), torch.zeros(3)
         degrade = self.degradations[rng.integers(len(self.degradations))]
         sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if rng.random() < 0.4 else 0.0
-        white = rng.standard_normal((1, self.size, len(degrade.slices)), dtype=np.float32)
+        white = rng.standard_normal((*clean.shape[:-1], len(degrade.slices)), dtype=np.float32)
         scan = degrade(clean, sigma, torch.from_numpy(white))
         return clean, scan, torch.tensor([degrade.thickness_px, degrade.spacing_px, sigma])
 
@@ -305,6 +305,47 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         if volume.group == "labels":
             image = ndimage.gaussian_filter(image, rng.uniform(0.0, 0.6))
         return image
+
+
+class VolumePatchDataset(PatchDataset):
+    """The same in 3D: patches ``(1, size, size, size)`` of isotropic volumes and label maps in random orientation."""
+
+    def image(self, rng: np.random.Generator) -> np.ndarray:
+        """A patch ``(size, size, size)``, intensities about 0-1."""
+        group = list(self.groups)[rng.choice(len(self.probabilities), p=self.probabilities)]
+        members = self.groups[group]
+        volume = members[rng.integers(len(members))]
+        painted = volume.group == "labels"
+        for _ in range(8):
+            patch = self._block(volume, rng)
+            if (patch > (0 if painted else 0.1 * WHITE_LEVEL)).mean() > 0.15:
+                break
+        if painted:
+            assert volume.families is not None
+            image = synthesise(patch, volume.families, rng)
+            image = image.reshape(self.size, 2, self.size, 2, self.size, 2).mean((1, 3, 5))
+            image = ndimage.gaussian_filter(image, rng.uniform(0.0, 0.6))
+        else:
+            image = patch.astype(np.float32) / WHITE_LEVEL
+            if rng.random() < self.chance.curve:
+                kind = str(rng.choice(["monotone", "inverted", "free"], p=[0.66, 0.22, 0.12]))
+                image = random_curve(rng, kind)(image.clip(0, 1.5))
+        if rng.random() < self.chance.bias:
+            image = image * bias_field(image.shape, rng.uniform(0, 0.15), rng)
+        if painted and rng.random() < self.chance.label_noise:
+            image = rician(image, rng.uniform(0, 0.03), rng)
+        return image.clip(0) ** np.exp(rng.normal(0, 0.25 if painted else 0.12)) * rng.uniform(0.85, 1.1)
+
+    def _block(self, volume: CachedVolume, rng: np.random.Generator) -> np.ndarray:
+        """A block of the volume: voxels, or labels twice as fine; axes permuted and flipped at random."""
+        pad = [(0, max(0, self.size - n)) for n in volume.data.shape]
+        data = np.pad(volume.data, pad, mode="edge") if max(p for _, p in pad) else volume.data
+        start = [int(rng.integers(n - self.size + 1)) for n in data.shape]
+        block = data[tuple(slice(s, s + self.size) for s in start)]
+        if volume.group == "labels":
+            block = ndimage.zoom(block, 2, order=0, grid_mode=True, mode="nearest")
+        block = block.transpose(rng.permutation(3))
+        return np.flip(block, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
 
 def _cubic(plane: np.ndarray, points: np.ndarray) -> np.ndarray:

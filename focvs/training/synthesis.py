@@ -54,13 +54,13 @@ def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generato
     """Paint a label patch with a random contrast and within-tissue texture.
 
     Args:
-        labels: ``(h, w)`` label indices, usually on a grid twice as fine as the wanted image, so that the
-            average over 2 x 2 gives partial volume.
+        labels: ``(h, w)`` or 3D label indices, usually on a grid twice as fine as the wanted image, so that the
+            average over pairs gives partial volume.
         families: ``(labels,)`` from :func:`label_family`.
         rng: source of randomness.
 
     Returns:
-        ``(h, w)`` float32 intensities, about 0-1.
+        Float32 intensities of the same shape, about 0-1.
     """
     mean, std = random_contrast(families, rng)
     texture = rng.standard_normal(labels.shape, dtype=np.float32)
@@ -71,10 +71,10 @@ def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generato
     return np.clip(image, 0, None)
 
 
-def bias_field(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth positive field, exp of a random 4 x 4 grid with standard deviation ``strength``."""
-    coarse = rng.normal(0, strength, (4, 4)).astype(np.float32)
-    zoom = (shape[0] / 4, shape[1] / 4)
+def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth positive field, exp of a random grid of 4 nodes an axis with standard deviation ``strength``."""
+    coarse = rng.normal(0, strength, (4,) * len(shape)).astype(np.float32)
+    zoom = tuple(n / 4 for n in shape)
     return np.exp(ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode="nearest"))
 
 

@@ -1,4 +1,4 @@
-"""Training of a 2D prior with accelerate: EDM loss, EMA, checkpoints that resume to the bit."""
+"""Training of a prior with accelerate: EDM loss, EMA, checkpoints that resume to the bit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D, ScanCondition
+
+if TYPE_CHECKING:
+    from focvs.priors.networks3d import HaarUNet3D
+
+    Network: TypeAlias = HaarUNet2D | HaarUNet3D
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +67,12 @@ class TrainingPlan:
 
 
 def train(
-    network: HaarUNet2D,
+    network: Network,
     dataset: Dataset[tuple[Tensor, Tensor, Tensor]],
     plan: TrainingPlan,
     folder: Path,
-    save: Callable[[HaarUNet2D, Path], None],
-) -> HaarUNet2D:
+    save: Callable[[Network, Path], None],
+) -> Network:
     """Train ``network`` and return its exponential moving average.
 
     Args:
@@ -83,7 +88,7 @@ def train(
         raise ValueError("training runs in one process; start it without several processes.")
     torch.manual_seed(plan.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
-    averaged = cast(HaarUNet2D, average.module)
+    averaged = cast("Network", average.module)
     denoiser = EDMDenoiser(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.01)
     denoiser, optimiser = accelerator.prepare(denoiser, optimiser)
@@ -135,7 +140,7 @@ def train(
 
 
 def _save_state(
-    accelerator: Accelerator, averaged: HaarUNet2D, folder: Path, step: int, save: Callable[[HaarUNet2D, Path], None]
+    accelerator: Accelerator, averaged: Network, folder: Path, step: int, save: Callable[[Network, Path], None]
 ) -> None:
     """Replace ``state/`` and ``ema/`` so that a kill at any moment leaves one whole checkpoint to recover."""
     fresh, old = folder / "state.part", folder / "state.old"
