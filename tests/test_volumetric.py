@@ -83,7 +83,7 @@ def test_a_conditioned_3d_prior_is_told_of_the_scan_patch_by_patch(patch):
 
     def echo(x, sigma, condition):
         assert {float(v) for v in condition.spacing_px} == {4.0}
-        return condition.image
+        return condition.image.clone()  # MONAI weights outputs in place
 
     numbers = (3.0, 4.0, 0.5)
     denoise = VolumeDenoiser(echo, Orientation("RAS", "LPS"), scan, patch=patch, multiple=4, acquisition=numbers)
