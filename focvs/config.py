@@ -47,6 +47,7 @@ class SamplerConfig:
     sigma_end: float = MISSING
     rho: float = 7.0
     eta: float = 0.0
+    spread: float = 1.0
 
 
 @dataclass

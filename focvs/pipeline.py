@@ -42,7 +42,7 @@ from focvs.priors.pretrained import Prior
 from focvs.priors.volumetric import Rescaled
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim
+from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, resample
 from focvs.sampling.statistics import SampleStore
 from focvs.volume import Scan, intensity_scale, read_scan
 
@@ -207,7 +207,11 @@ def restore(
         support = Support.from_mask(volume_mask(mask, grid), config.consistency.air)
     consistency = TimedConsistency(Consistency(rule, operator, spectra, noise_sigma, support), clock)
 
-    run = partial(ddim, eta=sampler.eta) if sampler.name == "ddim" else SAMPLERS[sampler.name]
+    run: Callable[..., Tensor] = SAMPLERS[sampler.name]
+    if run is ddim:
+        run = partial(ddim, eta=sampler.eta)
+    elif run is resample:
+        run = partial(resample, spread=sampler.spread)
     seeds = [config.seed + m for m in range(1, config.samples + 1)]
     store = SampleStore(config.samples, (*start.shape[:2], grid.voxels))
     bar = tqdm(

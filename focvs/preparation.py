@@ -22,7 +22,7 @@ from focvs.errors import InputError
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_errors
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.networks import ScanCondition
-from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser
+from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 from focvs.priors.pretrained import Prior, load_prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.sampling.consistency import RULES
@@ -110,6 +110,7 @@ def check_options(config: RunConfig) -> None:
         ("batch", config.batch, config.batch >= 1, "at least 1"),
         ("seed", config.seed, config.seed >= 0, "at least 0"),
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
+        ("sampler.spread", config.sampler.spread, 0 <= config.sampler.spread <= 1, "between 0 and 1"),
         ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
         ("consistency.air", config.consistency.air, 0 < config.consistency.air <= 1, "above 0 and at most 1"),
         ("profile.time_bandwidth", config.profile.time_bandwidth, config.profile.time_bandwidth >= 2, "at least 2"),
@@ -302,7 +303,7 @@ def volume_denoiser(
     if planes is Planes.average:
         return AveragedPlanes(members)
     if planes is Planes.alternate:
-        return AlternatedPlanes(members, sigmas)
+        return AlternatedPlanes(mirrored_in_turn(members) if prior.mirrored else members, sigmas)
     if planes.value not in names:
         raise InputError(
             f"planes={planes.value} does not contain the {scan.slice_direction()} slice axis; "

@@ -2,10 +2,12 @@
 
 Each thin-slice volume is degraded by ``focvs simulate`` along its superior-inferior axis, restored with the voxel
 size of the truth, and scored in the head mask (PSNR in dB and SSIM, intensities scaled by the 99.5th percentile)
-beside cubic B-spline and B-spline + one exact replacement. Anything after ``--`` overrides conf/config.yaml.
+beside cubic B-spline and B-spline + one exact replacement. Each ``--run`` names a set of overrides of
+conf/config.yaml; several make a table of methods. Anything after ``--`` holds for every run.
 
     python scripts/benchmark_quality.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 4:5.2 6:6
-    python scripts/benchmark_quality.py ... --noise 0.01 --rules calibrated ddnm -- samples=2
+    python scripts/benchmark_quality.py ... --noise 0.01 --run "calibrated:" --run "ddnm: consistency=ddnm" -- samples=2
+    python scripts/benchmark_quality.py ... --seeds 0 1 2 --noise 0.01 --run "2D:" --run "adapted: adapt=true"
 """
 
 from __future__ import annotations
@@ -39,28 +41,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("--slices", nargs="+", default=["4:4", "4:5.2", "6:6"], help="thickness:spacing in mm")
-    parser.add_argument("--rules", nargs="+", default=["calibrated"], help="consistency rules to compare")
-    parser.add_argument("--samplers", nargs="+", default=["resample"], help="samplers to compare")
+    parser.add_argument("--run", action="append", help="NAME: overrides, may be given several times")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the scan's noise")
     parser.add_argument("--noise", type=float, default=0.0, help="noise of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=0, help="restore only this many middle voxels of the first axis")
     parser.add_argument("--json", type=Path, help="append one line per row to this file")
     options = parser.parse_args(arguments)
-    print(f"{'truth':12s} {'slices mm':9s} {'method':28s} {'PSNR dB':>8s} {'SSIM':>7s} {'seconds':>8s}", flush=True)
+    runs = {}
+    for word in options.run or ["FOCVS:"]:
+        name, _, rest = word.partition(":")
+        runs[name.strip()] = [*overrides, *rest.split()]
+    print(
+        f"{'truth':12s} {'slices mm':9s} {'seed':>4s} {'method':28s} {'PSNR dB':>8s} {'SSIM':>7s} {'seconds':>8s}",
+        flush=True,
+    )
+    gathered: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for truth in options.truth:
+        stem = truth.name.split(".")[0]
         for slices in options.slices:
             thickness, spacing = map(float, slices.split(":"))
-            for row in run_case(truth, thickness, spacing, options, overrides):
-                method, psnr, ssim, seconds = row
-                stem = truth.name.split(".")[0]
-                print(f"{stem:12s} {slices:9s} {method:28s} {psnr:8.2f} {ssim:7.4f} {seconds:8.1f}", flush=True)
-                if options.json:
-                    keys = ("truth", "slices", "noise", "method", "psnr", "ssim", "seconds", "overrides")
-                    record = dict(zip(keys, (stem, slices, options.noise, *row, overrides), strict=True))
-                    with options.json.open("a") as stream:
-                        stream.write(json.dumps(record) + "\n")
+            for seed in options.seeds:
+                for row in run_case(truth, thickness, spacing, seed, options, runs):
+                    method, psnr, ssim, seconds = row
+                    gathered.setdefault((stem, slices, method), []).append((psnr, ssim))
+                    print(
+                        f"{stem:12s} {slices:9s} {seed:4d} {method:28s} {psnr:8.2f} {ssim:7.4f} {seconds:8.1f}",
+                        flush=True,
+                    )
+                    if options.json:
+                        keys = ("truth", "slices", "noise", "seed", "method", "psnr", "ssim", "seconds", "overrides")
+                        values = (stem, slices, options.noise, seed, *row, runs.get(method, []))
+                        with options.json.open("a") as stream:
+                            stream.write(json.dumps(dict(zip(keys, values, strict=True))) + "\n")
+    if len(options.seeds) > 1:
+        print(f"mean over {len(options.seeds)} noise seeds")
+        for (stem, slices, method), scores in gathered.items():
+            psnr, ssim = np.mean(scores, axis=0)
+            spread = np.std([p for p, _ in scores], ddof=1)
+            print(f"{stem:12s} {slices:9s} {method:28s} {psnr:8.2f} +- {spread:.2f} {ssim:7.4f}")
 
 
-def run_case(truth_path: Path, thickness: float, spacing: float, options: argparse.Namespace, overrides: list[str]):
+def run_case(
+    truth_path: Path,
+    thickness: float,
+    spacing: float,
+    seed: int,
+    options: argparse.Namespace,
+    runs: dict[str, list[str]],
+):
     data, affine, header, _ = read_nifti(truth_path)
     axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
     voxel = float(np.linalg.norm(affine[:3, axis]))
@@ -78,7 +106,7 @@ def run_case(truth_path: Path, thickness: float, spacing: float, options: argpar
         simulation = SimulateConfig(
             str(folder / "truth.nii.gz"), str(folder / "scan.nii.gz"), thickness=thickness, spacing=spacing
         )
-        simulation.profile.kind, simulation.noise = "gaussian", options.noise
+        simulation.profile.kind, simulation.noise, simulation.seed = "gaussian", options.noise, seed
         scan = read_scan(simulate_scan(simulation))
 
         def score(estimate: np.ndarray) -> tuple[float, float]:
@@ -88,21 +116,19 @@ def run_case(truth_path: Path, thickness: float, spacing: float, options: argpar
             )
 
         spline = None
-        for sampler in options.samplers:
-            for rule in options.rules:
-                words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
-                words += ["figure=false", f"sampler={sampler}", f"consistency={rule}", *overrides]
-                config = OmegaConf.to_object(compose("config", words))
-                if spline is None:
-                    acquisition = model_acquisition(scan, config)
-                    y = torch.from_numpy(scan.data).double()
-                    spline = y @ spline_matrix(acquisition.grid, margins=False).T
-                    yield "B-spline", *score(spline.numpy()), 0.0
-                    yield "B-spline + replacement", *score(acquisition.written.replace(spline, y).numpy()), 0.0
-                paths = super_resolve(config)
-                seconds = json.loads(paths["json"].read_text())["seconds"]["total"]
-                ours = np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1)
-                yield f"FOCVS {sampler} {rule}", *score(ours), seconds
+        for method, overrides in runs.items():
+            words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
+            config = OmegaConf.to_object(compose("config", [*words, "figure=false", *overrides]))
+            if spline is None:
+                acquisition = model_acquisition(scan, config)
+                y = torch.from_numpy(scan.data).double()
+                spline = y @ spline_matrix(acquisition.grid, margins=False).T
+                yield "B-spline", *score(spline.numpy()), 0.0
+                yield "B-spline + replacement", *score(acquisition.written.replace(spline, y).numpy()), 0.0
+            paths = super_resolve(config)
+            seconds = json.loads(paths["json"].read_text())["seconds"]["total"]
+            ours = np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1)
+            yield method, *score(ours), seconds
 
 
 def crop_for_grid(data: np.ndarray, affine: np.ndarray, axis: int, voxel: float, spacing: float):

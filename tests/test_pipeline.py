@@ -259,6 +259,7 @@ def test_a_measured_profile(tmp_path, thick_scan, tiny_prior):
         ("profile.kind=sinc", "choose one of gaussian"),
         ("sampler.rho=0", "above 0"),
         ("sampler.eta=2", "between 0 and 1"),
+        ("sampler.spread=2", "between 0 and 1"),
         ("seed=-3", "at least 0"),
         ("spacing=.inf", "spacing"),
         ("spacing=1.1", "below the slice spacing"),

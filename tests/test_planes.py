@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from focvs.priors.planes import PIXELS_PER_BATCH, AlternatedPlanes, AveragedPlanes, PlaneDenoiser
+from focvs.priors.planes import PIXELS_PER_BATCH, AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 
 
 def blur(x, sigma):
@@ -68,3 +68,19 @@ def test_a_conditioned_prior_is_told_of_the_scan_slice_by_slice():
         assert torch.equal(denoise(volume, 0.1), scan.expand(2, -1, -1, -1))
     with pytest.raises(ValueError, match="interpolated scan"):
         PlaneDenoiser(echo, 0, acquisition=(3.0, 4.0, 0.5))(volume, 0.1)
+
+
+def test_mirrors_are_undone_and_every_plane_passes_each():
+    """A network that commutes with mirrors gives the same through all of them; one that shifts is averaged out."""
+    volume, scan = torch.randn(1, 6, 5, 8), torch.randn(6, 5, 8)
+    planes = [PlaneDenoiser(lambda x, s, c: 2 * x + c.image, a, None, scan, (3.0, 4.0, 0.0)) for a in (0, 1)]
+    turns = mirrored_in_turn(planes)
+    assert [t.across for t in turns] == [0, 1] * 4
+    for across in (0, 1):
+        assert len({t.flips for t in turns if t.across == across}) == 4
+    for turn in turns:
+        assert torch.allclose(turn(volume, 0.1), 2 * volume + scan)
+    shifted = mirrored_in_turn([PlaneDenoiser(lambda x, s: x.roll(1, -1), 0)])
+    outs = torch.stack([t(volume, 0.1) for t in shifted])
+    expected = (volume.roll(1, -1) + volume.roll(-1, -1)) / 2
+    assert torch.allclose(outs.mean(0), expected, atol=1e-6)

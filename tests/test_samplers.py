@@ -1,5 +1,7 @@
 """Samplers against the analytic Gaussian prior: closed-form mean, covariance, order, and exact identities."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,14 @@ def test_posterior_mean_and_variance(problem, sampler, steps):
     deviations = samples - samples.mean(0)
     measured = torch.einsum("bcn,bcm->nm", deviations, deviations) / ((len(samples) - 1) * samples.shape[1])
     assert float((measured - problem.covariance).norm() / problem.covariance.norm()) < 0.15
+
+
+def test_without_spread_the_mean_stays_and_samples_vary_less(problem):
+    samples = problem.sample(partial(resample, spread=0.0), "calibrated", 10, 0.8, 0.01, count=300)
+    error = (samples.mean(0) - problem.truth).square().mean()
+    best = (problem.mean - problem.truth).square().mean()
+    assert 10 * abs(float(torch.log10(error / best))) < 0.1
+    assert samples.var(0).mean() < 0.5 * problem.covariance.diagonal().mean()
 
 
 def test_hard_replacement_is_over_confident_where_calibrated_is_not():

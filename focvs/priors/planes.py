@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class PlaneDenoiser:
         window: range of the last axis that is computed; None is all.
         background: ``(p, q, n)`` the interpolated scan, used outside ``window`` and told to a conditioned prior.
         acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
+        flips: axes of a slice (-2, -1) that are reversed for the network.
     """
 
     denoise: Callable[..., Tensor]
@@ -31,6 +32,7 @@ class PlaneDenoiser:
     window: slice | None = None
     background: Tensor | None = None
     acquisition: tuple[float, float, float] | None = None
+    flips: tuple[int, ...] = ()
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         slices = self._slices(x)
@@ -42,14 +44,15 @@ class PlaneDenoiser:
         parts = []
         size = max(1, PIXELS_PER_BATCH // slices[0].numel())
         for first in range(0, len(slices), size):
-            some = slices[first : first + size].contiguous()
+            some = slices[first : first + size].flip(self.flips).contiguous()
             if known is None:
-                parts.append(self.denoise(some, sigma))
+                part = self.denoise(some, sigma)
             else:
-                parts.append(self.denoise(some, sigma, self._condition(known[first : first + size])))
+                part = self.denoise(some, sigma, self._condition(known[first : first + size].flip(self.flips)))
+            parts.append(part.flip(self.flips))
         window = self.window or slice(None)
-        part = x[..., window].movedim(1 + self.across, 1)
-        denoised = torch.cat(parts).view(part.shape).movedim(1, 1 + self.across)
+        shape = x[..., window].movedim(1 + self.across, 1).shape
+        denoised = torch.cat(parts).view(shape).movedim(1, 1 + self.across)
         if self.window is None:
             return denoised
         out = x.clone() if self.background is None else self.background.to(x).expand_as(x).clone()
@@ -81,7 +84,7 @@ class AveragedPlanes:
 
 @dataclass(frozen=True)
 class AlternatedPlanes:
-    """One plane denoiser per level, in turn; half the time of averaging two.
+    """One plane denoiser per level, in turn: two planes take half the time of averaging them.
 
     ``sigmas`` is the schedule: the level of a call is found from its noise level.
     """
@@ -92,3 +95,16 @@ class AlternatedPlanes:
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         level = int((self.sigmas - float(sigma)).abs().argmin())
         return self.members[level % len(self.members)](x, sigma)
+
+
+def mirrored_in_turn(planes: Sequence[PlaneDenoiser]) -> list[PlaneDenoiser]:
+    """The planes in turn, each time through another mirror, for a prior that was trained on mirrored slices.
+
+    What the network does to one side of a slice and not the other then averages out over the levels.
+    """
+    mirrors: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+    turns = []
+    for i in range(len(mirrors)):
+        for j, plane in enumerate(planes):
+            turns.append(replace(plane, flips=mirrors[(i + j) % len(mirrors)]))
+    return turns

@@ -52,6 +52,7 @@ class Prior:
         axes: where the axes of a 3D prior point, such as ``LPS``; empty for the scan's own, slice axis last.
         shape: fixed field of view of a 3D prior in voxels, or None.
         multiple: sizes it takes are multiples of this.
+        mirrored: whether it was trained on mirrored images.
     """
 
     denoise: Callable[..., Tensor]
@@ -64,6 +65,7 @@ class Prior:
     axes: str = "RAS"
     shape: tuple[int, int, int] | None = None
     multiple: int = 1
+    mirrored: bool = False
 
 
 KINDS = ("focvs", "diffusers", "medforj", "monai")
@@ -163,6 +165,7 @@ def _load_own(folder: Path, device: str) -> Prior:
         dimensions=dimensions,
         axes="",
         multiple=network.multiple,
+        mirrored=True,
     )
 
 

@@ -123,16 +123,20 @@ def resample(
     sigmas: Tensor,
     noise: NoiseSource,
     callback: Callback | None = None,
+    spread: float = 1.0,
 ) -> Tensor:
     """One exact draw from N(d, C_t) given y per level, then noise again (design section 2).
 
     Needs the error spectra; with the exact C_t of a Gaussian prior every level's draw is an exact posterior
-    sample, so the levels may be few. Where there is no rule it is the draw from N(d, C_t) itself.
+    sample, so the levels may be few. Where there is no rule it is the draw from N(d, C_t) itself. ``spread`` scales
+    the draw about its mean: C_t knows nothing of how errors go together in-plane, so a draw is grainier than the error
+    it stands for, and 0 (every level starts again from the posterior mean) has the best mean.
     """
     levels = sigmas.tolist()
     for i, sigma in enumerate(levels):
         denoised = denoise(x, sigma)
-        clean = consistency.draw(denoised, scan, i, noise.like(x), noise.like(scan.expand(len(x), *scan.shape[1:])))
+        scan_noise = noise.like(scan.expand(len(x), *scan.shape[1:]))
+        clean = consistency.draw(denoised, scan, i, spread * noise.like(x), spread * scan_noise)
         if callback:
             callback(i + 1)
         if i + 1 == len(levels):
