@@ -43,7 +43,7 @@ class Calibration(Enum):
 class SamplerConfig:
     name: str = MISSING
     steps: int = MISSING
-    sigma_start: float = MISSING
+    sigma_start: float | None = MISSING
     sigma_end: float = MISSING
     rho: float = 7.0
     eta: float = 0.0

@@ -163,7 +163,7 @@ def restore(
     warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan)]
     network: Callable[..., Tensor]
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
-    sigmas = schedule(config)
+    sigmas = schedule(config, conditioned=prior.conditioned)
 
     # prior units, head only
     scale = intensity_scale(scan.data)

@@ -32,6 +32,7 @@ from focvs.volume import Scan, head_mask
 
 VOXEL_RANGE_MM = (0.59, 1.4)  # in-plane voxels the 2D prior was trained on, with a little slack
 CALIBRATION_SLICES = 6
+SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 CROP_MARGIN = 6  # voxels kept around the head
 
@@ -123,8 +124,12 @@ def check_options(config: RunConfig) -> None:
     parse_auto("noise", config.noise)
 
 
-def schedule(config: RunConfig) -> Tensor:
+def schedule(config: RunConfig, *, conditioned: bool = False) -> Tensor:
     """Noise levels of a configuration.
+
+    Args:
+        config: steps, first and last level.
+        conditioned: the prior is told of the scan, so that it can start from more noise where no level is given.
 
     Raises:
         InputError: if they cannot be.
@@ -132,7 +137,10 @@ def schedule(config: RunConfig) -> Tensor:
     sampler = config.sampler
     steps = sampler.steps if config.steps is None else config.steps
     try:
-        return karras_sigmas(steps, sampler.sigma_start, sampler.sigma_end, sampler.rho)
+        start = sampler.sigma_start
+        if start is None:
+            start = SIGMA_START_CONDITIONED if conditioned else SIGMA_START
+        return karras_sigmas(steps, start, sampler.sigma_end, sampler.rho)
     except ValueError as error:
         raise InputError(str(error)) from error
 
