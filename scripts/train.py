@@ -19,7 +19,7 @@ from focvs.config import conf_dir
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
 from focvs.training.datasets import Augmentation, PatchDataset, VolumePatchDataset, build_cache, load_cache
-from focvs.training.trainer import train
+from focvs.training.trainer import carry_over, train
 
 log = logging.getLogger(__name__)
 
@@ -43,21 +43,9 @@ def main(config: DictConfig) -> None:
     torch.manual_seed(config.plan.seed)
     network = instantiate(config.network, _convert_="all")
     if config.start:
-        carry_over(Path(config.start), network)
+        carry_over(HaarUNet2D.from_pretrained(config.start, torch_dtype=torch.float32), network)
     plan = instantiate(config.plan, _convert_="all")
     train(network, dataset, plan, Path(config.output), save_prior)
-
-
-def carry_over(folder: Path, network: HaarUNet2D) -> None:
-    """Copy the weights of a prior; channels it did not have start at zero, layers it did not have as they are."""
-    known = network.state_dict()
-    for name, value in HaarUNet2D.from_pretrained(folder, torch_dtype=torch.float32).state_dict().items():
-        if known[name].shape == value.shape:
-            known[name] = value
-        else:
-            known[name] = torch.zeros_like(known[name])
-            known[name][tuple(slice(n) for n in value.shape)] = value
-    network.load_state_dict(known)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.networks import HaarUNet2D
+from focvs.priors.networks import HaarUNet2D, ScanCondition
 from focvs.priors.pretrained import load_prior, save_prior
 from focvs.training.datasets import Augmentation, PatchDataset, build_cache, load_cache
 from focvs.training.synthesis import (
@@ -19,7 +19,7 @@ from focvs.training.synthesis import (
     rician,
     synthesise,
 )
-from focvs.training.trainer import TrainingPlan, train
+from focvs.training.trainer import TrainingPlan, carry_over, train
 
 WEIGHTS = {"isotropic": 0.5, "thick": 0.25, "labels": 0.25}
 
@@ -208,6 +208,17 @@ def test_training_learns(cache, tmp_path):
     with torch.no_grad():
         after = EDMDenoiser(trained).loss(clean, sigma, noise).mean()
     assert after < 0.8 * before
+
+
+def test_an_unconditional_prior_becomes_a_conditioned_one_that_ignores_the_scan_at_first():
+    torch.manual_seed(0)
+    old = HaarUNet2D(block_out_channels=(8, 16), norm_groups=4).eval()
+    new = HaarUNet2D(block_out_channels=(8, 16), norm_groups=4, conditioned=True).eval()
+    carry_over(old, new)
+    x, scan = torch.randn(2, 2, 1, 16, 16)
+    four = torch.full((2,), 4.0)
+    told = new(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
+    assert torch.allclose(old(x, torch.zeros(2)), told, atol=1e-6)
 
 
 def test_learning_rate_schedule():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -137,6 +137,22 @@ def train(
             log.info("step %(step)d loss %(loss).4f after %(seconds).0f s", record)
             losses.clear()
     return averaged
+
+
+def carry_over(trained: nn.Module, network: nn.Module) -> None:
+    """Copy weights of a trained network into a new one of the same kind.
+
+    Input channels the trained one did not have start at zero and layers it did not have stay as they are, so that an
+    unconditional prior becomes a conditioned one that ignores the scan at first.
+    """
+    known = network.state_dict()
+    for name, value in trained.state_dict().items():
+        if known[name].shape == value.shape:
+            known[name] = value
+        else:
+            known[name] = torch.zeros_like(known[name])
+            known[name][tuple(slice(n) for n in value.shape)] = value
+    network.load_state_dict(known)
 
 
 def _save_state(
