@@ -1,6 +1,6 @@
 import json
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -13,7 +13,7 @@ from focvs.errors import InputError
 from focvs.pipeline import super_resolve
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D, ScanCondition
-from focvs.priors.pretrained import WEIGHTS
+from focvs.priors.pretrained import WEIGHTS, load_prior
 from focvs.training.adaptation import AdaptationPlan, LowRank, adapt
 
 
@@ -46,8 +46,8 @@ def test_adaptation_learns_the_scan_and_leaves_the_prior_alone(slices, method, r
     with torch.no_grad():
         losses = [float(EDMDenoiser(n).loss(window, sigma, noise, condition).mean()) for n in (network, tuned)]
     assert losses[1] < 0.9 * losses[0]
-    again = adapt(network, images, mask, [acquisition], 0.02, plan)
-    assert all(torch.equal(a, b) for a, b in zip(tuned.parameters(), again.parameters(), strict=True))
+    first, again = (adapt(network, images, mask, [acquisition], 0.02, replace(plan, steps=2)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
 def test_low_rank_additions_start_at_nothing_and_have_their_rank():
@@ -100,14 +100,9 @@ def test_a_broken_cache_is_made_again(tmp_path, thick_scan, tiny_prior):
     first = run(thick_scan, tmp_path / "1", tiny_prior)
     kept = next((tmp_path / "kept").iterdir())
     (kept / WEIGHTS).write_bytes(b"cut")
-    from focvs.priors.pretrained import load_prior
-
     load_prior.cache_clear()
     second = run(thick_scan, tmp_path / "2", tiny_prior)
-    assert np.array_equal(
-        np.frombuffer(first["mean"].read_bytes()[-64:], np.uint8),
-        np.frombuffer(second["mean"].read_bytes()[-64:], np.uint8),
-    )
+    assert first["mean"].read_bytes() == second["mean"].read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_a_conditioned_prior_keeps_the_scan_too(tmp_path, thick_scan, tiny_condi
 def volumetric_bundle(tmp_path_factory):
     """An untrained 3D network, as MONAI writes one."""
     folder = tmp_path_factory.mktemp("bundle")
-    numbers = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "num_res_blocks": 1}
-    numbers |= {"attention_levels": [False, False], "norm_num_groups": 4, "num_head_channels": 4}
+    numbers = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 4, 8, 8], "num_res_blocks": 1}
+    numbers |= {"attention_levels": [False] * 4, "norm_num_groups": 4, "num_head_channels": 4}
     torch.manual_seed(0)
     network = DiffusionModelUNet(**numbers)
     (folder / "configs").mkdir()
