@@ -188,12 +188,13 @@ def restore(
             prior = adapt_prior(
                 prior, y, mask, scan, acquisition, noise_sigma, config.adaptation, device, config.progress
             )
-    network = clock.timed("network", prior.denoise)
+    network = prior.denoise
     if prior.scaling == "maximum":
         network = Rescaled(network, scale / float(scan.data.max()))
     told = conditioning_numbers(acquisition, noise_sigma)
     window = voxel_window(grid, region.slices)
-    denoise = volume_denoiser(prior, network, scan, config, sigmas, window, start.to(device), told)
+    timed = clock.timed("network", network)
+    denoise = volume_denoiser(prior, timed, scan, config, sigmas, window, start.to(device), told)
     spectra = support = None
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):
