@@ -219,6 +219,25 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
         assert sum(p.numel() for p in instantiate(config.network, _convert_="all").parameters()) > 1e6
 
 
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+def test_an_experiment_overrides_the_training_configuration(path, monkeypatch):
+    monkeypatch.setenv("FOCVS_DATA", "/data")
+    config = OmegaConf.to_container(compose("train", [f"experiment={path.stem}"]), resolve=True)
+    wanted = OmegaConf.to_container(OmegaConf.load(path))
+    wanted.pop("defaults", None)
+
+    def holds(part, whole):
+        for key, value in part.items():
+            if isinstance(value, dict):
+                holds(value, whole[key])
+            else:
+                assert whole[key] == value, key
+
+    holds(wanted, config)
+    if path.stem == "head3d":
+        assert config["network"]["_target_"].endswith("HaarUNet3D")
+
+
 def test_every_key_has_a_comment():
     for path in conf_dir().rglob("*.yaml"):
         lines = path.read_text().splitlines()
