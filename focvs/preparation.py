@@ -307,7 +307,7 @@ def volume_denoiser(
             network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, acquisition
         )
     names, planes = scan.plane_names(), config.planes
-    members = [PlaneDenoiser(network, across, window, background, acquisition) for across in (0, 1)]
+    members = [PlaneDenoiser(network, across, window, background, acquisition, slab=prior.slab) for across in (0, 1)]
     if planes is Planes.average:
         return AveragedPlanes(members)
     if planes is Planes.alternate:

@@ -36,7 +36,7 @@ def main() -> None:
     rows = []
     for row in range(8):
         tiles = [dataset[8 * row + column] for column in range(8)]
-        images = [np.hstack([clean[0], scan[0]]) if options.scan else clean[0].numpy() for clean, scan, _ in tiles]
+        images = [np.hstack([clean[0], scan[0]]) if options.scan else clean[0].numpy() for clean, scan, _, _ in tiles]
         rows.append(np.hstack([np.pad(i, 1, constant_values=1.0) for i in images]))
     plt.imsave(options.out, np.vstack(rows).clip(-1, 1), cmap="gray", vmin=-1, vmax=1)
 

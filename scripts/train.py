@@ -16,7 +16,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from focvs.config import conf_dir
-from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
 from focvs.training.datasets import Augmentation, PatchDataset, VolumePatchDataset, build_cache, load_cache
 from focvs.training.trainer import carry_over, train
@@ -39,11 +38,13 @@ def main(config: DictConfig) -> None:
         config.plan.seed,
         augmentation=Augmentation(**config.augmentation),
         scanned=config.scanned if config.network.conditioned else 0.0,
+        slab=config.network.get("slab", 1),
+        alone=config.alone,
     )
     torch.manual_seed(config.plan.seed)
     network = instantiate(config.network, _convert_="all")
     if config.start:
-        carry_over(HaarUNet2D.from_pretrained(config.start, torch_dtype=torch.float32), network)
+        carry_over(type(network).from_pretrained(config.start, torch_dtype=torch.float32), network)
     plan = instantiate(config.plan, _convert_="all")
     train(network, dataset, plan, Path(config.output), save_prior)
 

@@ -6,7 +6,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.gaussian import GaussianPrior
-from focvs.priors.networks import ScanCondition
+from focvs.priors.networks import ScanCondition, middle
 from focvs.sampling.consistency import dct_matrix
 
 
@@ -16,6 +16,11 @@ class Zero(nn.Module):
     def forward(self, x, noise_condition, condition=None):
         self.seen = x, noise_condition
         return torch.zeros_like(x)
+
+
+class ZeroMiddle(Zero):
+    def forward(self, x, noise_condition, condition=None):
+        return torch.zeros_like(middle(x))
 
 
 def test_preconditioning_with_a_silent_network_is_the_wiener_filter_of_white_data():
@@ -52,6 +57,16 @@ def test_with_a_scan_the_silent_network_is_the_wiener_filter_around_it():
     out = EDMDenoiser(Zero())(x, 0.2, told(scan, [4.0, 0.0]))
     assert torch.allclose(out[0], scan[0] + 0.01 / 0.05 * (x[0] - scan[0]))
     assert torch.allclose(out[1], 0.25 / 0.29 * x[1])
+
+
+def test_a_slab_is_denoised_to_its_middle():
+    x, scan = torch.randn(2, 2, 3, 8, 8, dtype=torch.float64)
+    alone = told(scan[:, 1:2], [4.0, 0.0])
+    network = EDMDenoiser(ZeroMiddle())
+    assert torch.allclose(network(x, 0.2, told(scan, [4.0, 0.0])), EDMDenoiser(Zero())(x[:, 1:2], 0.2, alone))
+    sigma, noise = torch.tensor([0.2, 0.3], dtype=torch.float64), torch.randn_like(x)
+    loss = EDMDenoiser(Zero()).loss(x[:, 1:2], sigma, noise[:, 1:2], alone)
+    assert torch.allclose(network.loss(x, sigma, noise, told(scan, [4.0, 0.0])), loss)
 
 
 def test_loss_of_the_silent_network_around_a_scan_is_one():

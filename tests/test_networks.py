@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from focvs.priors.networks import HaarUNet2D, ScanCondition, haar, haar_inverse
+from focvs.priors.networks import HaarUNet2D, ScanCondition, haar, haar_inverse, middle
 
 
 def test_haar_is_orthonormal_and_keeps_white_noise_white():
@@ -41,6 +41,41 @@ def test_noise_condition_matters():
     network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4).eval()
     x = torch.randn(1, 1, 16, 16)
     assert not torch.allclose(network(x, torch.zeros(1)), network(x, -torch.ones(1)))
+
+
+def slab_network():
+    torch.manual_seed(0)
+    return HaarUNet2D(slab=5, block_out_channels=(8, 8), norm_groups=4, conditioned=True).eval()
+
+
+def test_neighbours_that_are_not_given_count_as_equal():
+    network, zero = slab_network(), torch.zeros(2)
+    x, scan = torch.randn(2, 2, 1, 15, 18)
+    four = torch.full((2,), 4.0)
+    alone = network(x, zero, ScanCondition(scan, four, four, 0 * four))
+    assert alone.shape == x.shape
+    for slab in (3, 5):
+        wide = [v.expand(-1, slab, -1, -1) for v in (x, scan)]
+        out = network(wide[0], zero, ScanCondition(wide[1], four, four, 0 * four))
+        assert torch.allclose(out, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_every_slice_of_a_slab_matters_in_the_noisy_image_and_in_the_scan(place):
+    network, zero = slab_network(), torch.zeros(2)
+    x, scan = torch.randn(2, 2, 5, 16, 16)
+    assert torch.equal(middle(x), x[:, 2:3])
+    four = torch.full((2,), 4.0)
+    out = network(x, zero, ScanCondition(scan, four, four, 0 * four))
+    assert out.shape == (2, 1, 16, 16)
+    other = torch.randn(2, 5, 16, 16) * (torch.arange(5) == place)[:, None, None]
+    assert not torch.allclose(out, network(x + other, zero, ScanCondition(scan, four, four, 0 * four)))
+    assert not torch.allclose(out, network(x, zero, ScanCondition(scan + other, four, four, 0 * four)))
+
+
+def test_a_slab_has_a_middle():
+    with pytest.raises(ValueError, match="slab=4 must be an odd"):
+        HaarUNet2D(slab=4)
 
 
 def test_a_conditioned_network_sees_the_scan_and_its_numbers():

@@ -58,12 +58,12 @@ def test_a_3d_prior_is_trained_saved_and_loaded(tmp_path, phantom):
     volumes = load_cache(tmp_path / "train.npz")
     dataset = VolumePatchDataset(volumes, {"isotropic": 0.5, "labels": 0.5}, size=16, acquisitions=4)
     items = [dataset[i] for i in range(12)]
-    assert all(clean.shape == scan.shape == (1, 16, 16, 16) for clean, scan, _ in items)
+    assert all(clean.shape == scan.shape == (1, 16, 16, 16) for clean, scan, _, _ in items)
     assert all(torch.equal(a, b) for a, b in zip(items[3], dataset[3], strict=True))
-    assert all(torch.isfinite(clean).all() for clean, _, _ in items)
+    assert all(torch.isfinite(clean).all() for clean, _, _, _ in items)
     plan = TrainingPlan(steps=2, batch_size=2, warmup_steps=1, decay_steps=0, workers=0, checkpoint_every=2)
     train(tiny(), dataset, plan, tmp_path / "run", save_prior)
     prior = load_prior(tmp_path / "run" / "ema")
     assert (prior.dimensions, prior.conditioned, prior.axes, prior.multiple) == (3, True, "", 4)
-    clean, scan, numbers = (part[None] for part in items[0])
+    clean, scan, numbers, _ = (part[None] for part in items[0])
     assert prior.denoise(clean, 0.3, ScanCondition(scan, *numbers.unbind(1))).shape == clean.shape

@@ -70,6 +70,26 @@ def test_a_conditioned_prior_is_told_of_the_scan_slice_by_slice():
         PlaneDenoiser(echo, 0, acquisition=(3.0, 4.0, 0.5))(volume, 0.1)
 
 
+@pytest.mark.parametrize("across", [0, 1])
+@pytest.mark.parametrize("flips", [(), (-1,), (-2, -1)])
+def test_a_slab_holds_the_slices_beside_each_and_repeats_the_last_ones(across, flips):
+    volume, scan = torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8)
+
+    def weigh(x, sigma, condition):
+        assert x.shape[1] == 3
+        assert condition.image.shape == x.shape
+        return (x * torch.tensor([1.0, 10, 100])[:, None, None]).sum(1, keepdim=True) + condition.image[:, :1]
+
+    denoise = PlaneDenoiser(weigh, across, slice(1, 7), scan, (3.0, 4.0, 0.5), flips, slab=3)
+    first, last = (edge.unsqueeze(1 + across) for edge in (volume.select(1 + across, 0), volume.select(1 + across, -1)))
+    n = volume.shape[1 + across]
+    before = torch.cat([first, volume.narrow(1 + across, 0, n - 1)], 1 + across)
+    after = torch.cat([volume.narrow(1 + across, 1, n - 1), last], 1 + across)
+    told = torch.cat([scan.narrow(across, 0, 1), scan.narrow(across, 0, n - 1)], across)
+    expected = before + 10 * volume + 100 * after + told
+    assert torch.allclose(denoise(volume, 0.1)[..., 1:7], expected[..., 1:7])
+
+
 def test_mirrors_are_undone_and_every_plane_passes_each():
     """A network that commutes with mirrors gives the same through all of them; one that shifts is averaged out."""
     volume, scan = torch.randn(1, 6, 5, 8), torch.randn(6, 5, 8)

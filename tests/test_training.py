@@ -8,7 +8,7 @@ import torch
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D, ScanCondition
 from focvs.priors.pretrained import load_prior, save_prior
-from focvs.training.datasets import Augmentation, PatchDataset, build_cache, load_cache
+from focvs.training.datasets import Augmentation, CachedVolume, PatchDataset, build_cache, load_cache
 from focvs.training.synthesis import (
     add_lesions,
     add_vessels,
@@ -61,7 +61,7 @@ def test_items_depend_on_seed_and_index_alone(cache):
     backward = [second[i] for i in reversed(range(12))][::-1]
     assert all(torch.equal(a, b) for i, j in zip(forward, backward, strict=True) for a, b in zip(i, j, strict=True))
     assert not torch.equal(PatchDataset(volumes, WEIGHTS, size=32, seed=6)[0][0], forward[0][0])
-    stacked = torch.stack([clean for clean, _, _ in forward])
+    stacked = torch.stack([clean for clean, _, _, _ in forward])
     assert stacked.shape == (12, 1, 32, 32)
     assert stacked.dtype == torch.float32
     assert stacked.min() >= -1
@@ -82,8 +82,8 @@ def test_scans_come_with_their_numbers_and_keep_the_large_structures(cache):
     items = [dataset[i] for i in range(60)]
     without = [item for item in items if item[2][1] == 0]
     assert 8 <= len(without) <= 30
-    assert all(not scan.any() and not numbers.any() for _, scan, numbers in without)
-    for clean, scan, (thickness, spacing, sigma) in (item for item in items if item[2][1] > 0):
+    assert all(not scan.any() and not numbers.any() for _, scan, numbers, _ in without)
+    for clean, scan, (thickness, spacing, sigma), _ in (item for item in items if item[2][1] > 0):
         assert 1.8 <= spacing <= 10
         assert 0.55 * spacing <= thickness <= 1.35 * spacing
         assert 0 <= sigma <= 0.06
@@ -94,10 +94,65 @@ def test_scans_come_with_their_numbers_and_keep_the_large_structures(cache):
     )
 
 
+@pytest.mark.parametrize(("untouched", "spacing_mm"), [(1.0, 1.0), (0.0, 1.0), (0.0, 0.8)])
+def test_a_slab_holds_neighbouring_slices(untouched, spacing_mm):
+    """On a ramp: a voxel apart where nothing is resampled, a pixel of the patch apart where it is."""
+    ramp = np.broadcast_to(2 * np.arange(60, dtype=np.uint8) + 40, (60, 60, 60)).copy()
+    volume = CachedVolume("ramp", "isotropic", ramp, (1.0, 1.0, spacing_mm))
+    still = Augmentation(untouched=untouched, deformation=0)
+    dataset = PatchDataset([volume], {"isotropic": 1.0}, 32, (0.9, 0.9), augmentation=still, slab=3)
+    step = 2 / 120 * (1.0 if untouched else 0.9 / spacing_mm)
+    rng, across = np.random.default_rng(0), 0
+    for _ in range(60):
+        slab = dataset._draw(volume, 1, rng)
+        assert slab.shape == (3, 32, 32)
+        before, after = slab[1] - slab[0], slab[2] - slab[1]
+        if slab[1].std() > 1e-4:  # the ramp lies in the plane
+            assert np.abs(before).max() < 1e-5
+        elif min(np.abs(before).max(), np.abs(after).max()) > 0.9 * step:  # and not at an end of the volume
+            assert np.allclose(np.abs(before), step, rtol=1e-3)
+            assert np.allclose(before, after, atol=1e-5)
+            across += 1
+    assert across > 8
+
+
+def test_a_slice_alone_repeats_itself_and_says_so(cache):
+    volumes = load_cache(cache)
+    for group, alone, expected in (("thick", 0.0, 1.0), ("isotropic", 0.0, 0.0), ("isotropic", 1.0, 1.0)):
+        dataset = PatchDataset(
+            volumes, {group: 1.0}, size=32, slab=3, alone=alone, augmentation=Augmentation(vessels=0)
+        )
+        items = [dataset[i] for i in range(12)]
+        assert np.mean([bool(item[3]) for item in items]) == expected
+        for clean, scan, _, single in items:
+            assert clean.shape == scan.shape == (3, 32, 32)
+            for image in (clean, scan) if single else ():
+                assert torch.equal(image, image[1:2].expand_as(image))
+    dataset = PatchDataset(volumes, {"isotropic": 1.0}, size=32, slab=3, augmentation=Augmentation(vessels=1))
+    assert all(dataset[i][3] for i in range(6))
+
+
+def test_noise_of_a_slice_alone_repeats_itself_too(cache, tmp_path):
+    seen = []
+
+    class Watching(HaarUNet2D):
+        def forward(self, x, noise_condition, condition=None):
+            seen.append(x.detach().clone())
+            return super().forward(x, noise_condition, condition)
+
+    network = Watching(slab=3, block_out_channels=(8, 8), norm_groups=4, conditioned=True)
+    dataset = PatchDataset(load_cache(cache), {"isotropic": 1.0}, size=32, acquisitions=3, slab=3, alone=0.5)
+    train(network, dataset, TrainingPlan(steps=2, batch_size=8, workers=0, checkpoint_every=2), tmp_path, save_prior)
+    single = torch.stack([dataset[i][3] for i in range(16)])
+    equal = torch.stack([(x[0] == x[1]).all() & (x[2] == x[1]).all() for x in torch.cat(seen)])
+    assert torch.equal(equal, single)
+    assert 0 < single.sum() < 16
+
+
 def test_extreme_augmentation_stays_finite_and_in_range(cache):
     every = Augmentation(*[1.0] * 9)
     for group in WEIGHTS:
-        dataset = PatchDataset(load_cache(cache), {group: 1.0}, size=48, augmentation=every)
+        dataset = PatchDataset(load_cache(cache), {group: 1.0}, size=48, augmentation=every, slab=3)
         images = torch.stack([dataset[i][0] for i in range(30)])
         assert torch.isfinite(images).all()
         assert images.min() >= -1
@@ -124,11 +179,19 @@ def test_lesions_and_vessels_change_the_head_and_not_the_air():
     rng = np.random.default_rng(1)
     head = np.zeros((64, 64), dtype=np.float32)
     head[16:48, 16:48] = 0.5
-    for add in (add_lesions, add_vessels):
-        changed = [add(head, rng) for _ in range(20)]
-        assert all(np.array_equal(c[head == 0], head[head == 0]) for c in changed)
-        assert np.mean([np.abs(c - head).max() > 0.02 for c in changed]) > 0.5
-        assert not add(np.zeros((8, 8), np.float32), rng).any()
+    for add, image in ((add_lesions, np.stack([head] * 3)), (add_vessels, head)):
+        changed = [add(image, rng) for _ in range(20)]
+        assert all(np.array_equal(c[image == 0], image[image == 0]) for c in changed)
+        assert np.mean([np.abs(c - image).max() > 0.02 for c in changed]) > 0.5
+        assert not add(np.zeros_like(image), rng).any()
+
+
+def test_lesions_go_on_in_the_slices_beside():
+    rng = np.random.default_rng(2)
+    head = np.full((3, 64, 64), 0.5, np.float32)
+    changes = np.abs(np.stack([add_lesions(head, rng) - head for _ in range(40)]))
+    middle, beside = changes[:, 1].ravel(), changes[:, 2].ravel()
+    assert 0.8 < np.corrcoef(middle, beside)[0, 1] < 0.999
 
 
 def test_rician_noise_has_its_moments():
@@ -147,7 +210,7 @@ def test_synthetic_contrast_shares_intensities_within_a_family():
     rng = np.random.default_rng(0)
     means = np.array([random_contrast(families, rng)[0] for _ in range(200)])
     assert np.abs(means[:, 1] - means[:, 2]).mean() < 0.05 < np.abs(means[:, 1] - means[:, 3]).mean()
-    labels = np.array([[0, 1], [3, 1]]).repeat(16, 0).repeat(16, 1)
+    labels = np.array([[0, 1], [3, 1]]).repeat(16, 0).repeat(16, 1)[None]
     image = synthesise(labels, families, rng)
     assert image.shape == labels.shape
     assert image[labels == 0].std() < 1e-6
@@ -219,6 +282,18 @@ def test_an_unconditional_prior_becomes_a_conditioned_one_that_ignores_the_scan_
     four = torch.full((2,), 4.0)
     told = new(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
     assert torch.allclose(old(x, torch.zeros(2)), told, atol=1e-6)
+
+
+def test_a_prior_of_slices_becomes_one_of_slabs_that_ignores_the_neighbours_at_first():
+    torch.manual_seed(0)
+    options = {"block_out_channels": (8, 16), "norm_groups": 4, "conditioned": True}
+    old, new = HaarUNet2D(**options).eval(), HaarUNet2D(slab=3, **options).eval()
+    carry_over(old, new)
+    x, scan = torch.randn(2, 2, 3, 16, 16)
+    four = torch.full((2,), 4.0)
+    slabs = new(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
+    alone = old(x[:, 1:2], torch.zeros(2), ScanCondition(scan[:, 1:2], four, four, 0 * four))
+    assert torch.allclose(slabs, alone, atol=1e-6)
 
 
 def test_learning_rate_schedule():

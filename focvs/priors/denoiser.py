@@ -2,7 +2,8 @@
 
 A denoiser is a callable ``D(x, sigma) -> denoised``: ``x = clean + sigma * noise`` in prior units (air near
 -1, the 99.5th percentile of the head at +1), ``sigma`` one noise level per leading item or one number, and
-``denoised`` the posterior mean E[clean | x], the same shape as ``x``.
+``denoised`` the posterior mean E[clean | x], the same shape as ``x``. A 2D denoiser that looks at the slices beside
+the one it denoises takes slabs ``(b, s, h, w)`` and gives the middle ``(b, 1, h, w)``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from focvs.priors.networks import ScanCondition
+from focvs.priors.networks import ScanCondition, middle
 
 
 class Denoiser(Protocol):
@@ -22,7 +23,7 @@ class Denoiser(Protocol):
 
 
 class ConditionedNetwork(Protocol):
-    """A raw network: ``(x, noise condition (b,), scan)`` to the shape of x; :class:`HaarUNet2D` or its 3D sister."""
+    """A raw network: ``(x, noise condition (b,), scan)`` to one channel; :class:`HaarUNet2D` or its 3D sister."""
 
     sigma_data: float
     sigma_residual: float
@@ -38,8 +39,8 @@ class EDMDenoiser(nn.Module):
     is smaller: D = c + c_skip (x - c) + c_out F(x, c).
 
     Args:
-        network: maps ``(b, c, h, w)``, a noise condition ``(b,)`` and, where it is conditioned, a
-            :class:`ScanCondition` to ``(b, c, h, w)``; knows its ``sigma_data`` and ``sigma_residual``.
+        network: maps slabs ``(b, s, h, w)``, a noise condition ``(b,)`` and, where it is conditioned, a
+            :class:`ScanCondition` to ``(b, 1, h, w)``; knows its ``sigma_data`` and ``sigma_residual``.
     """
 
     network: ConditionedNetwork
@@ -54,15 +55,18 @@ class EDMDenoiser(nn.Module):
         s, scale = sigma.view(column), self._scale(x, condition).view(column)
         raw = self.network(x / (s**2 + self.network.sigma_data**2).sqrt(), sigma.log() / 4, condition)
         total = (s**2 + scale**2).sqrt()
-        around = 0.0 if condition is None else condition.image
-        return around + (scale / total) ** 2 * (x - around) + s * scale / total * raw.to(x.dtype)
+        around = 0.0 if condition is None else middle(condition.image)
+        return around + (scale / total) ** 2 * (middle(x) - around) + s * scale / total * raw.to(x.dtype)
 
     def loss(self, clean: Tensor, sigma: Tensor, noise: Tensor, condition: ScanCondition | None = None) -> Tensor:
-        """Denoising loss with weight 1 / c_out^2 (Karras et al. 2022, equation 8), one value per item."""
+        """Denoising loss with weight 1 / c_out^2 (Karras et al. 2022, equation 8), one value per item.
+
+        ``clean`` and ``noise`` are slabs, of which the middle counts.
+        """
         column = (-1, *[1] * (clean.ndim - 1))
         s, scale = sigma.view(column), self._scale(clean, condition).view(column)
         denoised = self(clean + s * noise, sigma, condition)
-        return ((s**2 + scale**2) / (s * scale) ** 2 * (denoised - clean) ** 2).flatten(1).mean(1)
+        return ((s**2 + scale**2) / (s * scale) ** 2 * (denoised - middle(clean)) ** 2).flatten(1).mean(1)
 
     def _scale(self, x: Tensor, condition: ScanCondition | None) -> Tensor:
         """Standard deviation of clean images, or of their residual around the interpolated scan, ``(b,)``."""

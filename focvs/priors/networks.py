@@ -1,4 +1,7 @@
-"""The 2D network: diffusers' ``UNet2DModel`` behind an orthonormal Haar stem; and what networks are told of a scan."""
+"""The 2D network: diffusers' ``UNet2DModel`` behind an orthonormal Haar stem; and what networks are told of a scan.
+
+A slab is a slice with its neighbours as channels, ``(b, s, h, w)`` with s odd and the slice in the middle.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ class ScanCondition:
     """What a conditioned network is told about the scan behind each image, the slice axis last.
 
     Attributes:
-        image: ``(b, c, h, w)`` or 3D, as the images: the scan interpolated to their grid, prior units; zero where
-            unknown.
+        image: ``(b, s, h, w)`` slabs, or ``(b, 1, x, y, z)``, as the images: the scan interpolated to their grid,
+            prior units; zero where unknown.
         thickness_px: ``(b,)`` FWHM of the slice profile in pixels.
         spacing_px: ``(b,)`` distance of slice centres in pixels; 0 where there is no scan.
         noise: ``(b,)`` standard deviation of the scan's noise, prior units.
@@ -51,6 +54,11 @@ class ScanCondition:
         return torch.stack([self.thickness_px / 8, self.spacing_px / 8, 10 * self.noise], dim=1)
 
 
+def middle(slab: Tensor) -> Tensor:
+    """The slice ``(b, 1, ...)`` of slabs ``(b, s, ...)``."""
+    return slab[:, slab.shape[1] // 2].unsqueeze(1)
+
+
 def haar(x: Tensor) -> Tensor:
     """Orthonormal 2 x 2 Haar transform, ``(b, c, h, w)`` to ``(b, 4c, h/2, w/2)``; white noise stays white.
 
@@ -78,7 +86,8 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """``UNet2DModel`` on the Haar coefficients of a slice: a quarter of the pixels, about a quarter of the cost.
 
     Args:
-        channels: image channels.
+        slab: slices the network sees, of the noisy image and of the scan: an odd number, the one it denoises in the
+            middle; a neighbour that is not given counts as equal to it.
         block_out_channels: width of each level; each level halves the grid.
         layers_per_block: residual blocks per level.
         norm_groups: groups of the group normalisation.
@@ -86,12 +95,15 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_data: standard deviation of clean images in prior units, stored with the weights.
         conditioned: whether the network also sees the interpolated scan and the numbers of its acquisition.
         sigma_residual: standard deviation of clean images around the interpolated scan, prior units.
+
+    Raises:
+        ValueError: for a slab of an even number of slices.
     """
 
     @register_to_config
     def __init__(
         self,
-        channels: int = 1,
+        slab: int = 1,
         block_out_channels: tuple[int, ...] = (32, 64, 128, 128),
         layers_per_block: int = 1,
         norm_groups: int = 8,
@@ -101,12 +113,15 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_residual: float = 0.15,
     ):
         super().__init__()
+        if slab < 1 or slab % 2 == 0:
+            raise ValueError(f"slab={slab} must be an odd number of slices.")
+        self.slab = slab
         levels = len(block_out_channels)
         self.sigma_data, self.sigma_residual, self.conditioned = sigma_data, sigma_residual, conditioned
         self.multiple = 2**levels  # heights and widths that are a multiple of this many pixels need no padding
         self.unet = UNet2DModel(
-            in_channels=4 * channels * (2 if conditioned else 1),
-            out_channels=4 * channels,
+            in_channels=4 * slab * (2 if conditioned else 1),
+            out_channels=4,
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,
             down_block_types=("DownBlock2D",) * levels,
@@ -123,21 +138,33 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self.acquisition = nn.Sequential(nn.Linear(3, width), nn.SiLU(), last)
 
     def forward(self, x: Tensor, noise_condition: Tensor, condition: ScanCondition | None = None) -> Tensor:
-        """Raw network output for ``x`` ``(b, c, h, w)``; any size, edges padded by replication.
+        """Raw network output ``(b, 1, h, w)``; any size, edges padded by replication.
 
         Args:
-            x: scaled noisy images.
+            x: scaled noisy slabs ``(b, s, h, w)``, or slices alone ``(b, 1, h, w)``.
             noise_condition: ``(b,)``.
             condition: the scan, for a conditioned network; None is no scan.
         """
         height, width = x.shape[-2:]
-        coefficients, embedding = self._stem(x), None
+        images, embedding = [x], None
         if self.conditioned:
             condition = condition or ScanCondition.unknown(x)
-            coefficients = torch.cat([coefficients, self._stem(condition.image.to(x))], dim=1)
+            images.append(condition.image.to(x))
             embedding = self.acquisition(condition.numbers().to(x))
+        rings = [self._ring(image, reach) for reach in range(self.slab // 2 + 1) for image in images]
+        coefficients = torch.cat([self._stem(ring) for ring in rings], dim=1)
         out = haar_inverse(self.unet(coefficients, 1000 * noise_condition, class_labels=embedding).sample)
         return out[..., :height, :width]
+
+    @staticmethod
+    def _ring(slab: Tensor, reach: int) -> Tensor:
+        """The slice itself, or its neighbours on both sides at a distance, less the slice."""
+        centre, at = middle(slab), slab.shape[1] // 2
+        if reach == 0:
+            return centre
+        if reach > at:
+            return torch.zeros_like(centre.expand(-1, 2, -1, -1))
+        return slab[:, [at - reach, at + reach]] - centre
 
     def _stem(self, x: Tensor) -> Tensor:
         """Haar coefficients of the images, padded to a size the levels divide."""

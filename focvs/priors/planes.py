@@ -25,6 +25,7 @@ class PlaneDenoiser:
         background: ``(p, q, n)`` the interpolated scan, used outside ``window`` and told to a conditioned prior.
         acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
         flips: axes of a slice (-2, -1) that are reversed for the network.
+        slab: slices the denoiser sees around each, an odd number; at the ends of the volume the last one repeats.
     """
 
     denoise: Callable[..., Tensor]
@@ -33,6 +34,7 @@ class PlaneDenoiser:
     background: Tensor | None = None
     acquisition: tuple[float, float, float] | None = None
     flips: tuple[int, ...] = ()
+    slab: int = 1
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         slices = self._slices(x)
@@ -42,31 +44,37 @@ class PlaneDenoiser:
                 raise ValueError("a conditioned prior needs the interpolated scan as background.")
             known = self._slices(self.background.to(x).expand_as(x))
         parts = []
-        size = max(1, PIXELS_PER_BATCH // slices[0].numel())
-        for first in range(0, len(slices), size):
-            some = slices[first : first + size].flip(self.flips).contiguous()
+        batch, count, height, width = slices.shape
+        size = max(1, PIXELS_PER_BATCH // (height * width))
+        for places in torch.arange(batch * count).split(size):
+            some = self._slabs(slices, places)
             if known is None:
                 part = self.denoise(some, sigma)
             else:
-                part = self.denoise(some, sigma, self._condition(known[first : first + size].flip(self.flips)))
+                part = self.denoise(some, sigma, self._condition(self._slabs(known, places)))
             parts.append(part.flip(self.flips))
-        window = self.window or slice(None)
-        shape = x[..., window].movedim(1 + self.across, 1).shape
-        denoised = torch.cat(parts).view(shape).movedim(1, 1 + self.across)
+        denoised = torch.cat(parts).view(slices.shape).movedim(1, 1 + self.across)
         if self.window is None:
             return denoised
         out = x.clone() if self.background is None else self.background.to(x).expand_as(x).clone()
-        out[..., window] = denoised
+        out[..., self.window] = denoised
         return out
 
     def _slices(self, volume: Tensor) -> Tensor:
-        part = volume[..., self.window or slice(None)].movedim(1 + self.across, 1)
-        return part.reshape(-1, 1, *part.shape[-2:])
+        """``(b, slices, h, w)``."""
+        return volume[..., self.window or slice(None)].movedim(1 + self.across, 1)
+
+    def _slabs(self, slices: Tensor, places: Tensor) -> Tensor:
+        """``(k, slab, h, w)``, flipped, around the slices at ``places`` of all items in a row."""
+        count, reach = slices.shape[1], self.slab // 2
+        item, place = (places // count)[:, None], (places % count)[:, None]
+        around = (place + torch.arange(-reach, reach + 1)).clamp(0, count - 1)
+        return slices[item, around].flip(self.flips).contiguous()
 
     def _condition(self, known: Tensor) -> ScanCondition:
         assert self.acquisition is not None
         numbers = [known.new_full((len(known),), number) for number in self.acquisition]
-        return ScanCondition(known.contiguous(), *numbers)
+        return ScanCondition(known, *numbers)
 
 
 @dataclass(frozen=True)

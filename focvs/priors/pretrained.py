@@ -53,6 +53,7 @@ class Prior:
         shape: fixed field of view of a 3D prior in voxels, or None.
         multiple: sizes it takes are multiples of this.
         mirrored: whether it was trained on mirrored images.
+        slab: slices a 2D prior sees around the one it denoises, itself included.
     """
 
     denoise: Callable[..., Tensor]
@@ -66,6 +67,7 @@ class Prior:
     shape: tuple[int, int, int] | None = None
     multiple: int = 1
     mirrored: bool = False
+    slab: int = 1
 
 
 KINDS = ("focvs", "diffusers", "medforj", "monai")
@@ -166,6 +168,7 @@ def _load_own(folder: Path, device: str) -> Prior:
         axes="",
         multiple=network.multiple,
         mirrored=True,
+        slab=network.slab if dimensions == 2 else 1,
     )
 
 

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.interpolate import CubicSpline
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -172,12 +173,13 @@ class Augmentation:
     deformation: float = 0.3
 
 
-class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Random 2D patches in prior units and the scan a random acquisition would make of them.
+class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Random slabs of 2D patches in prior units and the scan a random acquisition would make of them.
 
-    An item is the clean patch ``(1, size, size)``, the scan interpolated to its pixels ``(1, size, size)``, slice
-    axis last, and the numbers of the acquisition ``(3,)``: thickness and spacing in pixels, noise in prior units.
-    Both are zero where there is no scan.
+    An item is the clean slab ``(slab, size, size)``, its slices a pixel apart; the scan interpolated to its pixels, of
+    the same shape, slice axis last; the numbers of the acquisition ``(3,)``, thickness and spacing in pixels and noise
+    in prior units; and whether the slice stands alone, for lack of neighbours or at random, its slab a repetition.
+    Scan and numbers are zero where there is no scan.
 
     Args:
         volumes: from :func:`load_cache`.
@@ -189,6 +191,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         augmentation: how patches are varied.
         scanned: fraction of the patches with a scan; 0 for an unconditional prior.
         acquisitions: how many different random acquisitions there are.
+        slab: slices of a slab, an odd number.
+        alone: fraction of the slabs that lose their neighbours.
     """
 
     def __init__(
@@ -202,6 +206,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         augmentation: Augmentation | None = None,
         scanned: float = 0.85,
         acquisitions: int = 400,
+        slab: int = 1,
+        alone: float = 0.1,
     ):
         self.groups = {g: [v for v in volumes if v.group == g] for g in group_weights}
         self.groups = {g: v for g, v in self.groups.items() if v}
@@ -209,31 +215,39 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.probabilities = weights / weights.sum()
         self.size, self.voxel_range_mm, self.seed, self.length = size, voxel_range_mm, seed, length
         self.chance, self.scanned = augmentation or Augmentation(), scanned
+        self.reach, self.alone = slab // 2, alone
         rng = np.random.default_rng((seed, 0x5CA7))
         self.degradations = [random_degradation(size, rng) for _ in range(acquisitions if scanned else 0)]
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        clean = torch.from_numpy((2 * np.abs(self.image(rng)) - 1).astype(np.float32))[None]
+        clean = torch.from_numpy((2 * np.abs(self.image(rng)) - 1).astype(np.float32))
+        scan, numbers = self._scan(clean, rng)
+        alone, shape = len(clean) <= self.reach, (2 * self.reach + 1, *clean.shape[1:])
+        return clean.expand(shape), scan.expand(shape), numbers, torch.tensor(alone)
+
+    def _scan(self, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The interpolated scan of a slab and its numbers, or zeros."""
         if rng.random() >= self.scanned:
-            return clean, torch.zeros_like(clean), torch.zeros(3)
+            return torch.zeros_like(clean), torch.zeros(3)
         degrade = self.degradations[rng.integers(len(self.degradations))]
         sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if rng.random() < 0.4 else 0.0
         white = rng.standard_normal((*clean.shape[:-1], len(degrade.slices)), dtype=np.float32)
         scan = degrade(clean, sigma, torch.from_numpy(white))
-        return clean, scan, torch.tensor([degrade.thickness_px, degrade.spacing_px, sigma])
+        return scan, torch.tensor([degrade.thickness_px, degrade.spacing_px, sigma])
 
     def image(self, rng: np.random.Generator) -> np.ndarray:
-        """A patch ``(size, size)``, intensities about 0-1."""
+        """A slab ``(slab, size, size)``, or a slice alone ``(1, size, size)``, intensities about 0-1."""
         group = list(self.groups)[rng.choice(len(self.probabilities), p=self.probabilities)]
         members = self.groups[group]
         volume = members[rng.integers(len(members))]
-        image = self._draw(volume, rng)
+        reach = 0 if volume.group == "thick" or rng.random() < self.alone else self.reach
+        image = self._draw(volume, reach, rng)
         if rng.random() < self.chance.bias:
-            image = image * bias_field(image.shape, rng.uniform(0, 0.15), rng)
+            image = image * bias_field(image.shape[1:], rng.uniform(0, 0.15), rng)
         if volume.group == "labels":
             image = image.clip(0) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.8, 1.1)
             return rician(image, rng.uniform(0, 0.03), rng) if rng.random() < self.chance.label_noise else image
@@ -243,37 +257,52 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         if rng.random() < self.chance.lesions:
             image = add_lesions(image, rng)
         if rng.random() < self.chance.vessels:
-            image = add_vessels(image, rng)
+            image = self._with_vessels(image, rng)
         return image.clip(0) ** np.exp(rng.normal(0, 0.12)) * rng.uniform(0.85, 1.1)
 
-    def _draw(self, volume: CachedVolume, rng: np.random.Generator) -> np.ndarray:
-        """A patch of random plane, place, scale, rotation and flip, intensities about 0-1."""
+    @staticmethod
+    def _with_vessels(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) -> np.ndarray:
+        """Vessels wind through the middle slice, which then stands alone."""
+        return add_vessels(image[len(image) // 2], rng, unit)[None]
+
+    def _draw(self, volume: CachedVolume, reach: int, rng: np.random.Generator) -> np.ndarray:
+        """``(2 reach + 1, size, size)`` of random plane, place, scale, rotation and flip, intensities about 0-1."""
         axis = 2 if volume.group == "thick" else int(rng.integers(3))
+        stack = np.moveaxis(volume.data, axis, 0)
         for _ in range(8):
-            where = rng.integers(volume.data.shape[axis])
-            plane = volume.data[(slice(None),) * axis + (where,)]
-            if (plane > (0 if volume.group == "labels" else 0.1 * WHITE_LEVEL)).mean() > 0.15:
+            where = int(rng.integers(len(stack)))
+            if (stack[where] > (0 if volume.group == "labels" else 0.1 * WHITE_LEVEL)).mean() > 0.15:
                 break
-        pixel_mm = np.delete(np.array(volume.voxel_mm), axis)
+        apart_mm, pixel_mm = volume.voxel_mm[axis], np.delete(np.array(volume.voxel_mm), axis)
         if rng.random() < 0.5:
-            plane, pixel_mm = plane.T, pixel_mm[::-1]
+            stack, pixel_mm = stack.swapaxes(1, 2), pixel_mm[::-1]
         if rng.random() < 0.5:
-            plane = plane[::-1]
+            stack = stack[:, ::-1]
         if rng.random() < 0.5:
-            plane = plane[:, ::-1]
+            stack = stack[:, :, ::-1]
+        if reach and rng.random() < 0.5:
+            stack, where = stack[::-1], len(stack) - 1 - where
         untouched = volume.group != "labels" and rng.random() < self.chance.untouched
         if untouched and pixel_mm[0] == pixel_mm[1]:
-            return self._crop(plane, rng).astype(np.float32) / WHITE_LEVEL
-        return self._resample(plane, pixel_mm, volume, rng)
+            around = np.clip(np.arange(where - reach, where + reach + 1), 0, len(stack) - 1)
+            return self._crop(stack[around], rng).astype(np.float32) / WHITE_LEVEL
+        return self._resample(stack, where, reach, apart_mm, pixel_mm, volume, rng)
 
-    def _crop(self, plane: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        pad = [(0, max(0, self.size - n)) for n in plane.shape]
-        plane = np.pad(plane, pad, mode="edge")
-        row, column = (int(rng.integers(n - self.size + 1)) for n in plane.shape)
-        return plane[row : row + self.size, column : column + self.size]
+    def _crop(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        pad = [(0, 0), *[(0, max(0, self.size - n)) for n in planes.shape[1:]]]
+        planes = np.pad(planes, pad, mode="edge")
+        row, column = (int(rng.integers(n - self.size + 1)) for n in planes.shape[1:])
+        return planes[:, row : row + self.size, column : column + self.size]
 
     def _resample(
-        self, plane: np.ndarray, pixel_mm: np.ndarray, volume: CachedVolume, rng: np.random.Generator
+        self,
+        stack: np.ndarray,
+        where: int,
+        reach: int,
+        apart_mm: float,
+        pixel_mm: np.ndarray,
+        volume: CachedVolume,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         low, high = self.voxel_range_mm
         target_mm = rng.uniform(max(low, 0.85 * pixel_mm.min()), high)
@@ -281,29 +310,32 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         angle = rng.normal(0, 0.25)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         stretch = turn * (target_mm * np.array([aspect, 1 / aspect])) / pixel_mm[:, None]
-        reach = 0.35 * self.size * np.abs(stretch).sum(1)
-        extent = np.array(plane.shape, dtype=float)
-        centre = rng.uniform(np.minimum(reach, extent / 2), np.maximum(extent - reach, extent / 2))
+        margin = 0.35 * self.size * np.abs(stretch).sum(1)
+        extent = np.array(stack.shape[1:], dtype=float)
+        centre = rng.uniform(np.minimum(margin, extent / 2), np.maximum(extent - margin, extent / 2))
         fine = 2 if volume.group == "labels" or target_mm > 1.3 * pixel_mm.max() else 1
         steps = (np.arange(fine * self.size) + 0.5) / fine - self.size / 2
         grid = np.stack(np.meshgrid(steps, steps, indexing="ij")).reshape(2, -1)
         points = (stretch @ grid + centre[:, None] - 0.5).reshape(2, fine * self.size, -1)
         if rng.random() < self.chance.deformation:
             points = points + displacement((fine * self.size, fine * self.size), 1.5, rng)
+        places = where + target_mm / apart_mm * np.arange(-reach, reach + 1)
         if volume.group == "labels":
             assert volume.families is not None
-            labels = ndimage.map_coordinates(plane, points, order=0, mode="nearest", prefilter=False)
-            image = synthesise(labels, volume.families, rng)
+            planes = stack[np.rint(places).astype(int).clip(0, len(stack) - 1)]
+            labels = np.stack([ndimage.map_coordinates(p, points, order=0, mode="nearest") for p in planes])
+            image = synthesise(labels, volume.families, rng, depth=2.0)
             if rng.random() < self.chance.label_lesions:
                 image = add_lesions(image, rng, unit=2.0)
             if rng.random() < self.chance.label_vessels:
-                image = add_vessels(image, rng, unit=2.0)
+                image = self._with_vessels(image, rng, unit=2.0)
         else:
-            image = _cubic(plane, points) / WHITE_LEVEL
+            image = _cubic(_between(stack, places), points) / WHITE_LEVEL
         if fine == 2:
-            image = image.reshape(self.size, 2, self.size, 2).mean((1, 3))
+            image = image.reshape(-1, self.size, 2, self.size, 2).mean((2, 4))
         if volume.group == "labels":
-            image = ndimage.gaussian_filter(image, rng.uniform(0.0, 0.6))
+            blur = rng.uniform(0.0, 0.6)
+            image = ndimage.gaussian_filter(image, (0, blur, blur))
         return image
 
 
@@ -311,7 +343,7 @@ class VolumePatchDataset(PatchDataset):
     """The same in 3D: patches ``(1, size, size, size)`` of isotropic volumes and label maps in random orientation."""
 
     def image(self, rng: np.random.Generator) -> np.ndarray:
-        """A patch ``(size, size, size)``, intensities about 0-1."""
+        """A patch ``(1, size, size, size)``, intensities about 0-1."""
         group = list(self.groups)[rng.choice(len(self.probabilities), p=self.probabilities)]
         members = self.groups[group]
         volume = members[rng.integers(len(members))]
@@ -334,7 +366,7 @@ class VolumePatchDataset(PatchDataset):
             image = image * bias_field(image.shape, rng.uniform(0, 0.15), rng)
         if painted and rng.random() < self.chance.label_noise:
             image = rician(image, rng.uniform(0, 0.03), rng)
-        return image.clip(0) ** np.exp(rng.normal(0, 0.25 if painted else 0.12)) * rng.uniform(0.85, 1.1)
+        return (image.clip(0) ** np.exp(rng.normal(0, 0.25 if painted else 0.12)) * rng.uniform(0.85, 1.1))[None]
 
     def _block(self, volume: CachedVolume, rng: np.random.Generator) -> np.ndarray:
         """A block of the volume: voxels, or labels twice as fine; axes permuted and flipped at random."""
@@ -348,11 +380,21 @@ class VolumePatchDataset(PatchDataset):
         return np.flip(block, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
 
-def _cubic(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Bicubic samples of ``plane`` at pixel coordinates ``points`` ``(2, h, w)``."""
-    size = torch.tensor(plane.shape, dtype=torch.float32)
+def _between(stack: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Slices of ``stack`` at fractional ``places``, by a cubic spline through the slices near them; ends repeat."""
+    places = places.clip(0, len(stack) - 1)
+    if np.array_equal(places, np.rint(places)):
+        return stack[places.astype(int)]
+    low, high = max(0, int(places.min()) - 2), min(len(stack), int(places.max()) + 4)
+    weights = CubicSpline(np.arange(low, high), np.eye(high - low))(places).astype(np.float32)
+    return np.tensordot(weights, stack[low:high].astype(np.float32), axes=1)
+
+
+def _cubic(planes: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Bicubic samples ``(s, h, w)`` of ``planes`` at pixel coordinates ``points`` ``(2, h, w)``."""
+    size = torch.tensor(planes.shape[1:], dtype=torch.float32)
     grid = torch.from_numpy(points.astype(np.float32)).permute(1, 2, 0)
     grid = ((2 * grid + 1) / size - 1).flip(-1)
-    image = torch.from_numpy(np.ascontiguousarray(plane)).float()[None, None]
+    image = torch.from_numpy(np.ascontiguousarray(planes)).float()[None]
     out = torch.nn.functional.grid_sample(image, grid[None], mode="bicubic", padding_mode="border", align_corners=False)
-    return out[0, 0].clamp_min(0).numpy()
+    return out[0].clamp_min(0).numpy()

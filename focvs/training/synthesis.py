@@ -50,14 +50,15 @@ def random_contrast(families: np.ndarray, rng: np.random.Generator) -> tuple[np.
     return np.clip(mean, 0, None), std
 
 
-def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generator, depth: float = 1.0) -> np.ndarray:
     """Paint a label patch with a random contrast and within-tissue texture.
 
     Args:
-        labels: ``(h, w)`` or 3D label indices, usually on a grid twice as fine as the wanted image, so that the
+        labels: ``(s, h, w)`` label indices of a slab or a volume, usually on a grid twice as fine as the wanted image, so that the
             average over pairs gives partial volume.
         families: ``(labels,)`` from :func:`label_family`.
         rng: source of randomness.
+        depth: distance of the first axis's slices, in pixels of the others.
 
     Returns:
         Float32 intensities of the same shape, about 0-1.
@@ -65,7 +66,7 @@ def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generato
     mean, std = random_contrast(families, rng)
     texture = rng.standard_normal(labels.shape, dtype=np.float32)
     smooth = rng.uniform(0.5, 3.0)
-    texture = ndimage.gaussian_filter(texture, smooth)
+    texture = ndimage.gaussian_filter(texture, (smooth / depth, smooth, smooth))
     texture /= texture.std() + 1e-6
     image = mean.astype(np.float32)[labels] + std.astype(np.float32)[labels] * texture
     return np.clip(image, 0, None)
@@ -106,15 +107,15 @@ def add_lesions(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) 
     """One to five soft blobs of odd shape and one new intensity, inside the head.
 
     Args:
-        image: ``(h, w)`` about 0-1.
+        image: ``(s, h, w)`` slab about 0-1, its slices as far apart as ``unit`` pixels.
         rng: source of randomness.
         unit: pixels per mm, about.
     """
-    head = np.argwhere(image > 0.15)
+    head = np.argwhere(image[len(image) // 2] > 0.15)
     if not len(head):
         return image
     out, level = image.copy(), rng.uniform(0.05, 1.2)
-    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    depths, rows, columns = np.ogrid[: image.shape[0], : image.shape[1], : image.shape[2]]
     for _ in range(rng.integers(1, 6)):
         row, column = head[rng.integers(len(head))]
         radius = unit * np.exp(rng.uniform(np.log(1.2), np.log(12)))
@@ -123,14 +124,21 @@ def add_lesions(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) 
         v = ((columns - column) * np.cos(angle) - (rows - row) * np.sin(angle)) / stretch
         turn = np.arctan2(v, u)
         wobble = sum(rng.normal(0, 0.15) * np.cos(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 5))
-        distance = np.hypot(u, v) / radius + wobble
+        deep = unit * (depths - len(image) // 2) + radius * rng.uniform(-0.7, 0.7)
+        distance = np.sqrt(u**2 + v**2 + deep**2) / radius + wobble
         cover = np.clip((1 - distance) * radius / rng.uniform(0.7, 2.5), 0, 1) * rng.uniform(0.4, 1.0)
         out += cover * (level * rng.uniform(0.9, 1.1) - out) * (image > 0.08)
     return out
 
 
 def add_vessels(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) -> np.ndarray:
-    """One to four thin winding lines, bright or dark, inside the head; arguments as :func:`add_lesions`."""
+    """One to four thin winding lines, bright or dark, inside the head.
+
+    Args:
+        image: ``(h, w)`` about 0-1.
+        rng: source of randomness.
+        unit: pixels per mm, about.
+    """
     out, level = image.copy(), 0.0 if rng.random() < 0.4 else rng.uniform(0.7, 1.4)
     size = np.array(image.shape)
     for _ in range(rng.integers(1, 5)):

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.networks import HaarUNet2D, ScanCondition
+from focvs.priors.networks import HaarUNet2D, ScanCondition, middle
 
 if TYPE_CHECKING:
     from focvs.priors.networks3d import HaarUNet3D
@@ -68,7 +68,7 @@ class TrainingPlan:
 
 def train(
     network: Network,
-    dataset: Dataset[tuple[Tensor, Tensor, Tensor]],
+    dataset: Dataset[tuple[Tensor, Tensor, Tensor, Tensor]],
     plan: TrainingPlan,
     folder: Path,
     save: Callable[[Network, Path], None],
@@ -107,12 +107,13 @@ def train(
 
     losses: list[float] = []
     began = time.monotonic()
-    for step, (clean, scan, numbers) in enumerate(loader, start=first):
+    for step, (clean, scan, numbers, alone) in enumerate(loader, start=first):
         clean = clean.to(accelerator.device)
         condition = None
         if network.conditioned:
             condition = ScanCondition(scan.to(accelerator.device), *numbers.to(accelerator.device).unbind(1))
         sigma, noise = (t.to(accelerator.device) for t in plan.draw_noise(step, clean.shape))
+        noise = torch.where(alone.to(accelerator.device).view(-1, *[1] * (clean.ndim - 1)), middle(noise), noise)
         for group in optimiser.param_groups:
             group["lr"] = plan.learning_rate * plan.learning_rate_factor(step)
         with accelerator.autocast():
