@@ -45,6 +45,8 @@ def adapt_prior(
 ) -> Prior:
     """The prior fine-tuned on the scan's own slices, or what an earlier run kept of exactly this.
 
+    It keeps the path and hash of the prior it was made from.
+
     Args:
         prior: one of ours; its files are only read.
         y: ``(p, q, m)`` slices in prior units.
@@ -76,7 +78,7 @@ def adapt_prior(
     kept = cache_folder(config) / _key(prior, slices, inside, plan, acquisition, pixel_mm, noise_sigma)
     if (found := _load_kept(kept, device)) is not None:
         log.info("adapted prior from %s", kept)
-        return replace(found, errors=prior.errors)
+        return replace(prior, denoise=found.denoise)
     phases = [make_degradation(profile, spacing_px, plan.patch, i / PHASES) for i in range(PHASES)]
     bar = tqdm(total=plan.steps, desc="adapting", disable=None if progress else True, leave=False)
     try:
@@ -88,7 +90,7 @@ def adapt_prior(
         raise InputError(f"the prior cannot be adapted: {error}") from error
     _keep(tuned, kept)
     if (found := _load_kept(kept, device)) is not None:  # rounded to half precision, as any later run will have it
-        return replace(found, errors=prior.errors)
+        return replace(prior, denoise=found.denoise)
     denoiser = EDMDenoiser(tuned).eval().requires_grad_(False).to(device)
     return replace(prior, denoise=Inference(denoiser, device))
 

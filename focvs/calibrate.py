@@ -14,7 +14,7 @@ from focvs.errors import FocvsError, InputError
 from focvs.preparation import choose_device, open_prior
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, measure_volume_errors
 from focvs.priors.pretrained import Prior, calibration_path
-from focvs.priors.volumetric import Orientation, Rescaled, VolumeDenoiser
+from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.volume import head_mask, intensity_scale, read_nifti
 
@@ -73,9 +73,7 @@ def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     isotropic = voxel_mm.max() <= ISOTROPIC * voxel_mm.min()
     scale = intensity_scale(data)
-    denoise = prior.denoise
-    if prior.scaling == "maximum":
-        denoise = Rescaled(denoise, scale / float(data.max()))
+    denoise = prior.in_units_of(scale, float(data.max()))
     volume = torch.from_numpy(data) * (2 / scale) - 1
     mask = torch.from_numpy(head_mask(data, scale))
     if prior.dimensions == 3:

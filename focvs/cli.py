@@ -145,6 +145,13 @@ def _is_override(word: str, name: str) -> bool:
     return "/" not in key and not Path(word).exists()
 
 
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments before and after the first ``--``: a script's own options, and overrides of a configuration."""
+    arguments = list(arguments)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:cut], arguments[cut + 1 :]
+
+
 def quote(text: str) -> str:
     """A string as one value of Hydra's grammar, whatever it contains."""
     escaped = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + r"\'", text)

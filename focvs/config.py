@@ -77,15 +77,15 @@ class ProfileConfig:
 
 @dataclass
 class AdaptationConfig:
-    steps: int = 300
-    learning_rate: float = 2e-4
-    method: str = "full"
-    rank: int = 8
-    batch_size: int = 8
-    patch: int = 96
-    sigma_log_mean: float = -1.3
-    sigma_log_std: float = 0.95
-    seed: int = 0
+    steps: int = MISSING
+    learning_rate: float = MISSING
+    method: str = MISSING
+    rank: int = MISSING
+    batch_size: int = MISSING
+    patch: int = MISSING
+    sigma_log_mean: float = MISSING
+    sigma_log_std: float = MISSING
+    seed: int = MISSING
     cache: str | None = None
 
 

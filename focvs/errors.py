@@ -11,3 +11,8 @@ class InputError(FocvsError, ValueError):
 
 class PriorError(FocvsError):
     """A prior that is missing, truncated or of another kind."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library says of an error, cut to its first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -39,7 +39,6 @@ from focvs.preparation import (
     voxel_window,
 )
 from focvs.priors.pretrained import Prior
-from focvs.priors.volumetric import Rescaled
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, resample
@@ -160,8 +159,7 @@ def restore(
         InputError: for an option that does not fit the scan.
     """
     clock = clock or Stopwatch()
-    warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan)]
-    network: Callable[..., Tensor]
+    warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan, prior)]
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
     sigmas = schedule(config, conditioned=prior.conditioned)
 
@@ -188,9 +186,7 @@ def restore(
             prior = adapt_prior(
                 prior, y, mask, scan, acquisition, noise_sigma, config.adaptation, device, config.progress
             )
-    network = prior.denoise
-    if prior.scaling == "maximum":
-        network = Rescaled(network, scale / float(scan.data.max()))
+    network = prior.in_units_of(scale, float(scan.data.max()))
     told = conditioning_numbers(acquisition, noise_sigma)
     window = voxel_window(grid, region.slices)
     timed = clock.timed("network", network)

@@ -30,7 +30,6 @@ from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS
 from focvs.volume import Scan, head_mask
 
-VOXEL_RANGE_MM = (0.59, 1.4)  # in-plane voxels the 2D prior was trained on, with a little slack
 CALIBRATION_SLICES = 6
 SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
@@ -222,9 +221,9 @@ def parse_auto(name: str, value: Any) -> float | None:
     return number
 
 
-def voxel_warnings(scan: Scan) -> list[str]:
-    """Whether the in-plane voxels lie outside what the 2D prior was trained on."""
-    low, high = VOXEL_RANGE_MM
+def voxel_warnings(scan: Scan, prior: Prior) -> list[str]:
+    """Whether the in-plane voxels lie outside what the prior was trained on."""
+    low, high = prior.voxel_range_mm or (0.0, math.inf)
     if low <= min(scan.in_plane_mm) and max(scan.in_plane_mm) <= high:
         return []
     sizes = " x ".join(f"{v:.3g}" for v in scan.in_plane_mm)

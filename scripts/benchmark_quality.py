@@ -24,7 +24,7 @@ import torch
 from omegaconf import OmegaConf
 
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.cli import compose, quote
+from focvs.cli import compose, quote, split_overrides
 from focvs.config import SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.pipeline import super_resolve
@@ -34,10 +34,7 @@ from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, writ
 
 
 def main() -> None:
-    arguments, overrides = sys.argv[1:], []
-    if "--" in arguments:
-        cut = arguments.index("--")
-        arguments, overrides = arguments[:cut], arguments[cut + 1 :]
+    arguments, overrides = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("--slices", nargs="+", default=["4:4", "4:5.2", "6:6"], help="thickness:spacing in mm")

@@ -16,18 +16,16 @@ import sys
 from pathlib import Path
 
 import torch
+from hydra.utils import instantiate
 
-from focvs.priors.networks import HaarUNet2D
+from focvs.cli import compose, split_overrides
 from focvs.priors.pretrained import save_prior
 
 SCRIPTS = Path(__file__).parent
 
 
 def main() -> None:
-    arguments, overrides = sys.argv[1:], []
-    if "--" in arguments:
-        cut = arguments.index("--")
-        arguments, overrides = arguments[:cut], arguments[cut + 1 :]
+    arguments, overrides = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", type=Path)
     parser.add_argument("out", type=Path)
@@ -41,7 +39,7 @@ def main() -> None:
     untrained = options.out / "untrained"
     if not untrained.is_dir():
         torch.manual_seed(0)
-        save_prior(HaarUNet2D(conditioned=True), untrained)
+        save_prior(instantiate(compose("train", []).network, _convert_="all"), untrained)
     plan = [f"plan.steps={options.steps}", f"plan.decay_steps={options.decay}"]
     synthetic, mr, both = (options.out / name for name in ("synthetic", "mr", "synthetic_mr"))
     train("synthetic", synthetic, *plan)

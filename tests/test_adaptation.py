@@ -12,6 +12,7 @@ from focvs.cli import compose, quote
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.foreign import sha256_of
 from focvs.priors.networks import HaarUNet2D, ScanCondition
 from focvs.priors.pretrained import WEIGHTS, load_prior
 from focvs.training.adaptation import AdaptationPlan, LowRank, adapt
@@ -90,6 +91,7 @@ def test_an_adapted_prior_is_made_once_and_the_shipped_one_never_written(
     assert first["mean"].read_bytes() == second["mean"].read_bytes()
     report = json.loads(first["json"].read_text())
     assert report["prior"]["adapted"]
+    assert report["prior"]["sha256"] == sha256_of(prior / WEIGHTS)
     assert report["consistency"]["relative_residual"] <= 1e-5
     assert report["seconds"]["adaptation"] > 0
     run(thick_scan, tmp_path / "3", prior, "adaptation.seed=1")

@@ -100,7 +100,7 @@ def test_diffusers_refusals(tmp_path):
         diffusers_denoiser(saved("rgb", small_unet(in_channels=3, out_channels=3), diffusers.DDPMScheduler()))
     with pytest.raises(PriorError, match="conditioned on classes"):
         diffusers_denoiser(saved("classes", small_unet(num_class_embeds=3), diffusers.DDPMScheduler()))
-    with pytest.raises(PriorError, match="describes a ScoreSdeVeScheduler"):
+    with pytest.raises(PriorError, match="asks for ScoreSdeVeScheduler"):
         diffusers_denoiser(saved("sde", small_unet(), diffusers.ScoreSdeVeScheduler()))
     folder = saved("wider", small_unet(), diffusers.DDPMScheduler())
     config = json.loads((folder / "config.json").read_text()) | {"block_out_channels": [8, 16]}
@@ -253,8 +253,8 @@ def test_bundle_refusals(tmp_path):
     network, ddpm = monai_network(2), {"noise_scheduler": {"_target_": "DDPMScheduler"}}
     cases = {
         "expression": (definition(in_channels="$__import__('os').system('true')") | ddpm, "expression"),
-        "class": (definition(_target_="subprocess.Popen") | ddpm, "asks for the network Popen"),
-        "scheduler": (definition() | {"noise_scheduler": {"_target_": "os.system"}}, "asks for the scheduler system"),
+        "class": (definition(_target_="subprocess.Popen") | ddpm, "asks for Popen"),
+        "scheduler": (definition() | {"noise_scheduler": {"_target_": "os.system"}}, "asks for system"),
         "no schedule": (definition(), "no noise schedule"),
         "no network": (ddpm, "defines no network"),
         "channels": (definition(in_channels=2) | ddpm, "2 input and 1 output channels"),

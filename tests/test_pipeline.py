@@ -1,6 +1,7 @@
 """File to file with a tiny prior: exactness, headers, refusals; quality is for the benchmarks."""
 
 import json
+from dataclasses import replace
 
 import diffusers
 import nibabel as nib
@@ -26,6 +27,7 @@ from focvs.preparation import (
     voxel_warnings,
     voxel_window,
 )
+from focvs.priors.pretrained import Prior
 from focvs.volume import intensity_scale, read_scan
 
 
@@ -316,12 +318,14 @@ def test_region_window_and_mask(thick_scan, tiny_prior):
     assert not wide[1, 4].any()
 
 
-def test_small_helpers(thick_scan):
+def test_small_helpers(thick_scan, tmp_path):
     assert choose_device("cpu") == "cpu"
     assert choose_device("auto") in ("cpu", "cuda", "mps")
     assert parse_auto("voxel", "auto") is None
     assert parse_auto("voxel", "0.9") == 0.9
     scan = read_scan(thick_scan)
-    assert voxel_warnings(scan) == []
+    trained = Prior(torch.nn.Identity(), None, "", tmp_path, voxel_range_mm=(0.6, 1.3))
+    assert voxel_warnings(scan, trained) == []
     fine = type(scan)(**{**scan.__dict__, "in_plane_mm": (0.43, 0.43)})
-    assert "0.43" in voxel_warnings(fine)[0]
+    assert "0.43" in voxel_warnings(fine, trained)[0]
+    assert voxel_warnings(fine, replace(trained, voxel_range_mm=None)) == []

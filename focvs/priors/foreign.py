@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from focvs.errors import PriorError
+from focvs.errors import PriorError, first_line
 from focvs.priors.parameterisations import PREDICTIONS, make_denoiser
 
 AUTO = "auto"
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+WEIGHTS_STEM = "diffusion_pytorch_model"  # as diffusers names it, .safetensors or .bin
 MEDFORJ_SHAPE = (192, 224, 192)  # voxels of 1 mm, axes towards left, posterior, superior
+MEDFORJ_VOXEL_MM = (0.95, 1.05)
 MEDFORJ_PREDICTIONS = {
     "noise": "epsilon",
     "epsilon": "epsilon",
@@ -88,7 +89,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             "best as safetensors."
         ) from error
     except Exception as error:  # safetensors, zipfile and torch each raise their own kinds for a broken file
-        raise PriorError(f"{path} could not be read ({_first_line(error)}); is it whole? Get it again.") from error
+        raise PriorError(f"{path} could not be read ({first_line(error)}); is it whole? Get it again.") from error
     if isinstance(content, Mapping):
         for key in ("model", "state_dict", "unet_state_dict", "model_state_dict"):
             if isinstance(content.get(key), Mapping):
@@ -152,13 +153,14 @@ def diffusers_denoiser(path: str | Path, prediction: str = AUTO) -> tuple[nn.Mod
     scheduler = next(
         (p for p in (folder / "scheduler", folder) if (p / "scheduler_config.json").is_file()), network_folder
     )
-    weights = next((network_folder / name for name in WEIGHTS if (network_folder / name).is_file()), None)
+    candidates = [network_folder / f"{WEIGHTS_STEM}.{suffix}" for suffix in ("safetensors", "bin")]
+    weights = next((path for path in candidates if path.is_file()), None)
     if weights is None:
-        raise PriorError(f"{network_folder} holds none of {', '.join(WEIGHTS)}; get the weights again.")
+        raise PriorError(f"{network_folder} holds no {WEIGHTS_STEM}.safetensors or .bin; get the weights again.")
     try:
         network = UNet2DModel.from_config(config)
     except Exception as error:  # whatever a wrong configuration trips over
-        raise PriorError(f"{network_folder}/config.json is no usable UNet2DModel ({_first_line(error)}).") from error
+        raise PriorError(f"{network_folder}/config.json is no usable UNet2DModel ({first_line(error)}).") from error
     fill(network, read_weights(weights), weights)
     levels = len(config.get("block_out_channels", (1, 1, 1, 1)))
     denoise = _with_diffusers_scheduler(TimestepNetwork(network), scheduler / "scheduler_config.json", prediction)
@@ -221,8 +223,7 @@ def monai_denoiser(path: Path, prediction: str = AUTO) -> tuple[nn.Module, int, 
         raise PriorError(f"{name} defines no network under {', '.join(NETWORK_KEYS)}.")
     arguments = _resolve(config[network_key], config, name)
     kind = str(arguments.pop("_target_", "")).rsplit(".", 1)[-1]
-    if kind not in MONAI_NETWORKS:
-        raise PriorError(f"{name} asks for the network {kind}; allowed are {', '.join(MONAI_NETWORKS)}.")
+    _require_known(kind, MONAI_NETWORKS, name)
     _require_channels(arguments.get("in_channels"), arguments.get("out_channels"), name)
     if arguments.get("with_conditioning") or arguments.get("num_class_embeds"):
         raise PriorError(f"{name} defines a conditioned network; an unconditional one is needed.")
@@ -231,13 +232,12 @@ def monai_denoiser(path: Path, prediction: str = AUTO) -> tuple[nn.Module, int, 
         raise PriorError(f"{name} defines no noise schedule under {', '.join(SCHEDULER_KEYS)}.")
     settings = _resolve(config[scheduler_key], config, name)
     schedule = str(settings.pop("_target_", "")).rsplit(".", 1)[-1]
-    if schedule not in MONAI_SCHEDULERS:
-        raise PriorError(f"{name} asks for the scheduler {schedule}; allowed are {', '.join(MONAI_SCHEDULERS)}.")
+    _require_known(schedule, MONAI_SCHEDULERS, name)
     try:
         network = getattr(import_module(MONAI_NETWORKS[kind]), kind)(**arguments)
         scheduler = getattr(schedulers, schedule)(**settings)
     except Exception as error:  # whatever wrong arguments trip over
-        raise PriorError(f"{name} cannot be built by this MONAI ({_first_line(error)}).") from error
+        raise PriorError(f"{name} cannot be built by this MONAI ({first_line(error)}).") from error
     candidates = sorted((folder / "models").glob("*.safetensors")) + sorted((folder / "models").glob("*.pt"))
     if not candidates:
         raise PriorError(f"{folder}/models holds no .pt or .safetensors file.")
@@ -271,9 +271,8 @@ def _with_diffusers_scheduler(network: nn.Module, path: Path, prediction: str) -
             )
         return _build(network, prediction, getattr(diffusers.DDPMScheduler(), "alphas_cumprod", None))
     config = _read_json(path)
-    kind = config.get("_class_name")
-    if kind not in DIFFUSERS_SCHEDULERS:
-        raise PriorError(f"{path} describes a {kind}; known are {', '.join(DIFFUSERS_SCHEDULERS)}.")
+    kind = str(config.get("_class_name", ""))
+    _require_known(kind, DIFFUSERS_SCHEDULERS, path)
     scheduler = getattr(diffusers, kind).from_config(config)
     known = str(config.get("prediction_type", "epsilon"))
     if kind.startswith("EDM"):
@@ -313,7 +312,7 @@ def _local_folder(path: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(path), allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # no network, no such repository, no access: each library layer has its own kind
-        raise PriorError(f"{path} is no folder here, and the hub did not give it ({_first_line(error)}).") from error
+        raise PriorError(f"{path} is no folder here, and the hub did not give it ({first_line(error)}).") from error
 
 
 def _bundle_config(folder: Path) -> tuple[dict[str, Any], str]:
@@ -324,7 +323,7 @@ def _bundle_config(folder: Path) -> tuple[dict[str, Any], str]:
                 try:
                     config = yaml.safe_load(path.read_text())  # JSON is YAML
                 except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                    raise PriorError(f"{path} could not be read ({_first_line(error)}).") from error
+                    raise PriorError(f"{path} could not be read ({first_line(error)}).") from error
                 if not isinstance(config, dict):
                     raise PriorError(f"{path} holds no table of definitions.")
                 return config, str(path)
@@ -353,6 +352,11 @@ def _resolve(value: Any, config: Mapping[str, Any], name: str, depth: int = 0) -
     return value
 
 
+def _require_known(kind: Any, allowed: Iterable[str], where: str | Path) -> None:
+    if kind not in allowed:
+        raise PriorError(f"{where} asks for {kind or 'nothing by name'}; allowed are {', '.join(allowed)}.")
+
+
 def _require_channels(inside: Any, outside: Any, where: str | Path) -> None:
     if (inside, outside) != (1, 1):
         raise PriorError(f"{where} has {inside} input and {outside} output channels; an MRI prior needs 1 and 1.")
@@ -364,11 +368,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise PriorError(f"{path} is not JSON ({_first_line(error)}); get the prior again.") from error
+        raise PriorError(f"{path} is not JSON ({first_line(error)}); get the prior again.") from error
     if not isinstance(content, dict):
         raise PriorError(f"{path} holds no table of settings; get the prior again.")
     return content
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -41,17 +41,31 @@ class ScanCondition:
         return cls(torch.zeros_like(like), zero, zero, zero)
 
     @classmethod
+    def of(cls, image: Tensor, acquisition: tuple[float, float, float]) -> ScanCondition:
+        """The same ``acquisition``, thickness and spacing in pixels and noise, for every item of ``image``."""
+        return cls(image, *(image.new_full((len(image),), number) for number in acquisition))
+
+    @classmethod
     def simulated(
         cls, acquisition: Degradation, images: Tensor, noise_sigma: float = 0.0, noise: Tensor | None = None
     ) -> ScanCondition:
         """The scan ``acquisition`` makes of ``images`` ``(b, c, h, w)`` with unit ``noise`` ``(b, c, h, m)``."""
-        one = images.new_ones(len(images))
         image = acquisition(images, noise_sigma, noise)
-        return cls(image, acquisition.thickness_px * one, acquisition.spacing_px * one, noise_sigma * one)
+        return cls.of(image, (acquisition.thickness_px, acquisition.spacing_px, noise_sigma))
 
     def numbers(self) -> Tensor:
         """``(b, 3)`` of order one: thickness and spacing over 8 pixels, ten times the noise."""
         return torch.stack([self.thickness_px / 8, self.spacing_px / 8, 10 * self.noise], dim=1)
+
+
+def require_background(acquisition: tuple[float, float, float] | None, background: Tensor | None) -> None:
+    """Refuse to tell a network of a scan that is not there.
+
+    Raises:
+        ValueError: for an acquisition without the interpolated scan.
+    """
+    if acquisition is not None and background is None:
+        raise ValueError("a conditioned prior needs the interpolated scan as background.")
 
 
 def middle(slab: Tensor) -> Tensor:

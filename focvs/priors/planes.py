@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from focvs.priors.denoiser import Denoiser
-from focvs.priors.networks import ScanCondition
+from focvs.priors.networks import ScanCondition, require_background
 
 PIXELS_PER_BATCH = 300_000  # about 32 patches of 96 x 96: large enough to fill two cores, small in memory
 
@@ -26,6 +26,9 @@ class PlaneDenoiser:
         acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
         flips: axes of a slice (-2, -1) that are reversed for the network.
         slab: slices the denoiser sees around each, an odd number; at the ends of the volume the last one repeats.
+
+    Raises:
+        ValueError: for an acquisition without the interpolated scan as background.
     """
 
     denoise: Callable[..., Tensor]
@@ -36,12 +39,14 @@ class PlaneDenoiser:
     flips: tuple[int, ...] = ()
     slab: int = 1
 
+    def __post_init__(self) -> None:
+        require_background(self.acquisition, self.background)
+
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         slices = self._slices(x)
         known = None
         if self.acquisition is not None:
-            if self.background is None:
-                raise ValueError("a conditioned prior needs the interpolated scan as background.")
+            assert self.background is not None
             known = self._slices(self.background.to(x).expand_as(x))
         parts = []
         batch, count, height, width = slices.shape
@@ -51,7 +56,8 @@ class PlaneDenoiser:
             if known is None:
                 part = self.denoise(some, sigma)
             else:
-                part = self.denoise(some, sigma, self._condition(self._slabs(known, places)))
+                assert self.acquisition is not None
+                part = self.denoise(some, sigma, ScanCondition.of(self._slabs(known, places), self.acquisition))
             parts.append(part.flip(self.flips))
         denoised = torch.cat(parts).view(slices.shape).movedim(1, 1 + self.across)
         if self.window is None:
@@ -70,11 +76,6 @@ class PlaneDenoiser:
         item, place = (places // count)[:, None], (places % count)[:, None]
         around = (place + torch.arange(-reach, reach + 1)).clamp(0, count - 1)
         return slices[item, around].flip(self.flips).contiguous()
-
-    def _condition(self, known: Tensor) -> ScanCondition:
-        assert self.acquisition is not None
-        numbers = [known.new_full((len(known),), number) for number in self.acquisition]
-        return ScanCondition(known, *numbers)
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,26 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from focvs.errors import PriorError
+from focvs.errors import PriorError, first_line
 from focvs.priors.calibration import ErrorTable
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.foreign import (
     AUTO,
     MEDFORJ_SHAPE,
+    MEDFORJ_VOXEL_MM,
+    WEIGHTS_STEM,
     diffusers_denoiser,
     medforj_denoiser,
     monai_denoiser,
     sha256_of,
 )
 from focvs.priors.networks import HaarUNet2D, ScanCondition
-from focvs.priors.volumetric import Padded
+from focvs.priors.volumetric import Padded, Rescaled
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
+VOXEL_RANGE_MM = (0.59, 1.4)  # of conf/train.yaml, with a little slack
 CALIBRATION = "calibration.safetensors"
 
 
@@ -54,6 +57,7 @@ class Prior:
         multiple: sizes it takes are multiples of this.
         mirrored: whether it was trained on mirrored images.
         slab: slices a 2D prior sees around the one it denoises, itself included.
+        voxel_range_mm: in-plane voxels it was trained on, or None where that is not known.
     """
 
     denoise: Callable[..., Tensor]
@@ -68,6 +72,16 @@ class Prior:
     multiple: int = 1
     mirrored: bool = False
     slab: int = 1
+    voxel_range_mm: tuple[float, float] | None = None
+
+    def in_units_of(self, scale: float, maximum: float) -> Callable[..., Tensor]:
+        """The denoiser for volumes whose ``scale``, the 99.5th percentile, is +1, whatever +1 is for the prior.
+
+        Args:
+            scale: 99.5th percentile of the scan.
+            maximum: of the scan.
+        """
+        return Rescaled(self.denoise, scale / maximum) if self.scaling == "maximum" else self.denoise
 
 
 KINDS = ("focvs", "diffusers", "medforj", "monai")
@@ -103,6 +117,7 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
             scaling="maximum",
             axes="LPS",
             shape=MEDFORJ_SHAPE,
+            voxel_range_mm=MEDFORJ_VOXEL_MM,
         )
     elif kind == "monai":
         denoiser, dimensions, multiple, weights = monai_denoiser(Path(path), prediction)
@@ -118,7 +133,7 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
             prior = replace(prior, errors=ErrorTable.load(table))
         except Exception as error:  # safetensors raises its own kinds for a broken file
             raise PriorError(
-                f"{table} could not be read ({_first_line(error)}); delete it or calibrate again."
+                f"{table} could not be read ({first_line(error)}); delete it or calibrate again."
             ) from error
     log.info("loaded prior %s on %s", path, device)
     return prior
@@ -126,7 +141,7 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
 
 def calibration_path(prior: Prior) -> Path:
     """Where the error table of a prior is: beside its weights, under their name where they are one file of many."""
-    if prior.path.name.startswith("diffusion_pytorch_model."):
+    if prior.path.stem == WEIGHTS_STEM:
         return prior.path.parent / CALIBRATION
     return prior.path.with_suffix("." + CALIBRATION)
 
@@ -154,7 +169,7 @@ def _load_own(folder: Path, device: str) -> Prior:
         network = network_class.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
         raise PriorError(
-            f"the files of {folder} could not be read ({_first_line(error)}); get the prior again."
+            f"the files of {folder} could not be read ({first_line(error)}); get the prior again."
         ) from error
     denoiser = _ready(EDMDenoiser(network), device)
     dimensions = 3 if kind == "HaarUNet3D" else 2
@@ -169,6 +184,7 @@ def _load_own(folder: Path, device: str) -> Prior:
         multiple=network.multiple,
         mirrored=True,
         slab=network.slab if dimensions == 2 else 1,
+        voxel_range_mm=VOXEL_RANGE_MM,
     )
 
 
@@ -199,7 +215,3 @@ class Inference(nn.Module):
     def forward(self, x: Tensor, sigma: float | Tensor, *condition: ScanCondition) -> Tensor:
         with torch.autocast("cuda", dtype=torch.bfloat16) if self.kind == "cuda" else nullcontext():
             return self.denoiser(x, sigma, *condition).float()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from focvs.priors.networks import ScanCondition
+from focvs.priors.networks import ScanCondition, require_background
 
 _PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
 
@@ -65,6 +65,9 @@ class VolumeDenoiser:
         overlap: of neighbouring patches, as a fraction of the patch.
         multiple: sizes are padded to a multiple of this.
         acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
+
+    Raises:
+        ValueError: for an acquisition without the interpolated scan as background.
     """
 
     denoise: Callable[..., Tensor]
@@ -76,6 +79,9 @@ class VolumeDenoiser:
     multiple: int = 1
     acquisition: tuple[float, float, float] | None = None
 
+    def __post_init__(self) -> None:
+        require_background(self.acquisition, self.background)
+
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         native = self.orientation.there(x)
         outside = x if self.background is None else self.background.to(x).expand_as(x)
@@ -83,8 +89,6 @@ class VolumeDenoiser:
             out = self._fixed(native, self.orientation.there(outside), sigma)
             return self.orientation.back(out)
         if self.acquisition is not None:  # the interpolated scan travels as a second channel
-            if self.background is None:
-                raise ValueError("a conditioned prior needs the interpolated scan as background.")
             native = torch.cat([native, self.orientation.there(outside)], dim=1)
         if self.patch is not None:
             size = [
@@ -115,8 +119,7 @@ class VolumeDenoiser:
         if self.acquisition is None:
             return self.denoise(part, sigma)
         noisy, scan = part.split(1, dim=1)
-        numbers = [part.new_full((len(part),), number) for number in self.acquisition]
-        return self.denoise(noisy, sigma, ScanCondition(scan, *numbers))
+        return self.denoise(noisy, sigma, ScanCondition.of(scan, self.acquisition))
 
     def _fixed(self, native: Tensor, outside: Tensor, sigma: float | Tensor) -> Tensor:
         """Crop and pad about the centre to ``shape``, denoise, and put back; noise is added to the padding air."""

@@ -54,8 +54,8 @@ def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generato
     """Paint a label patch with a random contrast and within-tissue texture.
 
     Args:
-        labels: ``(s, h, w)`` label indices of a slab or a volume, usually on a grid twice as fine as the wanted image, so that the
-            average over pairs gives partial volume.
+        labels: ``(s, h, w)`` label indices of a slab or a volume, usually on a grid twice as fine as the wanted image,
+            so that the average over pairs gives partial volume.
         families: ``(labels,)`` from :func:`label_family`.
         rng: source of randomness.
         depth: distance of the first axis's slices, in pixels of the others.

@@ -35,7 +35,8 @@ class TrainingPlan:
 
     ``sigma_log_mean`` and ``sigma_log_std`` describe the lognormal noise levels (natural logarithm, prior
     units), cut to ``sigma_range``. The learning rate warms up linearly, stays, and falls linearly to zero
-    over the last ``decay_steps``, so that ``steps`` can be raised or lowered between resumptions.
+    over the last ``decay_steps``, so that ``steps`` can be raised or lowered between resumptions. Steps whose
+    gradients are not finite are skipped, and counted in the log.
     """
 
     steps: int
@@ -106,6 +107,7 @@ def train(
     loader = DataLoader(Subset(dataset, indices), plan.batch_size, num_workers=plan.workers)
 
     losses: list[float] = []
+    skipped = 0
     began = time.monotonic()
     for step, (clean, scan, numbers, alone) in enumerate(loader, start=first):
         clean = clean.to(accelerator.device)
@@ -122,21 +124,27 @@ def train(
         norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), plan.gradient_clip))
         if math.isfinite(norm):
             optimiser.step()
+            losses.append(float(loss.detach()))
+        else:
+            skipped += 1
         optimiser.zero_grad(set_to_none=True)
         average.update_parameters(network)
-        losses.append(float(loss.detach()))
         done = step + 1
         if done % plan.checkpoint_every == 0 or done == plan.steps:
             _save_state(accelerator, averaged, folder, done, save)
             record = {
                 "step": done,
-                "loss": round(sum(losses) / len(losses), 5),
+                "loss": round(sum(losses) / len(losses), 5) if losses else None,
                 "seconds": round(time.monotonic() - began, 1),
             }
+            if skipped:
+                record["skipped"] = skipped
+                log.warning("%d steps were skipped: their gradients were not finite", skipped)
             with (folder / "log.jsonl").open("a") as stream:
                 stream.write(json.dumps(record) + "\n")
-            log.info("step %(step)d loss %(loss).4f after %(seconds).0f s", record)
+            log.info("step %(step)d loss %(loss)s after %(seconds).0f s", record)
             losses.clear()
+            skipped = 0
     return averaged
 
 
