@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from focvs.acquisition.degradation import make_degradation
 from focvs.config import AdaptationConfig
 from focvs.errors import InputError, PriorError
-from focvs.preparation import Acquisition
+from focvs.preparation import Acquisition, Slices
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import Inference, Prior, load_prior, save_prior
@@ -28,17 +28,15 @@ from focvs.volume import Scan
 
 log = logging.getLogger(__name__)
 
-MOST_SLICES = 40
+MOST_SLICES, LEAST_AREA = 40, 0.25  # slices used, and the head in them as a fraction of the largest one
 PHASES = 8  # different positions of the slices against the pixels
 
 
 def adapt_prior(
     prior: Prior,
-    y: Tensor,
-    mask: Tensor,
+    slices: Slices,
     scan: Scan,
     acquisition: Acquisition,
-    noise_sigma: float,
     config: AdaptationConfig,
     device: str,
     progress: bool = True,
@@ -49,11 +47,9 @@ def adapt_prior(
 
     Args:
         prior: one of ours; its files are only read.
-        y: ``(p, q, m)`` slices in prior units.
-        mask: ``(p, q, m)`` head.
+        slices: of the scan.
         scan: for its in-plane voxel size.
         acquisition: for its profile and spacing.
-        noise_sigma: of the scan, prior units.
         config: steps, learning rate, method, cache.
         device: torch device.
         progress: show a bar when run in a terminal.
@@ -67,15 +63,12 @@ def adapt_prior(
     network = inference.denoiser.network if isinstance(inference, Inference) else None
     if not isinstance(network, HaarUNet2D):
         raise InputError("adapt=true fine-tunes the 2D prior of this project only; use prior=head2d, or adapt=false.")
-    area = mask.flatten(0, 1).sum(0)
-    order = area.argsort(descending=True)[: int((area > 0.25 * area.max()).sum())]
-    chosen = order[:: max(1, len(order) // MOST_SLICES)].sort().values
-    slices = y[..., chosen].movedim(-1, 0)[:, None].contiguous()
-    inside = mask[..., chosen].movedim(-1, 0)[:, None].contiguous()
+    order = slices.largest(LEAST_AREA)
+    images, masks = slices.images(order[:: max(1, len(order) // MOST_SLICES)].sort().values)
     pixel_mm = float(np.mean(scan.in_plane_mm))
     profile, spacing_px = acquisition.profile.scaled(1 / pixel_mm), acquisition.grid.spacing_mm / pixel_mm
 
-    kept = cache_folder(config) / _key(prior, slices, inside, plan, acquisition, pixel_mm, noise_sigma)
+    kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_sigma)
     if (found := _load_kept(kept, device)) is not None:
         log.info("adapted prior from %s", kept)
         return replace(prior, denoise=found.denoise)
@@ -84,7 +77,7 @@ def adapt_prior(
     try:
         with bar:
             tuned = adapt(
-                network, slices.to(device), inside.to(device), phases, noise_sigma, plan, lambda *_: bar.update()
+                network, images.to(device), masks.to(device), phases, slices.noise_sigma, plan, lambda *_: bar.update()
             )
     except ValueError as error:
         raise InputError(f"the prior cannot be adapted: {error}") from error
@@ -127,8 +120,8 @@ def _check(plan: AdaptationPlan) -> None:
 
 def _key(
     prior: Prior,
-    slices: Tensor,
-    mask: Tensor,
+    images: Tensor,
+    masks: Tensor,
     plan: AdaptationPlan,
     acquisition: Acquisition,
     pixel_mm: float,
@@ -139,8 +132,8 @@ def _key(
     shape = [] if profile.density is None else [float(d) for d in profile.density]
     numbers = [profile.kind, profile.fwhm_mm, acquisition.grid.spacing_mm, pixel_mm, noise_sigma, shape]
     digest = hashlib.sha256(json.dumps([prior.sha256, asdict(plan), numbers]).encode())
-    digest.update(slices.numpy().tobytes())
-    digest.update(mask.numpy().tobytes())
+    digest.update(images.numpy().tobytes())
+    digest.update(masks.numpy().tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -17,22 +17,21 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
-from focvs.acquisition.noise import estimate_noise
 from focvs.adaptation import adapt_prior
 from focvs.config import RunConfig
 from focvs.preparation import (
     FALLBACK,
     Acquisition,
     Region,
+    Slices,
     calibrate,
     check_options,
     choose_device,
     conditioning_numbers,
-    find_region,
     model_acquisition,
     open_prior,
-    parse_auto,
     schedule,
+    take_slices,
     volume_denoiser,
     volume_mask,
     voxel_warnings,
@@ -43,7 +42,7 @@ from focvs.results import describe_run, require_writable, write_images, write_si
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, resample
 from focvs.sampling.statistics import SampleStore
-from focvs.volume import Scan, intensity_scale, read_scan
+from focvs.volume import Scan, read_scan
 
 log = logging.getLogger(__name__)
 
@@ -163,13 +162,8 @@ def restore(
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
     sigmas = schedule(config, conditioned=prior.conditioned)
 
-    # prior units, head only
-    scale = intensity_scale(scan.data)
-    region = find_region(scan, scale)
-    mask = torch.from_numpy(region.mask)
-    y = torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
-    given_noise = parse_auto("noise", config.noise)
-    noise_sigma = estimate_noise(y, mask) if given_noise is None else given_noise * 2 / scale
+    slices = take_slices(scan, config)
+    region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
 
     rule, exact = config.consistency.rule, config.final_replacement and config.consistency.rule != "none"
     condition = acquisition.written.condition_number
@@ -183,10 +177,8 @@ def restore(
     start = y @ interpolation_matrix(operator).float().T
     if config.adapt:
         with clock.lap("adaptation"):
-            prior = adapt_prior(
-                prior, y, mask, scan, acquisition, noise_sigma, config.adaptation, device, config.progress
-            )
-    network = prior.in_units_of(scale, float(scan.data.max()))
+            prior = adapt_prior(prior, slices, scan, acquisition, config.adaptation, device, config.progress)
+    network = prior.in_units_of(slices.scale, float(scan.data.max()))
     told = conditioning_numbers(acquisition, noise_sigma)
     window = voxel_window(grid, region.slices)
     timed = clock.timed("network", network)
@@ -195,13 +187,13 @@ def restore(
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):
             table, source = calibrate(
-                prior, network, y, mask, sigmas, scan, acquisition, noise_sigma, config.consistency.calibration, device
+                prior, network, slices, sigmas, scan, acquisition, config.consistency.calibration, device
             )
         log.info("error spectrum of the prior from %s", source)
         if source == FALLBACK:
             warnings.append(f"the error spectrum of the prior is that of {source}.")
         spectra = table.at(sigmas, grid.total, grid.voxel_mm)
-        support = Support.from_mask(volume_mask(mask, grid), config.consistency.air)
+        support = Support.from_mask(volume_mask(slices.mask, grid), config.consistency.air)
     consistency = TimedConsistency(Consistency(rule, operator, spectra, noise_sigma, support), clock)
 
     run: Callable[..., Tensor] = SAMPLERS[sampler.name]
@@ -227,32 +219,30 @@ def restore(
     summary = store.summarise(acquisition.written)
     chi2 = None
     if noise_sigma > 0:
-        misfit = (acquisition.written(summary.mean) - y)[mask]
+        misfit = (acquisition.written(summary.mean) - y)[slices.mask]
         chi2 = float(misfit.square().mean()) / noise_sigma**2
-    finish = partial(_finish, scan, acquisition, region, scale, exact)
+    finish = partial(_finish, scan, acquisition, slices, exact)
     mean = finish(summary.mean)
-    moved = mean[region.crop] - _intensity(summary.mean, scale)
+    moved = mean[region.crop] - _intensity(summary.mean, slices.scale)
     images = {
         "mean": mean,
-        "std": _embed(np.zeros_like(mean), region, summary.std.numpy() * (scale / 2)),
-        "nullstd": _embed(np.zeros_like(mean), region, summary.null_std.numpy() * (scale / 2)),
-        "q05": _embed(mean.copy(), region, _intensity(summary.low, scale) + moved),
-        "q95": _embed(mean.copy(), region, _intensity(summary.high, scale) + moved),
+        "std": _embed(np.zeros_like(mean), region, summary.std.numpy() * (slices.scale / 2)),
+        "nullstd": _embed(np.zeros_like(mean), region, summary.null_std.numpy() * (slices.scale / 2)),
+        "q05": _embed(mean.copy(), region, _intensity(summary.low, slices.scale) + moved),
+        "q95": _embed(mean.copy(), region, _intensity(summary.high, slices.scale) + moved),
     }
-    return Restoration(images, map(finish, store.values), rule, noise_sigma * scale / 2, chi2, seeds, warnings)
+    return Restoration(images, map(finish, store.values), rule, noise_sigma * slices.scale / 2, chi2, seeds, warnings)
 
 
 def _advance(bar: tqdm, count: int, level: int) -> None:
     bar.update(count)
 
 
-def _finish(
-    scan: Scan, acquisition: Acquisition, region: Region, scale: float, exact: bool, volume: Tensor
-) -> np.ndarray:
+def _finish(scan: Scan, acquisition: Acquisition, slices: Slices, exact: bool, volume: Tensor) -> np.ndarray:
     """Intensity units, spline interpolation outside the head's box, the last exact replacement everywhere."""
     data = torch.from_numpy(scan.data)
     whole = data @ spline_matrix(acquisition.grid, margins=False).float().T
-    whole[region.crop] = torch.from_numpy(_intensity(volume, scale))
+    whole[slices.region.crop] = torch.from_numpy(_intensity(volume, slices.scale))
     if exact:
         for i in range(len(whole)):  # float64, a slab at a time
             whole[i] = acquisition.written.replace(whole[i].double(), data[i].double()).float()

@@ -15,6 +15,7 @@ from torch import Tensor
 from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Thickness, find_thickness
+from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import SliceProfile, make_profile, sampled_profile
 from focvs.config import Calibration, Planes, PriorConfig, ProfileConfig, RunConfig, checkpoints_dir
@@ -28,7 +29,7 @@ from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.sampling.consistency import RULES
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS
-from focvs.volume import Scan, head_mask
+from focvs.volume import Scan, head_mask, intensity_scale
 
 CALIBRATION_SLICES = 6
 SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
@@ -71,6 +72,36 @@ class Region:
     crop: tuple[slice, slice]
     slices: slice
     mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """The slices of a scan as the prior works on them.
+
+    Attributes:
+        y: ``(p, q, m)`` in prior units, cropped to the head's box.
+        mask: ``(p, q, m)`` head.
+        region: the crop.
+        scale: 99.5th percentile, the intensity that is +1 in prior units.
+        noise_sigma: standard deviation of the noise, prior units.
+    """
+
+    y: Tensor
+    mask: Tensor
+    region: Region
+    scale: float
+    noise_sigma: float
+
+    def largest(self, fraction: float = 0.0) -> Tensor:
+        """Indices of the slices with the most head, from the largest to ``fraction`` of its area."""
+        area = self.mask.flatten(0, 1).sum(0)
+        order = area.argsort(descending=True)
+        return order[area[order] > fraction * area.max()]
+
+    def images(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The chosen slices and their masks, ``(k, 1, p, q)``."""
+        images, masks = (v[..., chosen].movedim(-1, 0)[:, None].contiguous() for v in (self.y, self.mask))
+        return images, masks
 
 
 def choose_device(name: str) -> str:
@@ -244,6 +275,17 @@ def find_region(scan: Scan, scale: float) -> Region:
     return Region((spans[0], spans[1]), spans[2], mask[spans[0], spans[1]])
 
 
+def take_slices(scan: Scan, config: RunConfig) -> Slices:
+    """Scale, crop and mask a scan, and find its noise."""
+    scale = intensity_scale(scan.data)
+    region = find_region(scan, scale)
+    mask = torch.from_numpy(region.mask)
+    y = torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
+    given_noise = parse_auto("noise", config.noise)
+    noise_sigma = estimate_noise(y, mask) if given_noise is None else given_noise * 2 / scale
+    return Slices(y, mask, region, scale, noise_sigma)
+
+
 def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:
     """Voxels (margins counted) that a range of slices covers."""
     per_slice = grid.spacing_mm / grid.voxel_mm
@@ -322,12 +364,10 @@ def volume_denoiser(
 def calibrate(
     prior: Prior,
     network: Callable[..., Tensor],
-    y: Tensor,
-    mask: Tensor,
+    slices: Slices,
     sigmas: Tensor,
     scan: Scan,
     acquisition: Acquisition,
-    noise_sigma: float,
     source: Calibration,
     device: str,
 ) -> tuple[ErrorTable, str]:
@@ -339,12 +379,10 @@ def calibrate(
     Args:
         prior: the prior.
         network: its denoiser, in the units of the volume.
-        y: ``(p, q, m)`` slices in prior units.
-        mask: ``(p, q, m)`` head.
+        slices: of the scan.
         sigmas: noise levels of the schedule.
         scan: for its in-plane voxel size.
         acquisition: for its profile and spacing.
-        noise_sigma: of the scan, prior units.
         source: which to prefer; the other is used where it cannot be had.
         device: torch device.
 
@@ -354,12 +392,10 @@ def calibrate(
     table = prior.errors
     if table is not None and (source is Calibration.table or prior.dimensions == 3):
         return table, "the table stored with the prior"
-    area = mask.flatten(0, 1).sum(0)
-    chosen = area.argsort(descending=True)[: 2 * CALIBRATION_SLICES : 2]
-    images = y[..., chosen].movedim(-1, 0)[:, None].to(device)
-    masks = mask[..., chosen].movedim(-1, 0)[:, None].to(device)
+    chosen = slices.largest()[: 2 * CALIBRATION_SLICES : 2]
+    images, masks = (v.to(device) for v in slices.images(chosen))
     pixel_mm = float(np.mean(scan.in_plane_mm))
-    scan_of = partial(turned_scan, acquisition, pixel_mm, noise_sigma) if prior.conditioned else None
+    scan_of = partial(turned_scan, acquisition, pixel_mm, slices.noise_sigma) if prior.conditioned else None
     try:
         if prior.dimensions == 3:
             return wiener_errors(images, masks, sigmas, pixel_mm), FALLBACK

@@ -1,8 +1,9 @@
 """Denoising errors of priors: ``python scripts/benchmark_denoising.py TRUTH [TRUTH ...] --priors PATH [PATH ...]``.
 
-Root mean square error inside the head, in prior units (a head spans -1 to 1), of middle coronal and sagittal slices
-with white noise of several sigma. A conditioned prior is told of a noise-free scan along the superior-inferior axis,
-and is shown without it as well; the last column is the error of that interpolated scan itself.
+Root mean square error inside the head, in prior units (a head spans -1 to 1), of slices across the first axis that is
+not superior-inferior, with white noise of several sigma. A conditioned prior is told of a noise-free scan along the
+superior-inferior axis, and is shown without it as well; one that sees slabs is shown them, and slices alone; the last
+column is the error of that interpolated scan itself.
 
     python scripts/benchmark_denoising.py $FOCVS_DATA/eval/isotropic/*.nii.gz --priors checkpoints/head2d --slices 4:4
 """
@@ -10,6 +11,7 @@ and is shown without it as well; the last column is the error of that interpolat
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import nibabel as nib
@@ -40,20 +42,23 @@ def main() -> None:
         voxel = float(np.linalg.norm(affine[:3, :3], axis=0).max())
         scale = intensity_scale(data)
         images, masks = torch.from_numpy(2 * data / scale - 1), torch.from_numpy(head_mask(data, scale))
-        middle = range(len(images) // 4, 3 * len(images) // 4, EVERY)
-        images, masks = images[middle][:, None], masks[middle][:, None]
+        chosen = torch.arange(len(images) // 4, 3 * len(images) // 4, EVERY)
+        masks = masks[chosen][:, None]
         acquisition = make_degradation(gaussian_profile(thickness / voxel), spacing / voxel, images.shape[-1])
-        scan = ScanCondition.simulated(acquisition, images)
-        without = rms(scan.image - images, masks)
+        truth = images[chosen][:, None]
+        without = rms(acquisition(truth) - truth, masks)
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
         for folder in options.priors:
             prior = load_prior(folder)
-            for told in (True, False) if prior.conditioned else (False,):
+            slabs = sorted({1, prior.slab}, reverse=True)
+            for slab, told in itertools.product(slabs, (True, False) if prior.conditioned else (False,)):
+                around = chosen[:, None] + torch.arange(slab) - slab // 2
                 errors = []
                 for sigma in SIGMAS:
-                    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-                    condition = (scan,) if told else ()
-                    errors.append(rms(prior.denoise(images + sigma * noise, sigma, *condition) - images, masks))
-                name = f"{folder}{' told ' + options.slices if told else ''}"
+                    noisy = (images + sigma * noise)[around]
+                    condition = (ScanCondition.simulated(acquisition, images[around]),) if told else ()
+                    errors.append(rms(prior.denoise(noisy, sigma, *condition) - truth, masks))
+                name = f"{folder}{f' slab {slab}' if prior.slab > 1 else ''}{' told ' + options.slices if told else ''}"
                 row = " ".join(f"{e:7.4f}" for e in errors)
                 print(f"{path.name.split('.')[0]:12s} {name[-36:]:36s} {row} {without:7.4f}", flush=True)
 

@@ -3,7 +3,8 @@
 Each thin-slice volume is degraded by ``focvs simulate`` along its superior-inferior axis, restored with the voxel
 size of the truth, and scored in the head mask (PSNR in dB and SSIM, intensities scaled by the 99.5th percentile)
 beside cubic B-spline and B-spline + one exact replacement. Each ``--run`` names a set of overrides of
-conf/config.yaml; several make a table of methods. Anything after ``--`` holds for every run.
+conf/config.yaml; several make a table of methods. Anything after ``--`` holds for every run. With ``--box`` a run with
+``adapt=true`` still adapts to the slices of the whole scan; its seconds are those of the adaptation and of the box.
 
     python scripts/benchmark_quality.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 4:5.2 6:6
     python scripts/benchmark_quality.py ... --noise 0.01 --run "calibrated:" --run "ddnm: consistency=ddnm" -- samples=2
@@ -16,6 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -24,13 +26,14 @@ import torch
 from omegaconf import OmegaConf
 
 from focvs.acquisition.interpolation import spline_matrix
+from focvs.adaptation import adapt_prior
 from focvs.cli import compose, quote, split_overrides
-from focvs.config import SimulateConfig
+from focvs.config import RunConfig, SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.pipeline import super_resolve
-from focvs.preparation import model_acquisition
+from focvs.preparation import choose_device, model_acquisition, open_prior, take_slices
 from focvs.simulate import simulate_scan
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_nifti
+from focvs.volume import Scan, head_mask, intensity_scale, read_nifti, read_scan, write_nifti
 
 
 def main() -> None:
@@ -89,22 +92,26 @@ def run_case(
     data, affine, header, _ = read_nifti(truth_path)
     axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
     voxel = float(np.linalg.norm(affine[:3, axis]))
-    data, affine = crop_for_grid(data, affine, axis, voxel, spacing)
-    if options.box:
-        first = (data.shape[0] - options.box) // 2
-        data = data[first : first + options.box]
-        affine[:3, 3] += affine[:3, 0] * first
+    whole = crop_for_grid(data, affine, axis, voxel, spacing)
+    data, affine = middle_box(*whole, options.box) if options.box else whole
     scale = intensity_scale(data)
     mask = head_mask(np.moveaxis(data, axis, -1), scale)
     truth = np.moveaxis(data, axis, -1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_nifti(folder / "truth.nii.gz", data, affine, header)
-        simulation = SimulateConfig(
-            str(folder / "truth.nii.gz"), str(folder / "scan.nii.gz"), thickness=thickness, spacing=spacing
-        )
-        simulation.profile.kind, simulation.noise, simulation.seed = "gaussian", options.noise, seed
-        scan = read_scan(simulate_scan(simulation))
+
+        def simulate(stem: str, volume: np.ndarray, placed: np.ndarray) -> Scan:
+            write_nifti(folder / f"{stem}_truth.nii.gz", volume, placed, header)
+            simulation = SimulateConfig(
+                str(folder / f"{stem}_truth.nii.gz"),
+                str(folder / f"{stem}.nii.gz"),
+                thickness=thickness,
+                spacing=spacing,
+            )
+            simulation.profile.kind, simulation.noise, simulation.seed = "gaussian", options.noise, seed
+            return read_scan(simulate_scan(simulation))
+
+        scan = simulate("scan", data, affine)
 
         def score(estimate: np.ndarray) -> tuple[float, float]:
             return (
@@ -122,10 +129,40 @@ def run_case(
                 spline = y @ spline_matrix(acquisition.grid, margins=False).T
                 yield "B-spline", *score(spline.numpy()), 0.0
                 yield "B-spline + replacement", *score(acquisition.written.replace(spline, y).numpy()), 0.0
+            spent = 0.0
+            if config.adapt and options.box:
+                began = time.monotonic()
+                config.prior.path = str(adapted_to(simulate("whole", *whole), config, folder / "adapted"))
+                config.adapt, spent = False, time.monotonic() - began
             paths = super_resolve(config)
-            seconds = json.loads(paths["json"].read_text())["seconds"]["total"]
+            seconds = spent + json.loads(paths["json"].read_text())["seconds"]["total"]
             ours = np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1)
             yield method, *score(ours), seconds
+
+
+def adapted_to(scan: Scan, config: RunConfig, kept: Path) -> Path:
+    """The folder of the prior adapted to a scan."""
+    config.adaptation.cache = str(kept)
+    device = choose_device(config.device)
+    prior = open_prior(config.prior, device)
+    adapt_prior(
+        prior,
+        take_slices(scan, config),
+        scan,
+        model_acquisition(scan, config),
+        config.adaptation,
+        device,
+        progress=False,
+    )
+    return max(kept.iterdir(), key=lambda folder: folder.stat().st_mtime)
+
+
+def middle_box(data: np.ndarray, affine: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle ``size`` voxels of the first axis."""
+    first = (data.shape[0] - size) // 2
+    affine = affine.copy()
+    affine[:3, 3] += affine[:3, 0] * first
+    return data[first : first + size], affine
 
 
 def crop_for_grid(data: np.ndarray, affine: np.ndarray, axis: int, voxel: float, spacing: float):

@@ -28,6 +28,15 @@ def test_any_size(size):
     assert network(x, torch.zeros(2)).shape == x.shape
 
 
+@pytest.mark.parametrize(("stem_levels", "multiple"), [(0, 2), (1, 4), (2, 8)])
+def test_any_number_of_haar_transforms(stem_levels, multiple):
+    network = HaarUNet2D(slab=3, stem_levels=stem_levels, block_out_channels=(8, 8), norm_groups=4, conditioned=True)
+    assert network.multiple == multiple
+    assert network.unet.config.in_channels == 6 * 4**stem_levels
+    x = torch.randn(2, 3, 15, 18)
+    assert network(x, torch.zeros(2)).shape == (2, 1, 15, 18)
+
+
 def test_padding_changes_nothing_inside_when_none_is_needed():
     torch.manual_seed(0)
     network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4).eval()

@@ -100,6 +100,7 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """``UNet2DModel`` on the Haar coefficients of a slice: a quarter of the pixels, about a quarter of the cost.
 
     Args:
+        stem_levels: Haar transforms in a row, each of all the bands of the one before; 0 leaves pixels.
         slab: slices the network sees, of the noisy image and of the scan: an odd number, the one it denoises in the
             middle; a neighbour that is not given counts as equal to it.
         block_out_channels: width of each level; each level halves the grid.
@@ -118,6 +119,7 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         slab: int = 1,
+        stem_levels: int = 1,
         block_out_channels: tuple[int, ...] = (32, 64, 128, 128),
         layers_per_block: int = 1,
         norm_groups: int = 8,
@@ -129,13 +131,15 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         if slab < 1 or slab % 2 == 0:
             raise ValueError(f"slab={slab} must be an odd number of slices.")
-        self.slab = slab
-        levels = len(block_out_channels)
+        self.slab, self.stem_levels = slab, stem_levels
+        levels, bands = len(block_out_channels), 4**stem_levels
         self.sigma_data, self.sigma_residual, self.conditioned = sigma_data, sigma_residual, conditioned
-        self.multiple = 2**levels  # heights and widths that are a multiple of this many pixels need no padding
+        self.multiple = 2 ** (
+            levels - 1 + stem_levels
+        )  # heights and widths that are a multiple of this many pixels need no padding
         self.unet = UNet2DModel(
-            in_channels=4 * slab * (2 if conditioned else 1),
-            out_channels=4,
+            in_channels=bands * slab * (2 if conditioned else 1),
+            out_channels=bands,
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,
             down_block_types=("DownBlock2D",) * levels,
@@ -167,7 +171,9 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             embedding = self.acquisition(condition.numbers().to(x))
         rings = [self._ring(image, reach) for reach in range(self.slab // 2 + 1) for image in images]
         coefficients = torch.cat([self._stem(ring) for ring in rings], dim=1)
-        out = haar_inverse(self.unet(coefficients, 1000 * noise_condition, class_labels=embedding).sample)
+        out = self.unet(coefficients, 1000 * noise_condition, class_labels=embedding).sample
+        for _ in range(self.stem_levels):
+            out = haar_inverse(out)
         return out[..., :height, :width]
 
     @staticmethod
@@ -185,4 +191,6 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pad_h, pad_w = -x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h), mode="replicate")
-        return haar(x)
+        for _ in range(self.stem_levels):
+            x = haar(x)
+        return x

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
@@ -14,6 +16,7 @@ _LEFT_OF_RIGHT = {
 _FLUID = {4, 5, 14, 15, 24, 43, 44, 72}
 _WHITE = {2, 7, 16, 28, 41, 46, 60}
 _GREY = {3, 8, 17, 18, 42, 47, 53, 54}
+NODES = 4  # of smooth random fields, an axis
 _EXTRACEREBRAL = 500  # labels from here on are scalp, fat, bone, muscle, eyes ...
 
 
@@ -73,10 +76,9 @@ def synthesise(labels: np.ndarray, families: np.ndarray, rng: np.random.Generato
 
 
 def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth positive field, exp of a random grid of 4 nodes an axis with standard deviation ``strength``."""
-    coarse = rng.normal(0, strength, (4,) * len(shape)).astype(np.float32)
-    zoom = tuple(n / 4 for n in shape)
-    return np.exp(ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode="nearest"))
+    """A smooth positive field, exp of a random grid of ``NODES`` nodes an axis with standard deviation ``strength``."""
+    coarse = rng.normal(0, strength, (NODES,) * len(shape)).astype(np.float32)
+    return np.exp(_stretch(coarse, shape))
 
 
 def random_curve(rng: np.random.Generator, kind: str) -> PchipInterpolator:
@@ -163,6 +165,19 @@ def rician(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndar
 
 def displacement(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random field ``(2, h, w)`` with standard deviation of about ``strength`` pixels."""
-    coarse = rng.normal(0, strength, (2, 4, 4)).astype(np.float32)
-    zoom = (1, shape[0] / 4, shape[1] / 4)
-    return ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode="nearest")
+    coarse = rng.normal(0, strength, (2, NODES, NODES)).astype(np.float32)
+    return _stretch(coarse, shape)
+
+
+def _stretch(coarse: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cubic spline from ``NODES`` nodes an axis to ``shape``, the last axes of ``coarse``."""
+    for axis, n in zip(range(-len(shape), 0), shape, strict=True):
+        coarse = np.moveaxis(np.moveaxis(coarse, axis, -1) @ _spline_weights(n), -1, axis)
+    return coarse
+
+
+@lru_cache(maxsize=8)
+def _spline_weights(n: int) -> np.ndarray:
+    """``(NODES, n)`` float32."""
+    nodes = np.eye(NODES)
+    return ndimage.zoom(nodes, (1, n / NODES), order=3, grid_mode=True, mode="nearest").astype(np.float32)
