@@ -53,6 +53,7 @@ class ErrorTable:
         """Write as safetensors."""
         tensors = {"sigmas": self.sigmas, "variance": self.variance, "pixel_mm": torch.tensor(self.pixel_mm)}
         save_file({k: v.to(torch.float32).contiguous() for k, v in tensors.items()}, path)
+        path.chmod(0o644)  # safetensors writes files that only their owner can read
 
     @classmethod
     def load(cls, path: Path) -> ErrorTable:
