@@ -28,9 +28,10 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
   focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
   focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
+  focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
 
 common keys (focvs --cfg job prints all of them with their values):
-  thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing)
+  thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing); estimate: from the scan
   spacing=6           distance of slice centres in mm (default: from the geometry)
   profile=gaussian    gaussian, rect, slr, or a .npy file
   samples=4           posterior samples; their mean is the result, their spread the uncertainty
@@ -92,6 +93,7 @@ def _dispatch(arguments: list[str]) -> int:
         "demo": ("demo", ("output_dir",), _run_demo),
         "simulate": ("simulate", ("volume", "output"), _run_simulate),
         "calibrate": ("calibrate", ("data",), _run_calibrate),
+        "profile": ("estimate", ("scan", "output_dir"), _run_profile),
     }
     command = words.pop(0) if words and words[0] in commands else ""
     name, positional, run = commands.get(command, ("config", ("scan", "output_dir"), _run_scan))
@@ -106,7 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(f"-m sweeps scans, not focvs {name}.")
         return _run_sweep(overrides)
     config = compose(name, overrides)
-    _require(config, positional if name != "config" else ("scan",))
+    _require(config, positional if name not in ("config", "estimate") else ("scan",))
     run(to_schema(config))
     return DONE
 
@@ -181,14 +183,19 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from focvs.config import conf_dir, register_schemas
+    from focvs.config import NUMBER_OR_WORD, conf_dir, register_schemas
 
     register_schemas()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra_compose(name, list(overrides))
+            config = hydra_compose(name, list(overrides))
+        for key, word in NUMBER_OR_WORD.items():
+            value = config.get(key)
+            if isinstance(value, str) and value != word:
+                raise UsageError(f"{key}={value} is not accepted; give a number or {word}.")
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error, name, overrides)) from error
+    return config
 
 
 def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
@@ -268,6 +275,12 @@ def _run_calibrate(config: Any) -> None:
     from focvs.calibrate import calibrate_prior
 
     calibrate_prior(config)
+
+
+def _run_profile(config: Any) -> None:
+    from focvs.estimate import estimate_scan_profile
+
+    estimate_scan_profile(config)
 
 
 def _run_sweep(overrides: list[str]) -> int:

@@ -103,7 +103,7 @@ class RunConfig:
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     planes: Planes = Planes.alternate
     steps: int | None = None
-    thickness: float | None = None
+    thickness: Any = None
     spacing: float | None = None
     voxel: Any = "auto"
     noise: Any = "auto"
@@ -145,6 +145,16 @@ class DemoConfig:
 
 
 @dataclass
+class EstimateConfig:
+    """The slice profile of a scan; conf/estimate.yaml explains each key."""
+
+    scan: str = MISSING
+    output_dir: str | None = None
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    spacing: float | None = None
+
+
+@dataclass
 class CalibrateConfig:
     """The error table of a prior; conf/calibrate.yaml explains each key."""
 
@@ -156,7 +166,15 @@ class CalibrateConfig:
     device: str = "auto"
 
 
-SCHEMAS = {"config": RunConfig, "simulate": SimulateConfig, "demo": DemoConfig, "calibrate": CalibrateConfig}
+SCHEMAS = {
+    "config": RunConfig,
+    "simulate": SimulateConfig,
+    "demo": DemoConfig,
+    "calibrate": CalibrateConfig,
+    "estimate": EstimateConfig,
+}
+# keys of RunConfig that take a number, null, or this word
+NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}
 
 
 def register_schemas() -> None:

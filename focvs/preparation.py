@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.degradation import make_degradation
+from focvs.acquisition.estimation import ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
@@ -58,6 +59,7 @@ class Acquisition:
             "profile": self.profile.kind,
             "fwhm_mm": self.profile.fwhm_mm,
             "source": self.thickness.source,
+            "thickness_interval_mm": self.thickness.interval_mm,
             "condition_number": self.written.condition_number,
             "slices": self.grid.slices,
             "voxels": self.grid.voxels,
@@ -204,7 +206,10 @@ def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
     voxel_mm = min(scan.in_plane_mm) if given_voxel_mm is None else given_voxel_mm
     if not 0 < voxel_mm < spacing_mm:
         raise InputError(f"voxel={voxel_mm:.4g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
-    thickness = find_thickness(scan.path, spacing_mm, config.thickness)
+    if config.thickness == "estimate":
+        thickness = estimate_thickness(scan, spacing_mm, config.profile)
+    else:
+        thickness = find_thickness(scan.path, spacing_mm, config.thickness)
     profile = load_profile(config.profile, thickness.thickness_mm)
     grid = make_grid(
         scan.data.shape[-1],
@@ -218,6 +223,52 @@ def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
     except ValueError as error:
         raise InputError(f"{scan.path.name}: {error}") from error
     return Acquisition(thickness, profile, grid, sampled, written)
+
+
+def estimate_thickness(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Thickness:
+    """Slice thickness from the scan itself, with the header's word as the fallback and for comparison.
+
+    Args:
+        scan: the scan.
+        spacing_mm: distance of slice centres.
+        profile: the shape whose width is wanted.
+
+    Raises:
+        InputError: for a profile that brings its own width.
+    """
+    declared = find_thickness(scan.path, spacing_mm)
+    try:
+        estimate = profile_of_scan(scan, spacing_mm, profile)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        warning = (
+            f"the slice thickness could not be estimated: {error} "
+            f"{declared.thickness_mm:.4g} mm was used, from the {declared.source}."
+        )
+        return replace(declared, warnings=(*declared.warnings, warning))
+    warnings = declared.warnings
+    if declared.source == "sidecar" and not estimate.low_mm <= declared.thickness_mm <= estimate.high_mm:
+        warnings += (
+            f"the JSON beside the scan says a thickness of {declared.thickness_mm:.3g} mm, the scan itself "
+            f"{estimate.low_mm:.2g} to {estimate.high_mm:.2g} mm; the estimate was used.",
+        )
+    interval = (estimate.low_mm, estimate.high_mm)
+    return Thickness(estimate.profile.fwhm_mm, "estimate", warnings, interval)
+
+
+def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> ProfileEstimate:
+    """:func:`focvs.acquisition.estimation.estimate_profile` inside the head of a scan.
+
+    Raises:
+        InputError: for a profile that brings its own width.
+        ValueError: if the scan does not tell.
+    """
+    if profile.kind == "sampled":
+        raise InputError("a measured profile has a width already; estimate with profile=gaussian, rect or slr.")
+    region = find_region(scan, intensity_scale(scan.data))
+    y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
+    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, profile.kind)
 
 
 def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:

@@ -13,11 +13,12 @@ THICKEST = 4.0  # a slice thicker than this many spacings is a mistake, not an o
 
 @dataclass(frozen=True)
 class Thickness:
-    """Slice thickness in mm, where it came from, and what was odd."""
+    """Slice thickness in mm, where it came from, what was odd, and the 95 % interval of an estimate."""
 
     thickness_mm: float
-    source: str  # override | sidecar | spacing
+    source: str  # override | sidecar | spacing | estimate
     warnings: tuple[str, ...] = ()
+    interval_mm: tuple[float, float] | None = None
 
 
 def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None = None) -> Thickness:

@@ -1,4 +1,4 @@
-"""Pictures of a result: three planes of scan, spline, ours and uncertainty."""
+"""Pictures: three planes of scan, spline, ours and uncertainty; the slice profile and its evidence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.volume import Scan, intensity_scale
@@ -58,6 +59,33 @@ def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.nd
             if axis == 2:
                 cell.set_title(name, color="white")
         row[0].text(0.01, 0.99, plane, color="white", va="top", transform=row[0].transAxes)
+    return figure
+
+
+def draw_profile(chosen: ProfileEstimate, found: dict[str, ProfileEstimate], spacing_mm: float) -> Figure:
+    """The spectra that were compared, and the profiles that make them agree.
+
+    Args:
+        chosen: the estimate.
+        found: estimates by shape, the chosen one among them.
+        spacing_mm: distance of slice centres.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    spectra, shapes = figure.subplots(1, 2)
+    spectra.semilogy(chosen.frequency[1:], chosen.through_plane[1:], "k-", label="across slices")
+    spectra.semilogy(chosen.frequency[1:], chosen.in_plane[1:], "C1--", label="in-plane, through the profile")
+    spectra.set(xlabel="cycles per mm", ylabel="power", title=f"slices every {spacing_mm:.3g} mm")
+    spectra.legend()
+    reach = max(e.profile.half_support_mm for e in found.values())
+    edges = torch.linspace(-reach, reach, 402, dtype=torch.float64)
+    for name, estimate in found.items():
+        density = estimate.profile.cumulative(edges).diff() / edges.diff()
+        style = "-" if estimate is chosen else ":"
+        shapes.plot((edges[1:] + edges[:-1]) / 2, density, style, label=f"{name}, {estimate.profile.fwhm_mm:.2f} mm")
+    shapes.set(
+        xlabel="mm", ylabel="density", title=f"FWHM {chosen.low_mm:.2f} to {chosen.high_mm:.2f} mm (95 % interval)"
+    )
+    shapes.legend()
     return figure
 
 

@@ -1,0 +1,202 @@
+"""The slice profile from the scan itself: in-plane detail that is blurred and decimated alike looks the same.
+
+For a candidate width the scan is passed through a slice profile of that width along an in-plane axis, sampled every
+slice spacing. Where the width is right the result is blurred alike along that axis and along the slice axis, so that
+for isotropic anatomy the two power spectra agree, aliasing included; too narrow a profile leaves more power in-plane,
+too wide a one less. Matching the in-plane appearance to the through-plane one is the idea of Han et al. 2021 (ESPRESO);
+here it is done on spectra, for one unknown, without training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.acquisition.grid import make_grid
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.profile import SliceProfile, make_profile
+
+WIDTHS = np.geomspace(0.3, 2.0, 21)  # candidates, in slice spacings
+LEAST_RATIO = 1.5  # of slice spacing to pixel size
+IN_PLANE_SHARE = 0.75  # of the head's width that windows may span in-plane: profiles reach beyond their ends
+NARROWEST_PX = 1.0  # no candidate is narrower than this many in-plane pixels
+WINDOW, SHORTEST_WINDOW = 16, 8  # slices of a window whose spectrum is taken
+LOWEST = 2  # the first frequencies compared, in cycles per window: lower ones show the shape of the head
+GROUPS = 6  # of the jackknife
+MOST_ROWS = 96  # neighbouring rows say the same: more are thinned to about this number
+FEWEST_WINDOWS = 200
+NO_WIDTH = 0.5  # half the difference of log widths where one in-plane axis alone gives none
+ANISOTROPY = 0.2  # standard deviation of the mean log ratio of two axes of a head at equal resolution
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileEstimate:
+    """A slice profile found in a scan.
+
+    Attributes:
+        profile: of the kind asked for.
+        low_mm: lower end of the 95 % interval of the FWHM.
+        high_mm: upper end.
+        frequency: ``(k,)`` cycles per mm of the spectra.
+        in_plane: ``(k,)`` power along the in-plane axes blurred and decimated by the profile.
+        through_plane: ``(k,)`` power along the slice axis.
+        windows: windows the spectra were averaged over.
+    """
+
+    profile: SliceProfile
+    low_mm: float
+    high_mm: float
+    frequency: np.ndarray
+    in_plane: np.ndarray
+    through_plane: np.ndarray
+    windows: int
+
+
+def estimate_profile(
+    y: Tensor,
+    mask: Tensor,
+    pixel_mm: tuple[float, float],
+    spacing_mm: float,
+    kind: str = "gaussian",
+) -> ProfileEstimate:
+    """Width of the slice profile, from the spectra of the scan.
+
+    White noise stays white through a profile that hardly overlaps its neighbours, and so adds the same to both spectra.
+
+    Args:
+        y: ``(p, q, m)`` slices, any units.
+        mask: ``(p, q, m)`` boolean head.
+        pixel_mm: in-plane pixel size along p and q.
+        spacing_mm: distance of slice centres.
+        kind: shape of the profile, one of :func:`focvs.acquisition.profile.make_profile`.
+
+    Raises:
+        ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, or spectra that
+            agree at no width.
+    """
+    widths = WIDTHS[WIDTHS * spacing_mm > NARROWEST_PX * max(pixel_mm)] * spacing_mm
+    if spacing_mm < LEAST_RATIO * max(pixel_mm):
+        raise ValueError(
+            f"slices every {spacing_mm:.3g} mm are hardly thicker than the pixels of {max(pixel_mm):.3g} mm: there is "
+            "no finer detail in-plane to compare with."
+        )
+    covered = int(mask.any(0).any(0).sum())
+    width_mm = min(float(mask.any(1 - axis).any(-1).sum()) * pixel_mm[axis] for axis in (0, 1))
+    window = min(WINDOW, covered, int(IN_PLANE_SHARE * width_mm / spacing_mm)) // 2 * 2
+    if window < SHORTEST_WINDOW:
+        raise ValueError(
+            f"the head covers {covered} slices every {spacing_mm:.3g} mm and {width_mm:.3g} mm in-plane: too little to "
+            "see detail across slices."
+        )
+    spectra = torch.stack(
+        [
+            torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, w, kind, window) for axis in (0, 1)])
+            for w in widths
+        ]
+    )  # (widths, 2 axes, groups, along or across, 1 + frequencies), counts first
+    if float(spectra[0, :, :, :, 0].sum((0, 1)).min()) < FEWEST_WINDOWS:
+        raise ValueError("too little of the head spans enough slices to compare its detail in-plane and across slices.")
+    log_widths = np.log(widths)
+    whole, slope = _crossing(spectra.sum((1, 2)), log_widths)
+    others = [[g for g in range(GROUPS) if g != left] for left in range(GROUPS)]
+    parts = np.array([_crossing(spectra[:, :, kept].sum((1, 2)), log_widths)[0] for kept in others])
+    first, second = (_crossing(spectra[:, axis].sum(1), log_widths)[0] for axis in (0, 1))
+    if math.isnan(whole) or np.isnan(parts).any():
+        raise ValueError(
+            f"in-plane and through-plane spectra agree at no width between {widths[0]:.3g} and {widths[-1]:.3g} mm."
+        )
+    jackknife = math.sqrt((GROUPS - 1) * parts.var())
+    apart = NO_WIDTH if math.isnan(first + second) else abs(first - second) / 2
+    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + (ANISOTROPY / slope) ** 2)
+    fwhm_mm = math.exp(whole)
+    profile = make_profile(kind, fwhm_mm)
+    shown = torch.stack(
+        [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, fwhm_mm, kind, window) for axis in (0, 1)]
+    ).sum((0, 1))
+    power = (shown[:, 1:] / shown[:, :1]).numpy()
+    frequency = np.arange(power.shape[1]) / (window * spacing_mm)
+    return ProfileEstimate(
+        profile,
+        fwhm_mm * math.exp(-reach),
+        fwhm_mm * math.exp(reach),
+        frequency,
+        power[0],
+        power[1],
+        int(shown[:, 0].min()),
+    )
+
+
+def _crossing(sums: Tensor, log_widths: np.ndarray) -> tuple[float, float]:
+    """Log width at which the mean log ratio of the spectra crosses zero, and the slope there; NaN where it does not.
+
+    Frequencies f weigh f^2, as the width acts: the logarithm of a Gaussian's response is -(pi f w)^2 / (4 ln 2).
+
+    Args:
+        sums: ``(widths, 2, 1 + frequencies)``, number of windows and their summed power, in-plane and across slices.
+        log_widths: ``(widths,)`` ascending.
+    """
+    power = (sums[..., 1 + LOWEST :] / sums[..., :1]).clamp_min(1e-12).log()
+    weights = torch.arange(LOWEST, LOWEST + power.shape[-1], dtype=power.dtype) ** 2
+    ratio = ((power[:, 1] - power[:, 0]) @ (weights / weights.sum())).numpy()
+    above = np.flatnonzero((ratio[:-1] <= 0) & (ratio[1:] > 0))
+    if len(above) == 0:
+        return math.nan, math.nan
+    i = int(above[0])
+    step = log_widths[i + 1] - log_widths[i]
+    share = -ratio[i] / (ratio[i + 1] - ratio[i])
+    near = slice(max(0, i - 1), i + 3)
+    return float(log_widths[i] + share * step), float(np.polyfit(log_widths[near], ratio[near], 1)[0])
+
+
+def _spectra(
+    y: Tensor,
+    mask: Tensor,
+    axis: int,
+    pixel_mm: float,
+    spacing_mm: float,
+    fwhm_mm: float,
+    kind: str,
+    window: int,
+) -> Tensor:
+    """Summed power along an in-plane axis seen through a slice profile, and along the slice axis of the same data.
+
+    Returns:
+        ``(groups, 2, 1 + frequencies)`` float64: number of windows, then power; groups are parts of the other axis.
+    """
+    profile = make_profile(kind, fwhm_mm)
+    pixels = y.shape[axis]
+    slices = int((pixels * pixel_mm - 2 * profile.half_support_mm) / spacing_mm)
+    if slices < window:
+        return torch.zeros(GROUPS, 2, 2 + window // 2, dtype=torch.float64)
+    grid = make_grid(slices, spacing_mm, pixel_mm, profile.half_support_mm, keep_extent=False)
+    matrix = ThroughPlaneOperator(profile, grid, "margin").matrix.float()
+    first = (pixels - matrix.shape[1]) // 2
+    if first < 0:
+        matrix, first = matrix[:, -first : -first + pixels], 0
+    here = slice(first, first + matrix.shape[1])
+    rows = slice(None, None, max(1, y.shape[1 - axis] // MOST_ROWS))
+    seen = y.movedim(axis, -1)[rows, ..., here] @ matrix.T.to(y)  # (other, m, slices along the axis)
+    inside = (mask.movedim(axis, -1)[rows, ..., here].to(y) @ matrix.T.to(y)) > 0.99
+    groups = []
+    for part, where in zip(seen.tensor_split(GROUPS), inside.tensor_split(GROUPS), strict=True):
+        groups.append(torch.stack([_power(part, where, window), _power(part.mT, where.mT, window)]))
+    return torch.stack(groups)
+
+
+def _power(image: Tensor, inside: Tensor, window: int) -> Tensor:
+    """Number and summed power of the Hann windows along the last axis that lie inside."""
+    nothing = torch.zeros(2 + window // 2, dtype=torch.float64)
+    if image.shape[-1] < window:
+        return nothing
+    step = max(1, window // 4)
+    runs = image.unfold(-1, window, step)[inside.unfold(-1, window, step).all(-1)]
+    if not len(runs):
+        return nothing
+    taper = torch.hann_window(window + 2, periodic=False, dtype=runs.dtype)[1:-1]
+    power = torch.fft.rfft((runs - runs.mean(-1, keepdim=True)) * taper).abs().square().double()
+    total = power.sum(0) / taper.square().sum()
+    return torch.cat([total.new_full((1,), len(runs)), total])

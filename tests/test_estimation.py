@@ -1,0 +1,132 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_scan
+
+from focvs.acquisition.estimation import estimate_profile
+from focvs.acquisition.profile import make_profile, sampled_profile
+from focvs.acquisition.simulation import simulate_slices
+from focvs.cli import compose, main
+from focvs.errors import InputError
+from focvs.preparation import model_acquisition
+from focvs.volume import read_scan
+
+
+def isotropic_field(shape=(112, 120, 128), seed=0):
+    """A Gaussian random field of 1 mm voxels whose power falls as the third power of frequency: no axis is special."""
+    frequency = np.meshgrid(*[np.fft.fftfreq(n) for n in shape], indexing="ij")
+    radius = np.sqrt(sum(f**2 for f in frequency))
+    white = np.random.default_rng(seed).standard_normal(shape)
+    field = np.fft.ifftn(np.fft.fftn(white) / (0.02 + radius) ** 1.5).real
+    return (field / field.std()).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fwhm_mm", "spacing_mm"),
+    [("gaussian", 2.5, 2.5), ("gaussian", 4, 4), ("gaussian", 3, 5), ("gaussian", 6, 6), ("rect", 5, 5), ("slr", 4, 4)],
+)
+def test_the_width_of_an_isotropic_field_is_found(kind, fwhm_mm, spacing_mm):
+    field = isotropic_field()
+    y = torch.from_numpy(simulate_slices(field, 1.0, make_profile(kind, fwhm_mm), spacing_mm))
+    found = estimate_profile(y, torch.ones_like(y, dtype=torch.bool), (1.0, 1.0), spacing_mm, kind=kind)
+    assert found.profile.kind == kind
+    assert found.profile.fwhm_mm == pytest.approx(fwhm_mm, rel=0.07)
+    assert found.low_mm < fwhm_mm < found.high_mm
+    assert found.high_mm < 1.6 * found.low_mm
+    spectra = np.log(found.through_plane[2:] / found.in_plane[2:])
+    assert np.abs(spectra).mean() < 0.2
+
+
+def test_noise_adds_the_same_to_both_spectra():
+    y = torch.from_numpy(simulate_slices(isotropic_field(), 1.0, make_profile("gaussian", 5.0), 5.0))
+    noisy = y + 0.15 * torch.randn(
+        y.shape, generator=torch.Generator().manual_seed(0)
+    )  # more than a fifth of the texture
+    mask = torch.ones_like(y, dtype=torch.bool)
+    without, with_noise = (estimate_profile(v, mask, (1.0, 1.0), 5.0).profile.fwhm_mm for v in (y, noisy))
+    assert with_noise == pytest.approx(without, rel=0.04)
+
+
+def test_pixels_of_any_size_and_only_the_head_count():
+    field = isotropic_field((120, 120, 120))
+    y = torch.from_numpy(simulate_slices(field, 0.8, make_profile("gaussian", 4.0), 4.0))
+    mask = torch.zeros(y.shape, dtype=torch.bool)
+    mask[10:110, 10:110] = True
+    beyond = y + 50 * ~mask * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    found = estimate_profile(beyond, mask, (0.8, 0.8), 4.0)
+    assert found.profile.fwhm_mm == pytest.approx(4.0, rel=0.12)
+
+
+def test_scans_that_do_not_tell_are_refused():
+    field = torch.from_numpy(isotropic_field((64, 64, 64)))
+    everywhere = torch.ones_like(field, dtype=torch.bool)
+    with pytest.raises(ValueError, match="hardly thicker than the pixels"):
+        estimate_profile(field, everywhere, (1.0, 1.0), 1.2)
+    with pytest.raises(ValueError, match="the head covers 6 slices every 4 mm and 64 mm"):
+        estimate_profile(field[..., :6], everywhere[..., :6], (1.0, 1.0), 4.0)
+    holes = everywhere[..., :12] & (torch.arange(12) % 5 > 0)
+    with pytest.raises(ValueError, match="too little of the head"):
+        estimate_profile(field[..., :12], holes, (1.0, 1.0), 3.0)
+    smooth = field.clone()
+    smooth[:] = field.mean(-1, keepdim=True) + 1e-3 * torch.linspace(0, 1, 64)  # no detail across slices at all
+    with pytest.raises(ValueError, match="agree at no width"):
+        estimate_profile(smooth[..., :16], everywhere[..., :16], (1.0, 1.0), 3.0)
+
+
+@pytest.fixture
+def field_scan(tmp_path):
+    """Slices of 4 mm every 4 mm of a ball of texture, without a word on their thickness."""
+    field = isotropic_field()
+    ball = np.sqrt(
+        sum((np.arange(n) - n / 2)[(slice(None), *[None] * (2 - i))] ** 2 for i, n in enumerate(field.shape))
+    )
+    volume = np.where(ball < 54, 500 + 60 * field, 0).astype(np.float32)
+    slices = simulate_slices(volume, 1.0, make_profile("gaussian", 4.0), 4.0)
+    return write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.0, 1.0, 4.0, 1.0]))
+
+
+def test_the_command_writes_profile_picture_and_json(field_scan, tmp_path, caplog):
+    caplog.set_level("INFO")
+    assert main(["profile", str(field_scan), str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "scan_profile.json").read_text())
+    assert report["fwhm_mm"] == pytest.approx(4.0, rel=0.2)
+    low, high = report["interval_mm"]
+    assert low < 4.0 < high
+    assert (report["declared_mm"], report["declared_by"]) == (4.0, "spacing")
+    assert report["fwhm_of_other_shapes_mm"]["rect"] > report["fwhm_mm"]
+    written = sampled_profile(torch.from_numpy(np.load(tmp_path / "out" / "scan_profile.npy")))
+    assert written.fwhm_mm == pytest.approx(report["fwhm_mm"], rel=0.02)
+    assert (tmp_path / "out" / "scan_profile.png").stat().st_size > 10_000
+    assert "FWHM" in caplog.text
+
+
+def test_a_restoration_can_use_the_estimate(field_scan):
+    scan = read_scan(field_scan)
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(compose("config", ["scan=x", "thickness=estimate"]))
+    acquisition = model_acquisition(scan, config)
+    told = acquisition.describe(scan)
+    assert told["source"] == "estimate"
+    assert told["thickness_interval_mm"][0] < told["thickness_mm"] < told["thickness_interval_mm"][1]
+    assert told["thickness_mm"] == pytest.approx(4.0, rel=0.2)
+    (field_scan.parent / "scan.json").write_text(json.dumps({"SliceThickness": 1.5}))
+    assert "says a thickness of 1.5 mm" in model_acquisition(scan, config).thickness.warnings[0]
+    sampled = OmegaConf.to_object(compose("config", ["scan=x", "thickness=estimate"]))
+    sampled.profile.kind = "sampled"
+    with pytest.raises(InputError, match="has a width already"):
+        model_acquisition(scan, sampled)
+
+
+def test_where_it_cannot_be_estimated_the_header_counts_and_the_run_says_so(thick_scan, tmp_path, capsys):
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(compose("config", ["scan=x", "thickness=estimate"]))
+    thickness = model_acquisition(read_scan(thick_scan), config).thickness
+    assert (thickness.thickness_mm, thickness.source) == (6.0, "spacing")
+    assert "could not be estimated" in thickness.warnings[0]
+    assert main(["profile", str(thick_scan), str(tmp_path / "out")]) == 1
+    assert "Give thickness= in mm" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
