@@ -250,8 +250,8 @@ def test_a_measured_profile(tmp_path, thick_scan, tiny_prior):
         ("thickness=-1", "above 0"),
         ("spacing=0", "spacing"),
         ("voxel=7", "below the slice spacing"),
-        ("voxel=thin", "not a number"),
-        ("noise=loud", "not a number"),
+        ("voxel=thin", "not accepted; give a number or auto"),
+        ("noise=loud", "not accepted; give a number or auto"),
         ("planes=axial", "coronal"),
         ("device=cuda:77", "not usable"),
         ("samples=0", "at least 1"),
@@ -323,6 +323,8 @@ def test_small_helpers(thick_scan, tmp_path):
     assert choose_device("auto") in ("cpu", "cuda", "mps")
     assert parse_auto("voxel", "auto") is None
     assert parse_auto("voxel", "0.9") == 0.9
+    with pytest.raises(InputError, match="voxel=thin is not a number"):
+        parse_auto("voxel", "thin")
     scan = read_scan(thick_scan)
     trained = Prior(torch.nn.Identity(), None, "", tmp_path, voxel_range_mm=(0.6, 1.3))
     assert voxel_warnings(scan, trained) == []
