@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from focvs.acquisition.degradation import make_degradation
 from focvs.config import AdaptationConfig
 from focvs.errors import InputError, PriorError
-from focvs.preparation import Acquisition, Slices
+from focvs.forward_model import Acquisition, Slices
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import Inference, Prior, load_prior, save_prior

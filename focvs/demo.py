@@ -15,8 +15,8 @@ from focvs.cli import compose, quote, to_schema
 from focvs.config import DemoConfig, SimulateConfig
 from focvs.errors import InputError
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
+from focvs.forward_model import model_acquisition
 from focvs.pipeline import super_resolve
-from focvs.preparation import model_acquisition
 from focvs.results import require_writable
 from focvs.simulate import simulate_scan
 from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_json, write_nifti

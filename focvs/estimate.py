@@ -13,7 +13,7 @@ from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.metadata import find_thickness
 from focvs.config import EstimateConfig
 from focvs.errors import InputError
-from focvs.preparation import profile_of_scan
+from focvs.forward_model import profile_of_scan
 from focvs.report.figures import draw_profile
 from focvs.results import require_writable
 from focvs.volume import read_scan, write_atomically, write_json

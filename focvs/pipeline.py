@@ -19,23 +19,17 @@ from tqdm.auto import tqdm
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.adaptation import adapt_prior
 from focvs.config import RunConfig
+from focvs.forward_model import Acquisition, Region, Slices, model_acquisition, take_slices, volume_mask, voxel_window
 from focvs.preparation import (
     FALLBACK,
-    Acquisition,
-    Region,
-    Slices,
     calibrate,
     check_options,
     choose_device,
     conditioning_numbers,
-    model_acquisition,
     open_prior,
     schedule,
-    take_slices,
     volume_denoiser,
-    volume_mask,
     voxel_warnings,
-    voxel_window,
 )
 from focvs.priors.pretrained import Prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar

@@ -18,7 +18,7 @@ import torch
 from focvs import __version__
 from focvs.config import RunConfig
 from focvs.errors import InputError
-from focvs.preparation import Acquisition
+from focvs.forward_model import Acquisition
 from focvs.priors.pretrained import Prior
 from focvs.report.figures import draw_planes
 from focvs.volume import Scan, read_nifti, write_atomically, write_json, write_nifti

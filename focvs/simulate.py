@@ -12,7 +12,7 @@ from focvs.acquisition.grid import make_grid
 from focvs.acquisition.simulation import simulate_slices
 from focvs.config import SimulateConfig
 from focvs.errors import InputError
-from focvs.preparation import load_profile
+from focvs.forward_model import load_profile
 from focvs.volume import intensity_scale, nifti_stem, read_nifti, write_json, write_nifti
 
 log = logging.getLogger(__name__)

@@ -30,8 +30,9 @@ from focvs.adaptation import adapt_prior
 from focvs.cli import compose, quote, split_overrides
 from focvs.config import RunConfig, SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
+from focvs.forward_model import model_acquisition, take_slices
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_device, model_acquisition, open_prior, take_slices
+from focvs.preparation import choose_device, open_prior
 from focvs.simulate import simulate_scan
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti, read_scan, write_nifti
 

@@ -10,7 +10,7 @@ from focvs.acquisition.profile import make_profile, sampled_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import compose, main
 from focvs.errors import InputError
-from focvs.preparation import model_acquisition
+from focvs.forward_model import model_acquisition
 from focvs.volume import read_scan
 
 

@@ -16,17 +16,9 @@ from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import compose, quote
 from focvs.errors import FocvsError, InputError
+from focvs.forward_model import find_region, load_profile, model_acquisition, parse_auto, volume_mask, voxel_window
 from focvs.pipeline import super_resolve
-from focvs.preparation import (
-    choose_device,
-    find_region,
-    load_profile,
-    model_acquisition,
-    parse_auto,
-    volume_mask,
-    voxel_warnings,
-    voxel_window,
-)
+from focvs.preparation import choose_device, voxel_warnings
 from focvs.priors.pretrained import Prior
 from focvs.volume import intensity_scale, read_scan
 

@@ -1,0 +1,247 @@
+"""What a scan is, before any prior: its forward model, where its head is, and its slices in prior units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.acquisition.estimation import ProfileEstimate, estimate_profile
+from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
+from focvs.acquisition.metadata import Thickness, find_thickness
+from focvs.acquisition.noise import estimate_noise
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.profile import SliceProfile, make_profile, sampled_profile
+from focvs.config import ProfileConfig, RunConfig
+from focvs.errors import InputError
+from focvs.volume import Scan, head_mask, intensity_scale
+
+CROP_MARGIN = 6  # voxels kept around the head
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """The forward model of a scan: the operator sampled with, and the one a written file is held to."""
+
+    thickness: Thickness
+    profile: SliceProfile
+    grid: ThroughPlaneGrid
+    sampled: ThroughPlaneOperator
+    written: ThroughPlaneOperator
+
+    def describe(self, scan: Scan) -> dict[str, Any]:
+        """The ``acquisition`` block of the JSON."""
+        return {
+            "axis": scan.axis,
+            "direction": scan.slice_direction(),
+            "spacing_mm": self.grid.spacing_mm,
+            "thickness_mm": self.thickness.thickness_mm,
+            "gap_mm": self.grid.spacing_mm - self.thickness.thickness_mm,
+            "profile": self.profile.kind,
+            "fwhm_mm": self.profile.fwhm_mm,
+            "source": self.thickness.source,
+            "thickness_interval_mm": self.thickness.interval_mm,
+            "condition_number": self.written.condition_number,
+            "slices": self.grid.slices,
+            "voxels": self.grid.voxels,
+            "voxel_mm": self.grid.voxel_mm,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The part of a scan that holds the head: in-plane crop, range of slices, mask ``(p, q, m)`` of the crop."""
+
+    crop: tuple[slice, slice]
+    slices: slice
+    mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """The slices of a scan as the prior works on them.
+
+    Attributes:
+        y: ``(p, q, m)`` in prior units, cropped to the head's box.
+        mask: ``(p, q, m)`` head.
+        region: the crop.
+        scale: 99.5th percentile, the intensity that is +1 in prior units.
+        noise_sigma: standard deviation of the noise, prior units.
+    """
+
+    y: Tensor
+    mask: Tensor
+    region: Region
+    scale: float
+    noise_sigma: float
+
+    def largest(self, fraction: float = 0.0) -> Tensor:
+        """Indices of the slices with the most head, from the largest to ``fraction`` of its area."""
+        area = self.mask.flatten(0, 1).sum(0)
+        order = area.argsort(descending=True)
+        return order[area[order] > fraction * area.max()]
+
+    def images(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The chosen slices and their masks, ``(k, 1, p, q)``."""
+        images, masks = (v[..., chosen].movedim(-1, 0)[:, None].contiguous() for v in (self.y, self.mask))
+        return images, masks
+
+
+def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
+    """Thickness, profile, grid and operators of a scan.
+
+    Raises:
+        InputError: for numbers that cannot be.
+    """
+    spacing_mm = scan.spacing_mm if config.spacing is None else config.spacing
+    if not 0 < spacing_mm < math.inf:
+        raise InputError(f"spacing={spacing_mm:g} mm must be above 0; leave it out to take it from the geometry.")
+    given_voxel_mm = parse_auto("voxel", config.voxel)
+    voxel_mm = min(scan.in_plane_mm) if given_voxel_mm is None else given_voxel_mm
+    if not 0 < voxel_mm < spacing_mm:
+        raise InputError(f"voxel={voxel_mm:.4g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
+    if config.thickness == "estimate":
+        thickness = estimate_thickness(scan, spacing_mm, config.profile)
+    else:
+        thickness = find_thickness(scan.path, spacing_mm, config.thickness)
+    profile = load_profile(config.profile, thickness.thickness_mm)
+    grid = make_grid(
+        scan.data.shape[-1],
+        spacing_mm,
+        voxel_mm,
+        profile.half_support_mm,
+        keep_extent=given_voxel_mm is None,
+    )
+    try:
+        sampled, written = (ThroughPlaneOperator(profile, grid, ends) for ends in ("margin", "edge"))
+    except ValueError as error:
+        raise InputError(f"{scan.path.name}: {error}") from error
+    return Acquisition(thickness, profile, grid, sampled, written)
+
+
+def estimate_thickness(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Thickness:
+    """Slice thickness from the scan itself, with the header's word as the fallback and for comparison.
+
+    Args:
+        scan: the scan.
+        spacing_mm: distance of slice centres.
+        profile: the shape whose width is wanted.
+
+    Raises:
+        InputError: for a profile that brings its own width.
+    """
+    declared = find_thickness(scan.path, spacing_mm)
+    try:
+        estimate = profile_of_scan(scan, spacing_mm, profile)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        warning = (
+            f"the slice thickness could not be estimated: {error} "
+            f"{declared.thickness_mm:.4g} mm was used, from the {declared.source}."
+        )
+        return replace(declared, warnings=(*declared.warnings, warning))
+    warnings = declared.warnings
+    if declared.source == "sidecar" and not estimate.low_mm <= declared.thickness_mm <= estimate.high_mm:
+        warnings += (
+            f"the JSON beside the scan says a thickness of {declared.thickness_mm:.3g} mm, the scan itself "
+            f"{estimate.low_mm:.2g} to {estimate.high_mm:.2g} mm; the estimate was used.",
+        )
+    interval = (estimate.low_mm, estimate.high_mm)
+    return Thickness(estimate.profile.fwhm_mm, "estimate", warnings, interval)
+
+
+def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> ProfileEstimate:
+    """:func:`focvs.acquisition.estimation.estimate_profile` inside the head of a scan.
+
+    Raises:
+        InputError: for a profile that brings its own width.
+        ValueError: if the scan does not tell.
+    """
+    if profile.kind == "sampled":
+        raise InputError("a measured profile has a width already; estimate with profile=gaussian, rect or slr.")
+    region = find_region(scan, intensity_scale(scan.data))
+    y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
+    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, profile.kind)
+
+
+def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:
+    """Profile of a configuration, scaled to ``thickness_mm`` unless it brings its own scale.
+
+    Raises:
+        InputError: if the .npy file is missing or not a profile.
+    """
+    if config.kind != "sampled":
+        options = {"time_bandwidth": config.time_bandwidth} if config.kind == "slr" else {}
+        return make_profile(config.kind, thickness_mm, **options)
+    try:
+        return sampled_profile(torch.from_numpy(np.load(str(config.path), allow_pickle=False)), thickness_mm)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"profile={config.path} could not be used ({error}).") from error
+
+
+def parse_auto(name: str, value: Any) -> float | None:
+    """None for ``auto``, else a finite number of at least 0.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if value == "auto":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise InputError(f"{name}={value} is not a number; give auto or a number of at least 0.")
+    return number
+
+
+def find_region(scan: Scan, scale: float) -> Region:
+    """Where the head is: everything outside is interpolated and replaced, not sampled."""
+    mask = head_mask(scan.data, scale)
+    spans = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+        margin = CROP_MARGIN if axis < 2 else 1
+        spans.append(slice(max(0, int(used[0]) - margin), min(mask.shape[axis], int(used[-1]) + 1 + margin)))
+    return Region((spans[0], spans[1]), spans[2], mask[spans[0], spans[1]])
+
+
+def take_slices(scan: Scan, config: RunConfig) -> Slices:
+    """Scale, crop and mask a scan, and find its noise."""
+    scale = intensity_scale(scan.data)
+    region = find_region(scan, scale)
+    mask = torch.from_numpy(region.mask)
+    y = torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
+    given_noise = parse_auto("noise", config.noise)
+    noise_sigma = estimate_noise(y, mask) if given_noise is None else given_noise * 2 / scale
+    return Slices(y, mask, region, scale, noise_sigma)
+
+
+def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:
+    """Voxels (margins counted) that a range of slices covers."""
+    per_slice = grid.spacing_mm / grid.voxel_mm
+    low = math.floor(slices.start * per_slice) + grid.margin if slices.start else 0
+    high = math.ceil(slices.stop * per_slice) + grid.margin if slices.stop < grid.slices else grid.total
+    return slice(low, min(high, grid.total))
+
+
+def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:
+    """Head mask of the voxels, ``(p, q, total)``, from that of the slices, widened by a slice and two pixels.
+
+    Along the slice axis each column is head from its first to its last head slice, which keeps the number of
+    different columns small.
+    """
+    wide = torch.nn.functional.max_pool2d(mask.movedim(-1, 0)[:, None].float(), 5, stride=1, padding=2)
+    head = wide[:, 0].movedim(0, -1) > 0
+    head = (head.cumsum(-1) > 0) & (head.flip(-1).cumsum(-1).flip(-1) > 0)
+    head = torch.nn.functional.max_pool1d(head.float(), 3, stride=1, padding=1) > 0
+    edges = grid.voxel_edges_mm
+    centres = (edges[1:] + edges[:-1]) / 2
+    nearest = (centres / grid.spacing_mm + (grid.slices - 1) / 2).round().long().clamp(0, grid.slices - 1)
+    return head[..., nearest]
