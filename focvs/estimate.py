@@ -11,16 +11,16 @@ import torch
 
 from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.metadata import find_thickness
+from focvs.acquisition.profile import SHAPES
 from focvs.config import EstimateConfig
 from focvs.errors import InputError
-from focvs.forward_model import profile_of_scan
+from focvs.forward_model import profile_of_scan, slice_spacing
 from focvs.report.figures import draw_profile
 from focvs.results import require_writable
 from focvs.volume import read_scan, write_atomically, write_json
 
 log = logging.getLogger(__name__)
 
-SHAPES = ("gaussian", "rect", "slr")
 KNOTS = 201  # of the written profile
 
 
@@ -38,13 +38,11 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     scan = read_scan(Path(config.scan))
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
-    spacing_mm = scan.spacing_mm if config.spacing is None else config.spacing
-    if not 0 < spacing_mm < np.inf:
-        raise InputError(f"spacing={spacing_mm:g} mm must be above 0; leave it out to take it from the geometry.")
+    spacing_mm = slice_spacing(scan, config.spacing)
     folder = Path(config.output_dir) if config.output_dir else scan.path.parent
     require_writable(folder)
     found: dict[str, ProfileEstimate] = {}
-    for kind in (config.profile.kind, *(k for k in SHAPES if k != config.profile.kind)):
+    for kind in dict.fromkeys((config.profile.kind, *SHAPES)):
         try:
             found[kind] = profile_of_scan(scan, spacing_mm, replace(config.profile, kind=kind))
         except ValueError as error:

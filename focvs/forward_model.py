@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.acquisition.profile import SliceProfile, make_profile, sampled_profile
+from focvs.acquisition.profile import SHAPES, SliceProfile, make_profile, sampled_profile
 from focvs.config import ProfileConfig, RunConfig
 from focvs.errors import InputError
 from focvs.volume import Scan, head_mask, intensity_scale
@@ -97,9 +98,7 @@ def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
     Raises:
         InputError: for numbers that cannot be.
     """
-    spacing_mm = scan.spacing_mm if config.spacing is None else config.spacing
-    if not 0 < spacing_mm < math.inf:
-        raise InputError(f"spacing={spacing_mm:g} mm must be above 0; leave it out to take it from the geometry.")
+    spacing_mm = slice_spacing(scan, config.spacing)
     given_voxel_mm = parse_auto("voxel", config.voxel)
     voxel_mm = min(scan.in_plane_mm) if given_voxel_mm is None else given_voxel_mm
     if not 0 < voxel_mm < spacing_mm:
@@ -121,6 +120,18 @@ def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
     except ValueError as error:
         raise InputError(f"{scan.path.name}: {error}") from error
     return Acquisition(thickness, profile, grid, sampled, written)
+
+
+def slice_spacing(scan: Scan, given_mm: float | None) -> float:
+    """Distance of slice centres in mm, as given or from the geometry.
+
+    Raises:
+        InputError: unless it is above 0.
+    """
+    spacing_mm = scan.spacing_mm if given_mm is None else given_mm
+    if not 0 < spacing_mm < math.inf:
+        raise InputError(f"spacing={spacing_mm:g} mm must be above 0; leave it out to take it from the geometry.")
+    return spacing_mm
 
 
 def estimate_thickness(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Thickness:
@@ -159,14 +170,16 @@ def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Pr
     """:func:`focvs.acquisition.estimation.estimate_profile` inside the head of a scan.
 
     Raises:
-        InputError: for a profile that brings its own width.
+        InputError: for a profile that brings its own width, or an unknown shape.
         ValueError: if the scan does not tell.
     """
     if profile.kind == "sampled":
-        raise InputError("a measured profile has a width already; estimate with profile=gaussian, rect or slr.")
+        raise InputError(f"a measured profile has a width already; estimate with profile= {', '.join(SHAPES)}.")
+    if profile.kind not in SHAPES:
+        raise InputError(f"profile.kind={profile.kind} is not known; choose one of {', '.join(SHAPES)}.")
     region = find_region(scan, intensity_scale(scan.data))
     y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
-    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, profile.kind)
+    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, partial(load_profile, profile))
 
 
 def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.degradation import make_degradation
+from focvs.acquisition.profile import SHAPES
 from focvs.config import Calibration, Planes, PriorConfig, RunConfig, checkpoints_dir
 from focvs.errors import InputError
 from focvs.forward_model import Acquisition, Slices, parse_auto
@@ -58,7 +59,7 @@ def check_options(config: RunConfig) -> None:
     choices = (
         ("sampler.name", config.sampler.name, tuple(SAMPLERS)),
         ("consistency.rule", config.consistency.rule, RULES),
-        ("profile.kind", config.profile.kind, ("gaussian", "rect", "slr", "sampled")),
+        ("profile.kind", config.profile.kind, (*SHAPES, "sampled")),
     )
     for key, value, accepted in choices:
         if value not in accepted:

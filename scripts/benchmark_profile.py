@@ -10,6 +10,7 @@ how often the 95 % interval holds the truth; volumes whose scan does not tell co
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -21,21 +22,12 @@ from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.volume import head_mask, intensity_scale, read_nifti
 
-CASES = (  # shape, FWHM in mm, spacing in mm
-    ("gaussian", 2, 2),
-    ("gaussian", 3, 3),
-    ("gaussian", 3, 4),
-    ("gaussian", 4, 4),
-    ("gaussian", 4, 5.2),
-    ("gaussian", 6, 6),
-    ("gaussian", 6, 7.8),
-    ("gaussian", 8, 8),
-    ("rect", 3, 3),
-    ("rect", 5, 5),
-    ("rect", 5, 6.5),
-    ("slr", 4, 4),
-    ("slr", 4, 5.2),
-)
+WIDTHS = {  # FWHM and spacing in mm, by shape
+    "gaussian": ((2, 2), (3, 3), (3, 4), (4, 4), (4, 5.2), (6, 6), (6, 7.8), (8, 8)),
+    "rect": ((3, 3), (5, 5), (5, 6.5)),
+    "slr": ((4, 4), (4, 5.2)),
+}
+CASES = [(shape, *width) for shape, widths in WIDTHS.items() for width in widths]
 
 
 def main() -> None:
@@ -60,7 +52,7 @@ def main() -> None:
             cells = []
             for name, kind in (("shape known", shape), ("taken for a Gaussian", "gaussian")):
                 try:
-                    found = estimate_profile(y, mask, (voxels[0], voxels[1]), spacing_mm, kind)
+                    found = estimate_profile(y, mask, (voxels[0], voxels[1]), spacing_mm, partial(make_profile, kind))
                 except ValueError as error:
                     unanswered += 1
                     cells.append(str(error)[:24])

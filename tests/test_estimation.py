@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,7 +31,9 @@ def isotropic_field(shape=(112, 120, 128), seed=0):
 def test_the_width_of_an_isotropic_field_is_found(kind, fwhm_mm, spacing_mm):
     field = isotropic_field()
     y = torch.from_numpy(simulate_slices(field, 1.0, make_profile(kind, fwhm_mm), spacing_mm))
-    found = estimate_profile(y, torch.ones_like(y, dtype=torch.bool), (1.0, 1.0), spacing_mm, kind=kind)
+    found = estimate_profile(
+        y, torch.ones_like(y, dtype=torch.bool), (1.0, 1.0), spacing_mm, partial(make_profile, kind)
+    )
     assert found.profile.kind == kind
     assert found.profile.fwhm_mm == pytest.approx(fwhm_mm, rel=0.07)
     assert found.low_mm < fwhm_mm < found.high_mm
@@ -118,6 +121,7 @@ def test_a_restoration_can_use_the_estimate(field_scan):
     sampled.profile.kind = "sampled"
     with pytest.raises(InputError, match="has a width already"):
         model_acquisition(scan, sampled)
+    assert main(["profile", str(field_scan), "profile.kind=sinc"]) == 1
 
 
 def test_where_it_cannot_be_estimated_the_header_counts_and_the_run_says_so(thick_scan, tmp_path, capsys):

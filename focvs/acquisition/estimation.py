@@ -10,6 +10,7 @@ here it is done on spectra, for one unknown, without training.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.acquisition.profile import SliceProfile, make_profile
+from focvs.acquisition.profile import SliceProfile, gaussian_profile
 
 WIDTHS = np.geomspace(0.3, 2.0, 21)  # candidates, in slice spacings
 LEAST_RATIO = 1.5  # of slice spacing to pixel size
@@ -30,7 +31,7 @@ GROUPS = 6  # of the jackknife
 MOST_ROWS = 96  # neighbouring rows say the same: more are thinned to about this number
 FEWEST_WINDOWS = 200
 NO_WIDTH = 0.5  # half the difference of log widths where one in-plane axis alone gives none
-ANISOTROPY = 0.2  # standard deviation of the mean log ratio of two axes of a head at equal resolution
+ANISOTROPY = 0.2  # standard deviation of the weighted log ratio of two axes at equal resolution, on training heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class ProfileEstimate:
     """A slice profile found in a scan.
 
     Attributes:
-        profile: of the kind asked for.
+        profile: of the shape asked for.
         low_mm: lower end of the 95 % interval of the FWHM.
         high_mm: upper end.
         frequency: ``(k,)`` cycles per mm of the spectra.
@@ -61,7 +62,7 @@ def estimate_profile(
     mask: Tensor,
     pixel_mm: tuple[float, float],
     spacing_mm: float,
-    kind: str = "gaussian",
+    make: Callable[[float], SliceProfile] = gaussian_profile,
 ) -> ProfileEstimate:
     """Width of the slice profile, from the spectra of the scan.
 
@@ -72,7 +73,7 @@ def estimate_profile(
         mask: ``(p, q, m)`` boolean head.
         pixel_mm: in-plane pixel size along p and q.
         spacing_mm: distance of slice centres.
-        kind: shape of the profile, one of :func:`focvs.acquisition.profile.make_profile`.
+        make: the profile of a FWHM in mm: its shape.
 
     Raises:
         ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, or spectra that
@@ -94,7 +95,7 @@ def estimate_profile(
         )
     spectra = torch.stack(
         [
-            torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, w, kind, window) for axis in (0, 1)])
+            torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, w, make, window) for axis in (0, 1)])
             for w in widths
         ]
     )  # (widths, 2 axes, groups, along or across, 1 + frequencies), counts first
@@ -113,9 +114,9 @@ def estimate_profile(
     apart = NO_WIDTH if math.isnan(first + second) else abs(first - second) / 2
     reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + (ANISOTROPY / slope) ** 2)
     fwhm_mm = math.exp(whole)
-    profile = make_profile(kind, fwhm_mm)
+    profile = make(fwhm_mm)
     shown = torch.stack(
-        [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, fwhm_mm, kind, window) for axis in (0, 1)]
+        [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, fwhm_mm, make, window) for axis in (0, 1)]
     ).sum((0, 1))
     power = (shown[:, 1:] / shown[:, :1]).numpy()
     frequency = np.arange(power.shape[1]) / (window * spacing_mm)
@@ -159,7 +160,7 @@ def _spectra(
     pixel_mm: float,
     spacing_mm: float,
     fwhm_mm: float,
-    kind: str,
+    make: Callable[[float], SliceProfile],
     window: int,
 ) -> Tensor:
     """Summed power along an in-plane axis seen through a slice profile, and along the slice axis of the same data.
@@ -167,7 +168,7 @@ def _spectra(
     Returns:
         ``(groups, 2, 1 + frequencies)`` float64: number of windows, then power; groups are parts of the other axis.
     """
-    profile = make_profile(kind, fwhm_mm)
+    profile = make(fwhm_mm)
     pixels = y.shape[axis]
     slices = int((pixels * pixel_mm - 2 * profile.half_support_mm) / spacing_mm)
     if slices < window:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -138,10 +139,16 @@ def make_profile(kind: str, fwhm_mm: float, **options: Any) -> SliceProfile:
     Raises:
         ValueError: if the name is none of these.
     """
-    makers = {"gaussian": gaussian_profile, "rect": rect_profile, "slr": slr_profile}
-    if kind not in makers:
-        raise ValueError(f"profile={kind} is not known; choose one of {', '.join(makers)} or a .npy file.")
-    return makers[kind](fwhm_mm, **options)
+    if kind not in SHAPES:
+        raise ValueError(f"profile={kind} is not known; choose one of {', '.join(SHAPES)} or a .npy file.")
+    return SHAPES[kind](fwhm_mm, **options)
+
+
+SHAPES: dict[str, Callable[..., SliceProfile]] = {
+    "gaussian": gaussian_profile,
+    "rect": rect_profile,
+    "slr": slr_profile,
+}
 
 
 def _from_knots(kind: ProfileKind, position: Tensor, density: Tensor) -> SliceProfile:

@@ -40,13 +40,13 @@ class TrainingPlan:
     """
 
     steps: int
-    batch_size: int = 16
-    learning_rate: float = 5e-4
+    batch_size: int = 12
+    learning_rate: float = 6e-4
     warmup_steps: int = 200
     decay_steps: int = 1500
     ema_decay: float = 0.998
-    sigma_log_mean: float = -1.8
-    sigma_log_std: float = 1.1
+    sigma_log_mean: float = -1.3
+    sigma_log_std: float = 0.95
     sigma_range: tuple[float, float] = (0.002, 3.0)
     gradient_clip: float = 1.0
     workers: int = 1
