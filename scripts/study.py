@@ -1,25 +1,32 @@
 """Studies of the prior at equal training time: ``python scripts/study.py STUDY TRUTH [TRUTH ...] OUT [-- overrides]``.
 
-Each row trains a prior from random weights for the same number of minutes on this machine (a few probing steps tell how
-many steps that makes) and restores heads kept out of training with it. Trainings that are in OUT already are resumed or
-reused. Overrides after ``--`` hold for every training. The studies:
+Each row trains a prior from random weights for the same number of minutes on this machine: before the first training
+every row takes a few probing steps, in turn, which tell how many steps that makes. Then each prior denoises heads kept
+out of training: dB below the error of the interpolated scan, in the mean over noise levels, slices and acquisitions,
+and what a row differs by from the first one, with the standard error over slices. Trainings that are in OUT already
+are resumed or reused. Overrides after ``--`` hold for every training. The studies:
 
-    architecture  width, depth, attention, Haar transforms, scan, neighbours (conf/network/haar2d.yaml)
+    architecture  width, depth, attention, Haar transforms, parameterisation, scan, 2D, slabs, 3D (conf/network)
     mixture       one ingredient of the training set left out at a time (conf/train.yaml)
-    dimensions    slices alone, slabs of slices, blocks of volumes
 
-    python scripts/study.py mixture $FOCVS_DATA/train/isotropic/uih2_T1w.nii.gz runs/mixture --minutes 10 --box 32
+    python scripts/study.py mixture $FOCVS_DATA/train/isotropic/uih2_T1w.nii.gz runs/mixture --minutes 10
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from focvs.cli import split_overrides
+from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
+from focvs.priors.pretrained import load_prior
 
 SCRIPTS = Path(__file__).parent
 STUDIES = {
@@ -30,8 +37,11 @@ STUDIES = {
         "attention": "network.mid_attention=true",
         "no Haar transform": "network.stem_levels=0 network.block_out_channels=[16,32,64,128,128]",
         "two Haar transforms": "network.stem_levels=2 network.block_out_channels=[64,128,128]",
+        "v-prediction": "network.sigma_data=1 network.sigma_residual=1",
         "not told of the scan": "network.conditioned=false",
-        "no neighbours": "network.slab=1",
+        "slices alone": "network.slab=1",
+        "slabs of 3": "network.slab=3",
+        "blocks of volumes": "experiment=head3d",
     },
     "mixture": {
         "all": "",
@@ -45,14 +55,9 @@ STUDIES = {
         "no deformation": "augmentation.deformation=0",
         "always resampled": "augmentation.untouched=0",
     },
-    "dimensions": {
-        "slices": "network.slab=1",
-        "slabs of 3": "network.slab=3",
-        "slabs of 5": "network.slab=5",
-        "blocks": "experiment=head3d",
-    },
 }
-PROBE_STEPS, PROBES = 10, 3  # probing steps between records, and records; the first one is warm-up
+PROBE_STEPS, PROBES = 5, 4  # probing steps between records, and records; the first one is warm-up
+SIGMAS = (0.1, 0.2, 0.4, 0.8)
 
 
 def main() -> None:
@@ -63,40 +68,59 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=10, help="of each training")
     parser.add_argument("--only", nargs="+", help="names of rows")
-    parser.add_argument("--slices", nargs="+", default=["4:4"], help="thickness:spacing in mm")
-    parser.add_argument("--restore", default="samples=2", help="overrides of the restorations")
-    parser.add_argument("--box", type=int, default=32, help="restore only this many middle voxels of the first axis")
+    parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
     options = parser.parse_args(arguments)
-    rows = {name: words for name, words in STUDIES[options.study].items() if name in (options.only or [name])}
-    command = [sys.executable, str(SCRIPTS / "benchmark_quality.py"), *map(str, options.truth)]
-    command += ["--box", str(options.box), "--slices", *options.slices]
-    for name, words in rows.items():
-        folder = options.out / name.replace(",", "").replace(" ", "_")
-        settings = [*words.split(), *overrides]
-        steps, seconds = length(folder, settings, options.minutes)
-        print(f"{name}: {steps} steps of {seconds:.2f} s", flush=True)
+    rows = {
+        name: (options.out / name.replace(",", "").replace(" ", "_"), [*words.split(), *overrides])
+        for name, words in STUDIES[options.study].items()
+        if name in (options.only or [name])
+    }
+    for folder, settings in rows.values():
+        probe(folder, settings)
+    heads = {path.name.split(".")[0]: held_out(path) for path in options.truth}
+    print(f"{'prior':24s} {'steps':>6s} {'s/step':>7s} " + " ".join(f"{stem:>28s}" for stem in heads), flush=True)
+    first: dict[str, torch.Tensor] = {}
+    for name, (folder, settings) in rows.items():
+        seconds = probe(folder, settings)
+        steps = max(1, round(60 * options.minutes / seconds))
         plan = [f"plan.steps={steps}", f"plan.decay_steps={steps // 2}", f"plan.warmup_steps={min(100, steps // 10)}"]
         train(folder / "run", *settings, *plan)
-        prior = "head3d" if "experiment=head3d" in settings else "head2d"
-        command += ["--run", f"{name}: prior={prior} prior.path={folder / 'run' / 'ema'}"]
-    subprocess.run([*command, "--", "progress=false", *options.restore.split()], check=True)
+        cells = []
+        for stem, head in heads.items():
+            gains = score(folder / "run" / "ema", head, options.slices)
+            difference = gains - first.setdefault(stem, gains)
+            error = difference.std() / len(difference) ** 0.5
+            cells.append(f"{gains.mean():11.2f} ({difference.mean():+.2f} +- {error:.2f})")
+        print(f"{name:24s} {steps:6d} {seconds:7.2f} " + " ".join(f"{c:>28s}" for c in cells), flush=True)
 
 
-def length(folder: Path, settings: list[str], minutes: float) -> tuple[int, float]:
-    """Steps that take ``minutes`` here, and the seconds of one; measured once and kept."""
-    kept = folder / "length.json"
+def probe(folder: Path, settings: list[str]) -> float:
+    """Seconds of a training step of this row, measured once and kept."""
+    kept = folder / "seconds.json"
     if not kept.is_file():
         plan = [f"plan.steps={PROBES * PROBE_STEPS}", f"plan.checkpoint_every={PROBE_STEPS}"]
         train(folder / "probe", *settings, *plan)
         seconds = [json.loads(line)["seconds"] for line in (folder / "probe" / "log.jsonl").read_text().splitlines()]
-        step = (seconds[-1] - seconds[0]) / (PROBE_STEPS * (PROBES - 1))
-        kept.write_text(json.dumps([max(1, round(60 * minutes / step)), step]))
-    steps, step = json.loads(kept.read_text())
-    return int(steps), float(step)
+        spans = [later - earlier for earlier, later in itertools.pairwise(seconds)]
+        kept.write_text(json.dumps(statistics.median(spans) / PROBE_STEPS))
+    return float(json.loads(kept.read_text()))
 
 
 def train(output: Path, *words: str) -> None:
     subprocess.run([sys.executable, str(SCRIPTS / "train.py"), f"output={output}", *words], check=True)
+
+
+def score(path: Path, head, slices: list[str]) -> torch.Tensor:
+    """dB below the error of the interpolated scan of every scored slice, mean over levels and acquisitions."""
+    prior = load_prior(path)
+    gains = []
+    for words in slices:
+        thickness, spacing = map(float, words.split(":"))
+        degradation = head.acquisition(thickness, spacing)
+        slab = prior.slab if head.isotropic else 1
+        errors = denoising_errors(prior, head, degradation if prior.conditioned else None, slab, SIGMAS)
+        gains.append(gain_db(interpolation_error(head, degradation), errors).mean(0))
+    return torch.stack(gains).mean(0)
 
 
 if __name__ == "__main__":

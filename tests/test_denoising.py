@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_scan
+
+from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
+from focvs.priors.pretrained import Prior
+
+
+def identity(dimensions: int = 2, **more) -> Prior:
+    """A prior that leaves the noise where it is."""
+
+    def denoise(x, sigma, condition=None):
+        return x.clone() if dimensions == 3 else x[:, x.shape[1] // 2].unsqueeze(1)
+
+    return Prior(denoise, None, "", Path(), dimensions=dimensions, axes="", **more)
+
+
+@pytest.fixture
+def head(tmp_path, phantom):
+    volume = 100 * np.moveaxis(phantom[0], -1, 0)  # superior-inferior first
+    affine = np.array([[0, 1.2, 0, 0], [0, 0, 1.2, 0], [1.2, 0, 0, 0], [0, 0, 0, 1.0]])
+    return held_out(write_scan(tmp_path / "head.nii.gz", volume.astype(np.float32), affine), every=4)
+
+
+def test_the_scan_axis_of_an_isotropic_head_is_superior_inferior(head, phantom):
+    assert head.isotropic and head.pixel_mm == pytest.approx(1.2)
+    assert head.images.shape == phantom[0].shape
+    brain = head.images.numpy()[head.masks.numpy()]
+    assert np.corrcoef(brain, phantom[0][head.masks.numpy()])[0, 1] == pytest.approx(1)
+
+
+def test_slices_of_a_multi_slice_scan_stand_alone(thick_scan):
+    head = held_out(thick_scan)
+    assert not head.isotropic and len(head.images) == 12 and head.pixel_mm == pytest.approx(1.2)
+    with pytest.raises(ValueError, match="no neighbours"):
+        denoising_errors(identity(), head, None, slab=3)
+
+
+@pytest.mark.parametrize(("dimensions", "slab"), [(2, 1), (2, 5), (3, 1)])
+@pytest.mark.parametrize("told", [True, False])
+def test_the_error_of_a_prior_that_does_nothing_is_the_noise(head, dimensions, slab, told):
+    slices = head.acquisition(4, 4) if told else None
+    errors = denoising_errors(identity(dimensions, conditioned=told), head, slices, slab, (0.1, 0.4))
+    assert errors.shape == (2, len(head.chosen))
+    assert errors.mean(1).numpy() == pytest.approx([0.01, 0.16], rel=0.05)
+
+
+def test_a_conditioned_prior_that_trusts_the_scan_gains_nothing_over_it(head):
+    slices = head.acquisition(4, 5)
+    trusting = Prior(lambda x, sigma, c: c.image[:, 2:3], None, "", Path(), conditioned=True, slab=5)
+    errors = denoising_errors(trusting, head, slices, 5)
+    gains = gain_db(interpolation_error(head, slices), errors)
+    assert gains.abs().max() < 1e-3
+    thinner = interpolation_error(head, head.acquisition(2, 2))
+    assert (thinner < interpolation_error(head, slices)).all()
