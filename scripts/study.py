@@ -1,7 +1,8 @@
 """Studies of the prior at equal training time: ``python scripts/study.py STUDY TRUTH [TRUTH ...] OUT [-- overrides]``.
 
 Each row trains a prior from random weights for the same number of minutes on this machine: before the first training
-every row takes a few probing steps, in turn, which tell how many steps that makes. Then each prior denoises heads kept
+every row takes a few probing steps, which tell how many steps that makes; ``--jobs 2`` trains two at a time, a core
+each, which here is faster than one after the other. Then each prior denoises heads kept
 out of training: dB below the error of the interpolated scan, in the mean over noise levels, slices and acquisitions,
 and what a row differs by from the first one, with the standard error over slices. Trainings that are in OUT already
 are resumed or reused. Overrides after ``--`` hold for every training. The studies:
@@ -17,9 +18,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -56,6 +59,7 @@ STUDIES = {
         "always resampled": "augmentation.untouched=0",
     },
 }
+Row = tuple[Path, list[str]]  # folder and settings
 PROBE_STEPS, PROBES = 5, 4  # probing steps between records, and records; the first one is warm-up
 SIGMAS = (0.1, 0.2, 0.4, 0.8)
 
@@ -67,6 +71,7 @@ def main() -> None:
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=10, help="of each training")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     parser.add_argument("--only", nargs="+", help="names of rows")
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
     options = parser.parse_args(arguments)
@@ -75,39 +80,51 @@ def main() -> None:
         for name, words in STUDIES[options.study].items()
         if name in (options.only or [name])
     }
-    for folder, settings in rows.values():
-        probe(folder, settings)
-    heads = {path.name.split(".")[0]: held_out(path) for path in options.truth}
-    print(f"{'prior':24s} {'steps':>6s} {'s/step':>7s} " + " ".join(f"{stem:>28s}" for stem in heads), flush=True)
-    first: dict[str, torch.Tensor] = {}
-    for name, (folder, settings) in rows.items():
-        seconds = probe(folder, settings)
-        steps = max(1, round(60 * options.minutes / seconds))
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+
+    def length(row: Row) -> int:
+        return max(1, round(60 * options.minutes / probe(*row, threads)))
+
+    def finish(row: Row) -> int:
+        steps = length(row)
         plan = [f"plan.steps={steps}", f"plan.decay_steps={steps // 2}", f"plan.warmup_steps={min(100, steps // 10)}"]
-        train(folder / "run", *settings, *plan)
+        train(row[0] / "run", threads, *row[1], *plan)
+        return steps
+
+    pool = ThreadPoolExecutor(options.jobs)
+    list(pool.map(length, rows.values()))
+    trained = pool.map(finish, rows.values())
+    heads = {path.name.split(".")[0]: held_out(path) for path in options.truth}
+    print(f"{'prior':24s} {'steps':>6s} " + " ".join(f"{stem:>24s}" for stem in heads), flush=True)
+    first: dict[str, torch.Tensor] = {}
+    for (name, (folder, _)), steps in zip(rows.items(), trained, strict=True):
         cells = []
         for stem, head in heads.items():
             gains = score(folder / "run" / "ema", head, options.slices)
             difference = gains - first.setdefault(stem, gains)
             error = difference.std() / len(difference) ** 0.5
-            cells.append(f"{gains.mean():11.2f} ({difference.mean():+.2f} +- {error:.2f})")
-        print(f"{name:24s} {steps:6d} {seconds:7.2f} " + " ".join(f"{c:>28s}" for c in cells), flush=True)
+            cells.append(f"{gains.mean():.2f} ({difference.mean():+.2f} +- {error:.2f})")
+        print(f"{name:24s} {steps:6d} " + " ".join(f"{c:>24s}" for c in cells), flush=True)
 
 
-def probe(folder: Path, settings: list[str]) -> float:
+def probe(folder: Path, settings: list[str], threads: int) -> float:
     """Seconds of a training step of this row, measured once and kept."""
     kept = folder / "seconds.json"
     if not kept.is_file():
         plan = [f"plan.steps={PROBES * PROBE_STEPS}", f"plan.checkpoint_every={PROBE_STEPS}"]
-        train(folder / "probe", *settings, *plan)
+        train(folder / "probe", threads, *settings, *plan)
         seconds = [json.loads(line)["seconds"] for line in (folder / "probe" / "log.jsonl").read_text().splitlines()]
         spans = [later - earlier for earlier, later in itertools.pairwise(seconds)]
         kept.write_text(json.dumps(statistics.median(spans) / PROBE_STEPS))
     return float(json.loads(kept.read_text()))
 
 
-def train(output: Path, *words: str) -> None:
-    subprocess.run([sys.executable, str(SCRIPTS / "train.py"), f"output={output}", *words], check=True)
+def train(output: Path, threads: int, *words: str) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(SCRIPTS / "train.py"), f"output={output}", *words]
+    with (output / "train.log").open("a") as log:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        subprocess.run(command, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def score(path: Path, head, slices: list[str]) -> torch.Tensor:
