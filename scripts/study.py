@@ -19,7 +19,6 @@ import argparse
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -108,14 +107,14 @@ def main() -> None:
 
 
 def probe(folder: Path, settings: list[str], threads: int) -> float:
-    """Seconds of a training step of this row, measured once and kept."""
+    """Seconds of a training step of this row, the least of a few: other work on the machine only adds; kept."""
     kept = folder / "seconds.json"
     if not kept.is_file():
         plan = [f"plan.steps={PROBES * PROBE_STEPS}", f"plan.checkpoint_every={PROBE_STEPS}"]
         train(folder / "probe", threads, *settings, *plan)
         seconds = [json.loads(line)["seconds"] for line in (folder / "probe" / "log.jsonl").read_text().splitlines()]
         spans = [later - earlier for earlier, later in itertools.pairwise(seconds)]
-        kept.write_text(json.dumps(statistics.median(spans) / PROBE_STEPS))
+        kept.write_text(json.dumps(min(spans) / PROBE_STEPS))
     return float(json.loads(kept.read_text()))
 
 
