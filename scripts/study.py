@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=10, help="of each training")
+    parser.add_argument("--steps", type=int, help="of each training, whatever time they take, instead of the same time")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     parser.add_argument("--only", nargs="+", help="names of rows")
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
@@ -82,7 +83,7 @@ def main() -> None:
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
 
     def length(row: Row) -> int:
-        return max(1, round(60 * options.minutes / probe(*row, threads)))
+        return options.steps or max(1, round(60 * options.minutes / probe(*row, threads)))
 
     def finish(row: Row) -> int:
         steps = length(row)
