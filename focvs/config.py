@@ -55,6 +55,8 @@ class ConsistencyConfig:
     rule: str = MISSING
     calibration: Calibration = Calibration.scan
     air: float = 0.1
+    strength: float = 7.0
+    eta: float = 0.85
 
 
 @dataclass

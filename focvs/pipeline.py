@@ -17,8 +17,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
+from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.adaptation import adapt_prior
-from focvs.config import RunConfig
+from focvs.config import ConsistencyConfig, RunConfig
 from focvs.forward_model import Acquisition, Region, Slices, model_acquisition, take_slices, volume_mask, voxel_window
 from focvs.preparation import (
     FALLBACK,
@@ -34,7 +35,8 @@ from focvs.preparation import (
 from focvs.priors.pretrained import Prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, resample
+from focvs.sampling.samplers import SAMPLERS, NoiseSource, ReplacementRule, ddim, resample
+from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.sampling.statistics import SampleStore
 from focvs.volume import Scan, read_scan
 
@@ -72,11 +74,12 @@ class Stopwatch:
 
 
 class TimedConsistency:
-    """A consistency rule whose replacements and draws are timed."""
+    """A consistency rule whose work is timed."""
 
-    def __init__(self, rule: Consistency, clock: Stopwatch):
+    def __init__(self, rule: ReplacementRule, clock: Stopwatch):
         self.replace = clock.timed("replacement", rule.replace)
         self.draw = clock.timed("replacement", rule.draw)
+        self.renoise = rule.renoise and clock.timed("replacement", rule.renoise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +162,10 @@ def restore(
     slices = take_slices(scan, config)
     region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
 
-    rule, exact = config.consistency.rule, config.final_replacement and config.consistency.rule != "none"
-    condition = acquisition.written.condition_number
-    if condition > OVERLAP_CONDITION and rule != "none":
-        rule, exact = "calibrated", False
-        warnings.append(
-            f"slices overlap (condition number {condition:.3g}), so exact replacement would amplify noise: "
-            "the noise-aware calibrated rule was used and the last exact replacement left out."
-        )
+    rule, exact, reason = choose_rule(config, acquisition.written.condition_number, noise_sigma)
+    log.info("consistency: %s", reason)
+    if rule != config.consistency.rule or exact < config.final_replacement:
+        warnings.append(f"{reason}.")
 
     start = y @ interpolation_matrix(operator).float().T
     if config.adapt:
@@ -188,7 +187,9 @@ def restore(
             warnings.append(f"the error spectrum of the prior is that of {source}.")
         spectra = table.at(sigmas, grid.total, grid.voxel_mm)
         support = Support.from_mask(volume_mask(slices.mask, grid), config.consistency.air)
-    consistency = TimedConsistency(Consistency(rule, operator, spectra, noise_sigma, support), clock)
+    consistency = TimedConsistency(
+        make_rule(rule, config.consistency, operator, sigmas, noise_sigma, spectra, support), clock
+    )
 
     run: Callable[..., Tensor] = SAMPLERS[sampler.name]
     if run is ddim:
@@ -226,6 +227,45 @@ def restore(
         "q95": _embed(mean.copy(), region, _intensity(summary.high, slices.scale) + moved),
     }
     return Restoration(images, map(finish, store.values), rule, noise_sigma * slices.scale / 2, chi2, seeds, warnings)
+
+
+def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tuple[str, bool, str]:
+    """The consistency rule, whether the last exact replacement is made, and why.
+
+    Args:
+        config: what was asked for.
+        condition: condition number of the operator.
+        noise_sigma: noise of the scan in prior units.
+    """
+    rule, exact = config.consistency.rule, config.final_replacement and config.consistency.rule != "none"
+    noise = f"noise {50 * noise_sigma:.2g} % of the white level"
+    if rule == "none":
+        return rule, exact, f"none, as asked: nothing is replaced ({noise})"
+    if condition <= OVERLAP_CONDITION:
+        end = "with a last exact replacement" if exact else "without a last exact replacement, as asked"
+        return rule, exact, f"{rule}, {end}: the slices hardly overlap (condition number {condition:.3g}; {noise})"
+    why = f"slices overlap (condition number {condition:.3g}; {noise}), so exact replacement would amplify noise"
+    if rule == "ddnm":
+        return "calibrated", False, f"{why}: calibrated was used instead of ddnm, and no last exact replacement"
+    return rule, False, f"{why}: the last exact replacement was left out"
+
+
+def make_rule(
+    rule: str,
+    config: ConsistencyConfig,
+    operator: ThroughPlaneOperator,
+    sigmas: Tensor,
+    noise_sigma: float,
+    spectra: Tensor | None,
+    support: Support | None,
+) -> ReplacementRule:
+    """The consistency rule named ``rule``; the arguments are those of the rules themselves."""
+    levels = sigmas.tolist()
+    if rule == "ddnm_plus":
+        return DDNMPlus(operator, levels, noise_sigma)
+    if rule == "ddrm":
+        return DDRM(operator, levels, noise_sigma, config.eta)
+    return Consistency(rule, operator, spectra, noise_sigma, support, levels, config.strength)
 
 
 def _advance(bar: tqdm, count: int, level: int) -> None:

@@ -22,7 +22,7 @@ from focvs.priors.networks import ScanCondition
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 from focvs.priors.pretrained import Prior, load_prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
-from focvs.sampling.consistency import RULES
+from focvs.sampling.consistency import RULES, SPECTRAL_RULES
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS
 from focvs.volume import Scan
@@ -72,11 +72,18 @@ def check_options(config: RunConfig) -> None:
         ("sampler.spread", config.sampler.spread, 0 <= config.sampler.spread <= 1, "between 0 and 1"),
         ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
         ("consistency.air", config.consistency.air, 0 < config.consistency.air <= 1, "above 0 and at most 1"),
+        ("consistency.strength", config.consistency.strength, config.consistency.strength > 0, "above 0"),
+        ("consistency.eta", config.consistency.eta, 0 <= config.consistency.eta <= 1, "between 0 and 1"),
         ("profile.time_bandwidth", config.profile.time_bandwidth, config.profile.time_bandwidth >= 2, "at least 2"),
     )
     for key, number, good, needed in ranges:
         if not good:
             raise InputError(f"{key}={number:g} must be {needed}.")
+    if config.consistency.rule in SPECTRAL_RULES and config.sampler.name != "ddpm":
+        raise InputError(
+            f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "
+            f"sampler={config.sampler.name}; add sampler=ddpm."
+        )
     schedule(config)
     parse_auto("voxel", config.voxel)
     parse_auto("noise", config.noise)

@@ -193,6 +193,27 @@ def test_overlapping_slices_switch_to_the_noise_aware_rule(tmp_path, phantom, ti
     assert np.abs(reread(paths["mean"])).max() < 2 * np.ptp(slices)
 
 
+@pytest.mark.parametrize("rule", ["diffpir", "ddnm_plus", "ddrm"])
+@pytest.mark.parametrize(("thickness", "exact"), [(5, True), (9, False)], ids=["touching", "overlap"])
+def test_the_noise_aware_rules_of_the_literature_run(tmp_path, phantom, tiny_prior, rule, thickness, exact):
+    spacing = 6.0 if exact else 3.6
+    slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(thickness), spacing)
+    scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, spacing, 1.0]))
+    words = [f"thickness={thickness}", f"consistency={rule}", "sampler=ddpm", "samples=1", "steps=3"]
+    paths = super_resolve(settings(scan, tmp_path, tiny_prior, *words))
+    report = json.loads(paths["json"].read_text())
+    assert report["consistency"]["rule"] == rule
+    assert (report["consistency"]["relative_residual"] < 1e-5) == exact
+    assert any("overlap" in w for w in report["warnings"]) != exact
+    assert np.isfinite(reread(paths["mean"])).all() and np.abs(reread(paths["mean"])).max() < 2 * np.ptp(slices)
+
+
+@pytest.mark.parametrize("rule", ["ddnm_plus", "ddrm"])
+def test_rules_that_are_samplers_of_their_own_name_the_one_they_need(tmp_path, thick_scan, tiny_prior, rule):
+    with pytest.raises(InputError, match=f"consistency={rule} is an ancestral sampler.*add sampler=ddpm"):
+        super_resolve(settings(thick_scan, tmp_path, tiny_prior, f"consistency={rule}"))
+
+
 def test_extreme_overlap_stays_in_range(tmp_path, phantom, tiny_prior):
     """Condition number of half a million: nothing may be inverted on the way."""
     slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(10.0), 2.5)

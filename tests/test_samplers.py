@@ -220,7 +220,7 @@ def test_replacement_stays_in_float32_under_autocast():
 
 def test_bad_requests_are_refused():
     operator = Problem(columns=1).operator
-    with pytest.raises(ValueError, match="calibrated, ddnm, none"):
+    with pytest.raises(ValueError, match="calibrated, ddnm, diffpir, none"):
         Consistency("dps", operator)
     with pytest.raises(ValueError, match="spectra"):
         Consistency("calibrated", operator)

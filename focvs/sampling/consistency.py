@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from focvs.acquisition.operator import ThroughPlaneOperator
 
-RULES = ("calibrated", "ddnm", "none")
+SPECTRAL_RULES = ("ddnm_plus", "ddrm")  # focvs.sampling.spectral
+RULES = ("calibrated", "ddnm", *SPECTRAL_RULES, "diffpir", "none")
 
 
 def dct_matrix(n: int) -> Tensor:
@@ -57,16 +59,18 @@ class Consistency:
     """Replacement at every level of a schedule (design section 1: d' = d + K_t (y - A d)).
 
     Args:
-        rule: ``calibrated`` (C_t from the measured error spectrum), ``ddnm`` (K = A^+; Wang et al. 2023,
-            equation 9) or ``none``.
+        rule: ``calibrated`` (C_t from the measured error spectrum), ``diffpir`` (C_t = sigma_t^2 / lambda I; Zhu et al.
+            2023, equation 13), ``ddnm`` (K = A^+; Wang et al. 2023, equation 9) or ``none``.
         operator: the through-plane operator.
         spectra: ``(levels, n)`` error variance of the denoiser at each DCT frequency of the slice axis; needed
             by ``calibrated`` and by draws.
         noise_sigma: noise of the scan in prior units.
         support: head and air, see :class:`Support`; None treats all columns alike.
+        sigmas: ``(levels,)`` noise levels of the schedule, for ``diffpir``.
+        strength: lambda of ``diffpir``: the larger, the more the prior's estimate is trusted against a noisy scan.
 
     Raises:
-        ValueError: for an unknown rule, or ``calibrated`` without spectra.
+        ValueError: for an unknown rule, ``calibrated`` without spectra, or ``diffpir`` without levels.
     """
 
     rule: str
@@ -74,15 +78,21 @@ class Consistency:
     spectra: Tensor | None = None
     noise_sigma: float = 0.0
     support: Support | None = None
+    sigmas: Sequence[float] = ()
+    strength: float = 7.0
+    renoise: None = field(default=None, init=False)
     _gains: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
     _roots: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _support_map: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"consistency={self.rule} is not known; choose one of {', '.join(RULES)}.")
+        gains = [rule for rule in RULES if rule not in SPECTRAL_RULES]
+        if self.rule not in gains:
+            raise ValueError(f"consistency={self.rule} is not known; choose one of {', '.join(gains)}.")
         if self.rule == "calibrated" and self.spectra is None:
             raise ValueError("consistency=calibrated needs the prior's error spectra.")
+        if self.rule == "diffpir" and not (len(self.sigmas) and self.strength > 0):
+            raise ValueError("consistency=diffpir needs the noise levels and a strength above 0.")
 
     def covariance(self, level: int) -> Tensor:
         """C_t ``(n, n)`` in the head, float64."""
@@ -148,8 +158,11 @@ class Consistency:
         return out.view(*residual.shape[:-1], -1)
 
     def _make_gains(self, level: int) -> list[Tensor]:
-        if self.rule == "ddnm":
+        if self.rule == "ddnm" or (self.rule == "diffpir" and not self.noise_sigma):
             return [self.operator.pseudo_inverse_matrix]
+        if self.rule == "diffpir":
+            unit = torch.eye(self.operator.matrix.shape[1], dtype=torch.float64)
+            return [self.operator.gain(unit * float(self.sigmas[level]) ** 2 / self.strength, self.noise_sigma)]
         covariance = self.covariance(level)
         if self.support is None:
             return [self.operator.gain(covariance, self.noise_sigma)]

@@ -25,3 +25,17 @@ def karras_sigmas(steps: int, sigma_start: float = 0.8, sigma_end: float = 0.02,
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = sigma_end ** (1 / rho), sigma_start ** (1 / rho)
     return (high + ramp * (low - high)) ** rho
+
+
+def ancestral_split(sigma: float, following: float, eta: float = 1.0) -> tuple[float, float]:
+    """Factor of the old noise kept and strength of the fresh noise in a DDIM step (Song et al. 2021, equation 16).
+
+    x' = d + kept (x - d) + fresh z has noise of level ``following`` where x has that of ``sigma``.
+
+    Args:
+        sigma: noise level now.
+        following: the next, lower one.
+        eta: 0 is deterministic, 1 ancestral sampling.
+    """
+    fresh = eta * following * (1 - (following / sigma) ** 2) ** 0.5
+    return (following**2 - fresh**2) ** 0.5 / sigma, fresh

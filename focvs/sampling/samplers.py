@@ -15,15 +15,26 @@ import torch
 from torch import Tensor
 
 from focvs.priors.denoiser import Denoiser
+from focvs.sampling.noise_schedule import ancestral_split
 
 Callback = Callable[[int], None]
 
 
 class ReplacementRule(Protocol):
-    """What samplers need of :class:`focvs.sampling.consistency.Consistency`."""
+    """What samplers need of a rule, such as :class:`focvs.sampling.consistency.Consistency`.
 
-    replace: Callable[[Tensor, Tensor, int], Tensor]
-    draw: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor]
+    ``renoise(x, denoised, clean, level, noise)`` is the rule's own way from a level to the next one, or None where the
+    sampler's holds.
+    """
+
+    @property
+    def replace(self) -> Callable[[Tensor, Tensor, int], Tensor]: ...
+
+    @property
+    def draw(self) -> Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor]: ...
+
+    @property
+    def renoise(self) -> Callable[[Tensor, Tensor, Tensor, int, Tensor], Tensor] | None: ...
 
 
 class NoiseSource:
@@ -88,15 +99,17 @@ def ddim(
     """
     levels = sigmas.tolist()
     for i, sigma in enumerate(levels):
-        denoised = consistency.replace(denoise(x, sigma), scan, i)
+        denoised = denoise(x, sigma)
+        clean = consistency.replace(denoised, scan, i)
         if callback:
             callback(i + 1)
         if i + 1 == len(levels):
-            return denoised
-        following = levels[i + 1]
-        fresh = eta * following * (1 - (following / sigma) ** 2) ** 0.5
-        kept = (following**2 - fresh**2) ** 0.5
-        x = denoised + (kept / sigma) * (x - denoised)
+            return clean
+        if consistency.renoise is not None:
+            x = consistency.renoise(x, denoised, clean, i, noise.like(x))
+            continue
+        kept, fresh = ancestral_split(sigma, levels[i + 1], eta)
+        x = clean + kept * (x - clean)
         if fresh:
             x = x + fresh * noise.like(x)
     raise ValueError("a schedule needs at least one level.")
@@ -111,7 +124,10 @@ def ddpm(
     noise: NoiseSource,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Ancestral sampling (Ho et al. 2020, algorithm 2) on d'; with the ``ddnm`` rule this is DDNM's algorithm 1."""
+    """Ancestral sampling (Ho et al. 2020, algorithm 2) on d'; with the ``ddnm`` rule this is DDNM's algorithm 1.
+
+    A rule with a way of its own to the next level, such as DDNM+ and DDRM, is given it.
+    """
     return ddim(denoise, consistency, scan, x, sigmas, noise, callback, eta=1.0)
 
 
