@@ -22,6 +22,7 @@ from focvs.errors import InputError
 from focvs.volume import Scan, head_mask, intensity_scale
 
 CROP_MARGIN = 6  # voxels kept around the head
+BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +245,31 @@ def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:
     return slice(low, min(high, grid.total))
 
 
+def nearest_slices(grid: ThroughPlaneGrid) -> Tensor:
+    """``(total,)`` index of the slice nearest to each voxel, margins counted."""
+    edges = grid.voxel_edges_mm
+    centres = (edges[1:] + edges[:-1]) / 2
+    return (centres / grid.spacing_mm + (grid.slices - 1) / 2).round().long().clamp(0, grid.slices - 1)
+
+
+def blank_voxels(scan: Tensor, grid: ThroughPlaneGrid) -> Tensor:
+    """Voxels ``(p, q, n)`` of a background that was set to zero, or of padding: they are left at zero.
+
+    The nearest slice and :data:`BLANK_REACH` more on both sides must be exactly zero there, so that what the
+    replacement changes beside the head is no part of it.
+
+    Args:
+        scan: ``(p, q, m)`` intensities as they were read.
+        grid: slices and voxels.
+    """
+    empty = scan == 0
+    far = empty.clone()
+    for reach in range(1, BLANK_REACH + 1):
+        far[..., reach:] &= empty[..., :-reach]
+        far[..., :-reach] &= empty[..., reach:]
+    return far[..., grid.crop(nearest_slices(grid))]
+
+
 def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:
     """Head mask of the voxels, ``(p, q, total)``, from that of the slices, widened by a slice and two pixels.
 
@@ -254,7 +280,4 @@ def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:
     head = wide[:, 0].movedim(0, -1) > 0
     head = (head.cumsum(-1) > 0) & (head.flip(-1).cumsum(-1).flip(-1) > 0)
     head = torch.nn.functional.max_pool1d(head.float(), 3, stride=1, padding=1) > 0
-    edges = grid.voxel_edges_mm
-    centres = (edges[1:] + edges[:-1]) / 2
-    nearest = (centres / grid.spacing_mm + (grid.slices - 1) / 2).round().long().clamp(0, grid.slices - 1)
-    return head[..., nearest]
+    return head[..., nearest_slices(grid)]

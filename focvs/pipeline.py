@@ -20,7 +20,16 @@ from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_mat
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.adaptation import adapt_prior
 from focvs.config import ConsistencyConfig, RunConfig
-from focvs.forward_model import Acquisition, Region, Slices, model_acquisition, take_slices, volume_mask, voxel_window
+from focvs.forward_model import (
+    Acquisition,
+    Region,
+    Slices,
+    blank_voxels,
+    model_acquisition,
+    take_slices,
+    volume_mask,
+    voxel_window,
+)
 from focvs.preparation import (
     FALLBACK,
     calibrate,
@@ -218,6 +227,11 @@ def restore(
         chi2 = float(misfit.square().mean()) / noise_sigma**2
     finish = partial(_finish, scan, acquisition, slices, exact)
     mean = finish(summary.mean)
+    known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
+    for spread in (summary.std, summary.null_std):
+        spread[known] = 0
+    for quantile in (summary.low, summary.high):
+        quantile[known] = summary.mean[known]
     moved = mean[region.crop] - _intensity(summary.mean, slices.scale)
     images = {
         "mean": mean,
@@ -273,10 +287,11 @@ def _advance(bar: tqdm, count: int, level: int) -> None:
 
 
 def _finish(scan: Scan, acquisition: Acquisition, slices: Slices, exact: bool, volume: Tensor) -> np.ndarray:
-    """Intensity units, spline interpolation outside the head's box, the last exact replacement everywhere."""
+    """Intensity units, spline interpolation outside the head's box, blank voxels, the last exact replacement."""
     data = torch.from_numpy(scan.data)
     whole = data @ spline_matrix(acquisition.grid, margins=False).float().T
     whole[slices.region.crop] = torch.from_numpy(_intensity(volume, slices.scale))
+    whole[blank_voxels(data, acquisition.grid)] = 0
     if exact:
         for i in range(len(whole)):  # float64, a slab at a time
             whole[i] = acquisition.written.replace(whole[i].double(), data[i].double()).float()

@@ -12,11 +12,20 @@ from conftest import write_scan
 from monai.networks.nets import DiffusionModelUNet
 from omegaconf import OmegaConf
 
+from focvs.acquisition.grid import make_grid
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import compose, quote
 from focvs.errors import FocvsError, InputError
-from focvs.forward_model import find_region, load_profile, model_acquisition, parse_auto, volume_mask, voxel_window
+from focvs.forward_model import (
+    blank_voxels,
+    find_region,
+    load_profile,
+    model_acquisition,
+    parse_auto,
+    volume_mask,
+    voxel_window,
+)
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, voxel_warnings
 from focvs.priors.pretrained import Prior
@@ -179,6 +188,30 @@ def test_a_sample_does_not_depend_on_the_batch(tmp_path, thick_scan, tiny_prior)
     two = super_resolve(settings(thick_scan, tmp_path / "2", tiny_prior, "batch=2"))
     assert np.allclose(reread(one["mean"]), reread(two["mean"]), atol=0.05)
     assert np.allclose(reread(one["std"]), reread(two["std"]), atol=0.05)
+
+
+def test_a_zeroed_background_stays_zero(tmp_path, phantom, tiny_prior):
+    slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(5.0), 6.0)
+    slices[slices < 60] = 0  # the background
+    slices[:, :9] = 0  # padding
+    slices[30:34, 30:34, 3] = 0  # one dark place in the head is not blank
+    scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 6.0, 1.0]))
+    paths = super_resolve(settings(scan, tmp_path, tiny_prior, "thickness=5"))
+    blank = (slices == 0).all(-1)
+    assert blank.mean() > 0.2
+    for name in ("mean", "std", "nullstd", "q05", "q95"):
+        assert np.abs(reread(paths[name])[blank]).max() == 0, name
+    assert np.abs(reread(paths["std"])[30:34, 30:34]).min() > 0
+    assert json.loads(paths["json"].read_text())["consistency"]["relative_residual"] < 1e-5
+
+
+def test_blank_voxels_are_far_from_every_slice_that_is_not_zero():
+    grid = make_grid(10, 4.0, 1.0, keep_extent=False)
+    scan = torch.ones(1, 1, 10)
+    scan[..., :6] = 0
+    expected = torch.zeros(40, dtype=torch.bool)
+    expected[: 4 * 4] = True  # slices 0 to 3: two zero slices on both sides, or the end
+    assert torch.equal(blank_voxels(scan, grid)[0, 0], expected)
 
 
 def test_overlapping_slices_switch_to_the_noise_aware_rule(tmp_path, phantom, tiny_prior):
