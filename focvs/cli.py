@@ -37,7 +37,7 @@ common keys (focvs --cfg job prints all of them with their values):
   samples=4           posterior samples; their mean is the result, their spread the uncertainty
   sampler=resample    resample, dpmpp_2m, ddim, ddpm
   steps=12            denoising steps per sample
-  consistency=calibrated   calibrated, ddnm, none
+  consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
   adapt=false         true: fine-tune the prior on the scan's own slices first (minutes)
   planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size

@@ -13,11 +13,12 @@ from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.metadata import find_thickness
 from focvs.acquisition.profile import SHAPES
 from focvs.config import EstimateConfig
+from focvs.dicom import open_scan
 from focvs.errors import InputError
 from focvs.forward_model import profile_of_scan, slice_spacing
 from focvs.report.figures import draw_profile
 from focvs.results import require_writable
-from focvs.volume import read_scan, write_atomically, write_json
+from focvs.volume import write_atomically, write_json
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,11 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     Raises:
         InputError: for an unreadable scan, or one that does not tell its profile.
     """
-    scan = read_scan(Path(config.scan))
+    folder = Path(config.output_dir or Path(config.scan).parent)
+    scan = open_scan(Path(config.scan), folder)
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)
-    folder = Path(config.output_dir) if config.output_dir else scan.path.parent
     require_writable(folder)
     found: dict[str, ProfileEstimate] = {}
     for kind in dict.fromkeys((config.profile.kind, *SHAPES)):

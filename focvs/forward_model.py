@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from focvs.acquisition.estimation import ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
-from focvs.acquisition.metadata import Thickness, find_thickness
+from focvs.acquisition.metadata import Statement, Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import SHAPES, SliceProfile, make_profile, sampled_profile
@@ -47,6 +47,7 @@ class Acquisition:
             "fwhm_mm": self.profile.fwhm_mm,
             "source": self.thickness.source,
             "thickness_interval_mm": self.thickness.interval_mm,
+            "stated": [asdict(statement) for statement in self.thickness.statements],
             "condition_number": self.written.condition_number,
             "slices": self.grid.slices,
             "voxels": self.grid.voxels,
@@ -164,7 +165,9 @@ def estimate_thickness(scan: Scan, spacing_mm: float, profile: ProfileConfig) ->
             f"{estimate.low_mm:.2g} to {estimate.high_mm:.2g} mm; the estimate was used.",
         )
     interval = (estimate.low_mm, estimate.high_mm)
-    return Thickness(estimate.profile.fwhm_mm, "estimate", warnings, interval)
+    note = f"95 % interval {interval[0]:.3g} to {interval[1]:.3g} mm"
+    statements = (*declared.statements, Statement("spectra of the scan", estimate.profile.fwhm_mm, None, note))
+    return Thickness(estimate.profile.fwhm_mm, "estimate", warnings, interval, statements)
 
 
 def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> ProfileEstimate:

@@ -20,6 +20,7 @@ from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_mat
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.adaptation import adapt_prior
 from focvs.config import ConsistencyConfig, RunConfig
+from focvs.dicom import open_scan
 from focvs.forward_model import (
     Acquisition,
     Region,
@@ -47,7 +48,7 @@ from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ReplacementRule, ddim, resample
 from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.sampling.statistics import SampleStore
-from focvs.volume import Scan, read_scan
+from focvs.volume import Scan
 
 log = logging.getLogger(__name__)
 
@@ -117,20 +118,14 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     clock = Stopwatch()
     with clock.lap("total"):
         check_options(config)
-        scan = read_scan(Path(config.scan))
-        folder = Path(config.output_dir) if config.output_dir else scan.path.parent
+        folder = Path(config.output_dir or Path(config.scan).parent)
+        scan = open_scan(Path(config.scan), folder)
         acquisition = model_acquisition(scan, config)
         device = choose_device(config.device)
         prior = open_prior(config.prior, device)
         require_writable(folder)
-        log.info(
-            "%s: thickness %.4g mm (from %s), %s; %r",
-            scan.path.name,
-            acquisition.thickness.thickness_mm,
-            acquisition.thickness.source,
-            scan.slice_direction(),
-            acquisition.written,
-        )
+        log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
+        log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         restoration = restore(scan, acquisition, prior, config, device, clock)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     for warning in restoration.warnings:

@@ -1,64 +1,149 @@
-"""What a scan says of its own slice thickness: override, dcm2niix sidecar, or the spacing."""
+"""What a scan says of its own slice thickness: override, JSON sidecars (dcm2niix, BIDS), or the spacing."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from focvs.errors import InputError
 
 THICKEST = 4.0  # a slice thicker than this many spacings is a mistake, not an overlap
+THINNEST = 0.1  # and one thinner than this is no multi-slice scan's
+AGREE = 0.05  # relative difference of two spacings that are one
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one source says, in mm; None where it is silent."""
+
+    source: str
+    thickness_mm: float | None = None
+    spacing_mm: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Thickness:
-    """Slice thickness in mm, where it came from, what was odd, and the 95 % interval of an estimate."""
+    """Slice thickness in mm and how it was come by.
+
+    Attributes:
+        thickness_mm: what is used.
+        source: override, sidecar, spacing or estimate.
+        warnings: what was odd, a sentence each.
+        interval_mm: 95 % interval of an estimate.
+        statements: what every source says.
+    """
 
     thickness_mm: float
-    source: str  # override | sidecar | spacing | estimate
+    source: str
     warnings: tuple[str, ...] = ()
     interval_mm: tuple[float, float] | None = None
+    statements: tuple[Statement, ...] = ()
+
+    def table(self, spacing_mm: float) -> str:
+        """What each source says and what is used, a line each."""
+        used = Statement("used", self.thickness_mm, spacing_mm, f"thickness from the {self.source}")
+        lines = [f"{'':24s} {'thickness mm':>12s} {'spacing mm':>10s}"]
+        for s in (*self.statements, used):
+            thickness, spacing = ("-" if v is None else f"{v:.4g}" for v in (s.thickness_mm, s.spacing_mm))
+            lines.append(f"{s.source:24s} {thickness:>12s} {spacing:>10s}  {s.note}".rstrip())
+        return "\n".join(lines)
 
 
 def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None = None) -> Thickness:
-    """Slice thickness from the override, else the JSON beside the scan (dcm2niix, mm), else the spacing.
+    """Slice thickness from the override, else a JSON sidecar, else the spacing.
+
+    Sidecars are ``<stem>.json`` beside the scan, and, inside a BIDS data set (one with a ``dataset_description.json``),
+    those it inherits from (BIDS 1.10, inheritance principle). SliceThickness and SpacingBetweenSlices are in mm;
+    numbers a thousand times what fits are taken for micrometres, with a warning.
 
     Args:
-        scan_path: the NIfTI file; ``<stem>.json`` beside it is read.
-        spacing_mm: distance of slice centres in mm.
+        scan_path: the NIfTI file.
+        spacing_mm: distance of slice centres in mm, from the geometry.
         override_mm: the user's value.
 
     Raises:
         InputError: if the override is not above 0 and at most 4 spacings.
     """
-    if override_mm is not None:
-        if not 0 < override_mm <= THICKEST * spacing_mm:
-            raise InputError(
-                f"thickness={override_mm:g} mm does not fit slices every {spacing_mm:.4g} mm; "
-                f"give a value above 0 and at most {THICKEST * spacing_mm:.4g}."
-            )
-        return Thickness(float(override_mm), "override")
-    sidecar = scan_path.with_name(scan_path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    if sidecar.is_file():
+    if override_mm is not None and not 0 < override_mm <= THICKEST * spacing_mm:
+        raise InputError(
+            f"thickness={override_mm:g} mm does not fit slices every {spacing_mm:.4g} mm; "
+            f"give a value above 0 and at most {THICKEST * spacing_mm:.4g}."
+        )
+    statements, warnings = [Statement("geometry", None, spacing_mm)], []
+    stated_mm: float | None = None
+    for sidecar in sidecars(scan_path):
         try:
-            content = json.loads(sidecar.read_text())
-            thickness = content.get("SliceThickness")
-            between = content.get("SpacingBetweenSlices")
-        except (OSError, ValueError, AttributeError) as error:
-            return Thickness(spacing_mm, "spacing", (f"{sidecar.name} could not be read ({error}); it was ignored.",))
-        warnings = []
-        if isinstance(between, int | float) and abs(between - spacing_mm) > 0.05 * spacing_mm:
-            warnings.append(
-                f"{sidecar.name} says SpacingBetweenSlices {between:g} mm, the geometry {spacing_mm:.4g} mm; "
-                "the geometry was used."
-            )
-        if isinstance(thickness, int | float) and 0 < thickness <= THICKEST * spacing_mm:
-            return Thickness(float(thickness), "sidecar", tuple(warnings))
-        if thickness is not None:
-            warnings.append(
-                f"{sidecar.name} says SliceThickness {thickness}, impossible for slices every {spacing_mm:.4g} mm "
-                "(micrometres?); the spacing was used."
-            )
-        return Thickness(spacing_mm, "spacing", tuple(warnings))
-    return Thickness(spacing_mm, "spacing")
+            content = dict(json.loads(sidecar.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            warnings.append(f"{sidecar.name} could not be read ({error}); it was ignored.")
+            continue
+        thickness, between = content.get("SliceThickness"), content.get("SpacingBetweenSlices")
+        if thickness is None and between is None:
+            continue
+        statement, odd = _read(sidecar.name, thickness, between, spacing_mm)
+        statements.append(statement)
+        if stated_mm is None:  # the nearest file that knows
+            stated_mm = statement.thickness_mm
+            warnings += odd
+    found = tuple(statements)
+    if override_mm is not None:
+        asked = Statement("thickness=", float(override_mm))
+        return Thickness(float(override_mm), "override", tuple(warnings), None, (*found, asked))
+    if stated_mm is not None:
+        return Thickness(stated_mm, "sidecar", tuple(warnings), None, found)
+    return Thickness(spacing_mm, "spacing", tuple(warnings), None, found)
+
+
+def sidecars(scan_path: Path) -> Iterator[Path]:
+    """JSON files that describe a scan, the nearest first: beside it, then those of its BIDS data set."""
+    stem = scan_path.name.removesuffix(".gz").removesuffix(".nii")
+    beside = scan_path.with_name(stem + ".json")
+    if beside.is_file():
+        yield beside
+    folders = [scan_path.absolute().parent, *scan_path.absolute().parent.parents]
+    root = next((i for i, folder in enumerate(folders) if (folder / "dataset_description.json").is_file()), None)
+    if root is None:
+        return
+    *entities, suffix = stem.split("_")
+    for folder in folders[: root + 1]:
+        for path in sorted(folder.glob(f"*{suffix}.json"), key=lambda p: -len(p.name)):
+            *others, last = path.stem.split("_")
+            if path != beside and last == suffix and set(others) <= set(entities):
+                yield path
+
+
+def _read(name: str, thickness: Any, between: Any, spacing_mm: float) -> tuple[Statement, list[str]]:
+    """What a sidecar says, its impossible numbers left out, and what is odd about them."""
+    warnings: list[str] = []
+    between_mm, note = _length(between, spacing_mm), ""
+    thickness_mm = _length(thickness, spacing_mm)
+    if thickness_mm is None and thickness is not None:
+        warnings.append(
+            f"{name} says SliceThickness {thickness}, impossible for slices every {spacing_mm:.4g} mm; it was ignored."
+        )
+    elif thickness_mm is not None and thickness_mm != thickness:
+        note = "micrometres"
+        warnings.append(f"{name} says SliceThickness {thickness}; it was taken for micrometres, {thickness_mm:g} mm.")
+    if isinstance(between, int | float) and (between_mm is None or abs(between_mm / spacing_mm - 1) > AGREE):
+        gap = thickness_mm is not None and abs((between + thickness_mm) / spacing_mm - 1) <= AGREE
+        note = "the spacing is the gap" if gap else "the spacing is not that of the geometry"
+        warnings.append(
+            f"{name} says SpacingBetweenSlices {between:g} mm"
+            f"{', which is the gap between slices' if gap else ''}; the geometry says {spacing_mm:.4g} mm and was used."
+        )
+        between_mm = float(between)
+    return Statement(name, thickness_mm, between_mm, note), warnings
+
+
+def _length(value: Any, spacing_mm: float) -> float | None:
+    """A length in mm that fits the spacing, also where it is given in micrometres; else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    for factor in (1.0, 0.001):
+        if THINNEST * spacing_mm <= value * factor <= THICKEST * spacing_mm:
+            return float(value * factor)
+    return None

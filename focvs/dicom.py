@@ -1,0 +1,63 @@
+"""DICOM series in: dcm2niix (an extra, ``pip install focvs[dicom]``) writes the NIfTI and its JSON."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from focvs.errors import InputError
+from focvs.volume import Scan, read_scan
+
+log = logging.getLogger(__name__)
+
+
+def open_scan(path: Path, output: Path) -> Scan:
+    """The scan in a NIfTI file, or in a folder of DICOM files, which is converted into ``output`` first.
+
+    Raises:
+        InputError: as :func:`focvs.volume.read_scan` and :func:`convert_series`.
+    """
+    return read_scan(convert_series(path, output) if path.is_dir() else path)
+
+
+def convert_series(folder: Path, output: Path) -> Path:
+    """Convert the one DICOM series in ``folder``.
+
+    Args:
+        folder: DICOM files of one series.
+        output: gets ``<name of the folder>.nii.gz`` and its ``.json``; earlier ones are replaced.
+
+    Returns:
+        The NIfTI file.
+
+    Raises:
+        InputError: if dcm2niix is not installed, or finds no series or more than one.
+    """
+    try:
+        import dcm2niix
+    except ImportError as error:
+        raise InputError(
+            f"{folder} is a folder: to read DICOM, install dcm2niix (pip install 'focvs[dicom]'), or give a NIfTI file."
+        ) from error
+    stem = folder.resolve().name
+    with tempfile.TemporaryDirectory() as name:
+        command = [dcm2niix.bin, "-b", "y", "-z", "y", "-f", "%s_%d", "-o", name, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        found = sorted(Path(name).glob("*.nii.gz"))
+        if not found:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise InputError(f"dcm2niix found no series in {folder} ({said[-1] if said else 'it said nothing'}).")
+        if len(found) > 1:
+            names = ", ".join(path.name.removesuffix(".nii.gz") for path in found)
+            raise InputError(f"{folder} holds {len(found)} series ({names}); give a folder with one of them.")
+        scan = output / f"{stem}.nii.gz"
+        output.mkdir(parents=True, exist_ok=True)
+        sidecar = found[0].with_name(found[0].name.removesuffix(".nii.gz") + ".json")
+        for source, target in ((sidecar, output / f"{stem}.json"), (found[0], scan)):
+            if source.is_file():
+                shutil.move(source, target)
+    log.info("converted %s to %s", folder, scan)
+    return scan
