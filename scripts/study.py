@@ -4,7 +4,8 @@ Each row trains a prior from random weights for the same number of minutes on th
 every row takes a few probing steps, which tell how many steps that makes; ``--jobs 2`` trains two at a time, a core
 each, which here is faster than one after the other. Then each prior denoises heads kept
 out of training: dB below the error of the interpolated scan, in the mean over noise levels, slices and acquisitions,
-and what a row differs by from the first one, with the standard error over slices. Trainings that are in OUT already
+and what a row differs by from the first one, with the standard error over slices; the row of another seed tells what
+chance does to a training. Trainings that are in OUT already
 are resumed or reused. Overrides after ``--`` hold for every training. The studies:
 
     architecture  width, depth, attention, Haar transforms, parameterisation, scan, 2D, slabs, 3D (conf/network)
@@ -47,6 +48,7 @@ STUDIES = {
     },
     "mixture": {
         "all": "",
+        "all, another seed": "plan.seed=1",
         "no label maps": "group_weights.labels=0",
         "no thick scans": "group_weights.thick=0",
         "no stripped heads": "group_weights.isotropic_stripped=0",
