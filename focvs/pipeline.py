@@ -178,8 +178,8 @@ def restore(
     network = prior.in_units_of(slices.scale, float(scan.data.max()))
     told = conditioning_numbers(acquisition, noise_sigma)
     window = voxel_window(grid, region.slices)
-    timed = clock.timed("network", network)
-    denoise = volume_denoiser(prior, timed, scan, config, sigmas, window, start.to(device), told)
+    denoise = volume_denoiser(prior, network, scan, config, sigmas, window, start.to(device), told)
+    denoise = clock.timed("network", denoise)
     spectra = support = None
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):

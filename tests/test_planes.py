@@ -1,7 +1,17 @@
+import threading
+import time
+
 import pytest
 import torch
 
-from focvs.priors.planes import PIXELS_PER_BATCH, AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
+from focvs.priors.planes import (
+    PIXELS_PER_BATCH,
+    AlternatedPlanes,
+    AveragedPlanes,
+    PlaneDenoiser,
+    in_parallel,
+    mirrored_in_turn,
+)
 
 
 def blur(x, sigma):
@@ -104,3 +114,27 @@ def test_mirrors_are_undone_and_every_plane_passes_each():
     outs = torch.stack([t(volume, 0.1) for t in shifted])
     expected = (volume.roll(1, -1) + volume.roll(-1, -1)) / 2
     assert torch.allclose(outs.mean(0), expected, atol=1e-6)
+
+
+def test_work_is_done_in_order_by_threads_of_one_core_each():
+    threads, seen = torch.get_num_threads(), set()
+
+    def work(item):
+        seen.add((threading.get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        time.sleep(0.02)
+        return 2 * item
+
+    torch.set_num_threads(2)
+    items = torch.arange(12).split(2)
+    with torch.inference_mode():
+        out = in_parallel(work, items, torch.device("cpu"))
+    assert torch.equal(torch.cat(out), 2 * torch.arange(12))
+    assert len(seen) == 2 and {(count, inference) for _, count, inference in seen} == {(1, True)}
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(lambda item: 1 / 0, items, torch.device("cpu"))
+    torch.set_num_threads(1)
+    seen.clear()
+    in_parallel(work, items, torch.device("cpu"))
+    assert seen == {(threading.get_ident(), 1, False)}
+    torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from torch import Tensor
 from focvs.acquisition.degradation import Degradation, make_degradation
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.networks import ScanCondition
-from focvs.priors.planes import PIXELS_PER_BATCH
+from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
 from focvs.priors.pretrained import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.volume import head_mask, intensity_scale, read_nifti
@@ -120,11 +120,13 @@ def denoising_errors(
         return torch.stack(errors)
     batch = max(1, PIXELS_PER_BATCH // truth[0].numel())
     for sigma in sigmas:
-        parts = []
-        for some in head.chosen.split(batch):
+
+        def denoise(some: Tensor, sigma: float = sigma) -> Tensor:
             around = some[:, None] + torch.arange(slab) - slab // 2
             condition = () if slices is None else (ScanCondition.simulated(slices, head.images[around]),)
-            parts.append(prior.denoise(head.images[around] + sigma * noise[around], sigma, *condition))
+            return prior.denoise(head.images[around] + sigma * noise[around], sigma, *condition)
+
+        parts = in_parallel(denoise, head.chosen.split(batch), truth.device)
         errors.append(head.mean_square(torch.cat(parts) - truth))
     return torch.stack(errors)
 

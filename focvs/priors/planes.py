@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,26 @@ from torch import Tensor
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.networks import ScanCondition, require_background
 
-PIXELS_PER_BATCH = 300_000  # about 32 patches of 96 x 96: large enough to fill two cores, small in memory
+# pixels of slices denoised at once: on a CPU by every core, and small in memory; on a GPU enough to fill it
+PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH = 100_000, 1_000_000
+
+
+def in_parallel(function: Callable[[Tensor], Tensor], items: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """``function`` of every item, without gradients: on a CPU a core each, about 1.5 times as fast as all cores on one.
+
+    The number of cores is that of ``torch.get_num_threads()``.
+    """
+    workers = min(torch.get_num_threads(), len(items)) if device.type == "cpu" else 1
+    if workers < 2:
+        return [function(item) for item in items]
+    inference = torch.is_inference_mode_enabled()
+
+    def work(item: Tensor) -> Tensor:
+        with torch.inference_mode(inference):  # which is of a thread, as is the number of threads
+            return function(item)
+
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, items))
 
 
 @dataclass(frozen=True)
@@ -48,17 +68,18 @@ class PlaneDenoiser:
         if self.acquisition is not None:
             assert self.background is not None
             known = self._slices(self.background.to(x).expand_as(x))
-        parts = []
-        batch, count, height, width = slices.shape
-        size = max(1, PIXELS_PER_BATCH // (height * width))
-        for places in torch.arange(batch * count).split(size):
+
+        def denoise(places: Tensor) -> Tensor:
             some = self._slabs(slices, places)
             if known is None:
-                part = self.denoise(some, sigma)
-            else:
-                assert self.acquisition is not None
-                part = self.denoise(some, sigma, ScanCondition.of(self._slabs(known, places), self.acquisition))
-            parts.append(part.flip(self.flips))
+                return self.denoise(some, sigma).flip(self.flips)
+            assert self.acquisition is not None
+            told = ScanCondition.of(self._slabs(known, places), self.acquisition)
+            return self.denoise(some, sigma, told).flip(self.flips)
+
+        batch, count, height, width = slices.shape
+        pixels = PIXELS_PER_BATCH if x.device.type == "cpu" else PIXELS_PER_GPU_BATCH
+        parts = in_parallel(denoise, torch.arange(batch * count).split(max(1, pixels // (height * width))), x.device)
         denoised = torch.cat(parts).view(slices.shape).movedim(1, 1 + self.across)
         if self.window is None:
             return denoised
