@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from focvs.acquisition.estimation import ProfileEstimate, estimate_profile
+from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Statement, Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
@@ -183,7 +183,8 @@ def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Pr
         raise InputError(f"profile.kind={profile.kind} is not known; choose one of {', '.join(SHAPES)}.")
     region = find_region(scan, intensity_scale(scan.data))
     y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
-    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, partial(load_profile, profile))
+    make, anisotropy = partial(load_profile, profile), ANISOTROPY[scan.slice_direction()]
+    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, make, anisotropy)
 
 
 def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:

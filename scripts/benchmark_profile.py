@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from focvs.acquisition.estimation import estimate_profile
+from focvs.acquisition.estimation import ANISOTROPY, estimate_profile
 from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.volume import head_mask, intensity_scale, read_nifti
@@ -27,6 +27,7 @@ WIDTHS = {  # FWHM and spacing in mm, by shape
     "rect": ((3, 3), (5, 5), (5, 6.5)),
     "slr": ((4, 4), (4, 5.2)),
 }
+AXIS = ANISOTROPY["inferior-superior"]
 CASES = [(shape, *width) for shape, widths in WIDTHS.items() for width in widths]
 
 
@@ -52,7 +53,9 @@ def main() -> None:
             cells = []
             for name, kind in (("shape known", shape), ("taken for a Gaussian", "gaussian")):
                 try:
-                    found = estimate_profile(y, mask, (voxels[0], voxels[1]), spacing_mm, partial(make_profile, kind))
+                    found = estimate_profile(
+                        y, mask, (voxels[0], voxels[1]), spacing_mm, partial(make_profile, kind), AXIS
+                    )
                 except ValueError as error:
                     unanswered += 1
                     cells.append(str(error)[:24])

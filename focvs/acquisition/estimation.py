@@ -3,8 +3,9 @@
 For a candidate width the scan is passed through a slice profile of that width along an in-plane axis, sampled every
 slice spacing. Where the width is right the result is blurred alike along that axis and along the slice axis, so that
 for isotropic anatomy the two power spectra agree, aliasing included; too narrow a profile leaves more power in-plane,
-too wide a one less. Matching the in-plane appearance to the through-plane one is the idea of Han et al. 2021 (ESPRESO);
-here it is done on spectra, for one unknown, without training.
+too wide a one less. How far heads are from isotropic on average is known and corrected for. Matching the in-plane
+appearance to the through-plane one is the idea of Han et al. 2021 (ESPRESO); here it is done on spectra, for one
+unknown, without training.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ GROUPS = 6  # of the jackknife
 MOST_ROWS = 96  # neighbouring rows say the same: more are thinned to about this number
 FEWEST_WINDOWS = 200
 NO_WIDTH = 0.5  # half the difference of log widths where one in-plane axis alone gives none
-ANISOTROPY = 0.2  # standard deviation of the weighted log ratio of two axes at equal resolution, on training heads
+# Heads are not isotropic: at equal resolution there is more detail from left to right and from foot to head than from
+# back to front. Mean and standard deviation over training heads of the weighted log ratio of one axis and the others.
+ANISOTROPY = {"inferior-superior": (0.10, 0.19), "posterior-anterior": (-0.29, 0.31), "left-right": (0.21, 0.25)}
+NO_ANISOTROPY = (0.0, 0.2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ def estimate_profile(
     pixel_mm: tuple[float, float],
     spacing_mm: float,
     make: Callable[[float], SliceProfile] = gaussian_profile,
+    anisotropy: tuple[float, float] = NO_ANISOTROPY,
 ) -> ProfileEstimate:
     """Width of the slice profile, from the spectra of the scan.
 
@@ -74,6 +79,8 @@ def estimate_profile(
         pixel_mm: in-plane pixel size along p and q.
         spacing_mm: distance of slice centres.
         make: the profile of a FWHM in mm: its shape.
+        anisotropy: what the log ratio of the spectra is for these axes where nothing is blurred, and how sure that is:
+            one of :data:`ANISOTROPY`.
 
     Raises:
         ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, or spectra that
@@ -101,18 +108,18 @@ def estimate_profile(
     )  # (widths, 2 axes, groups, along or across, 1 + frequencies), counts first
     if float(spectra[0, :, :, :, 0].sum((0, 1)).min()) < FEWEST_WINDOWS:
         raise ValueError("too little of the head spans enough slices to compare its detail in-plane and across slices.")
-    log_widths = np.log(widths)
-    whole, slope = _crossing(spectra.sum((1, 2)), log_widths)
+    log_widths, (expected, doubt) = np.log(widths), anisotropy
+    whole, slope = _crossing(spectra.sum((1, 2)), log_widths, expected)
     others = [[g for g in range(GROUPS) if g != left] for left in range(GROUPS)]
-    parts = np.array([_crossing(spectra[:, :, kept].sum((1, 2)), log_widths)[0] for kept in others])
-    first, second = (_crossing(spectra[:, axis].sum(1), log_widths)[0] for axis in (0, 1))
+    parts = np.array([_crossing(spectra[:, :, kept].sum((1, 2)), log_widths, expected)[0] for kept in others])
+    first, second = (_crossing(spectra[:, axis].sum(1), log_widths, expected)[0] for axis in (0, 1))
     if math.isnan(whole) or np.isnan(parts).any():
         raise ValueError(
             f"in-plane and through-plane spectra agree at no width between {widths[0]:.3g} and {widths[-1]:.3g} mm."
         )
     jackknife = math.sqrt((GROUPS - 1) * parts.var())
     apart = NO_WIDTH if math.isnan(first + second) else abs(first - second) / 2
-    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + (ANISOTROPY / slope) ** 2)
+    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + (doubt / slope) ** 2)
     fwhm_mm = math.exp(whole)
     profile = make(fwhm_mm)
     shown = torch.stack(
@@ -131,18 +138,20 @@ def estimate_profile(
     )
 
 
-def _crossing(sums: Tensor, log_widths: np.ndarray) -> tuple[float, float]:
-    """Log width at which the mean log ratio of the spectra crosses zero, and the slope there; NaN where it does not.
+def _crossing(sums: Tensor, log_widths: np.ndarray, expected: float) -> tuple[float, float]:
+    """Log width at which the mean log ratio of the spectra crosses ``expected``, and the slope there; NaN where it
+    does not.
 
     Frequencies f weigh f^2, as the width acts: the logarithm of a Gaussian's response is -(pi f w)^2 / (4 ln 2).
 
     Args:
         sums: ``(widths, 2, 1 + frequencies)``, number of windows and their summed power, in-plane and across slices.
         log_widths: ``(widths,)`` ascending.
+        expected: log ratio of spectra at equal resolution.
     """
     power = (sums[..., 1 + LOWEST :] / sums[..., :1]).clamp_min(1e-12).log()
     weights = torch.arange(LOWEST, LOWEST + power.shape[-1], dtype=power.dtype) ** 2
-    ratio = ((power[:, 1] - power[:, 0]) @ (weights / weights.sum())).numpy()
+    ratio = ((power[:, 1] - power[:, 0]) @ (weights / weights.sum())).numpy() - expected
     above = np.flatnonzero((ratio[:-1] <= 0) & (ratio[1:] > 0))
     if len(above) == 0:
         return math.nan, math.nan
