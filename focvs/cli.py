@@ -33,7 +33,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
 common keys (focvs --cfg job prints all of them with their values):
   thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing); estimate: from the scan
   spacing=6           distance of slice centres in mm (default: from the geometry)
-  profile=gaussian    gaussian, rect, slr, or a .npy file
+  profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
   samples=4           posterior samples; their mean is the result, their spread the uncertainty
   sampler=resample    resample, dpmpp_2m, ddim, ddpm
   steps=12            denoising steps per sample

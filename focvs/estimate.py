@@ -11,7 +11,7 @@ import torch
 
 from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.metadata import find_thickness
-from focvs.acquisition.profile import SHAPES
+from focvs.acquisition.profile import EXCITED
 from focvs.config import EstimateConfig
 from focvs.dicom import open_scan
 from focvs.errors import InputError
@@ -43,7 +43,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     spacing_mm = slice_spacing(scan, config.spacing)
     require_writable(folder)
     found: dict[str, ProfileEstimate] = {}
-    for kind in dict.fromkeys((config.profile.kind, *SHAPES)):
+    for kind in dict.fromkeys((config.profile.kind, *EXCITED)):
         try:
             found[kind] = profile_of_scan(scan, spacing_mm, replace(config.profile, kind=kind))
         except ValueError as error:

@@ -16,7 +16,7 @@ from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Statement, Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.acquisition.profile import SHAPES, SliceProfile, make_profile, sampled_profile
+from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
 from focvs.config import ProfileConfig, RunConfig
 from focvs.errors import InputError
 from focvs.volume import Scan, head_mask, intensity_scale
@@ -178,9 +178,11 @@ def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Pr
         ValueError: if the scan does not tell.
     """
     if profile.kind == "sampled":
-        raise InputError(f"a measured profile has a width already; estimate with profile= {', '.join(SHAPES)}.")
-    if profile.kind not in SHAPES:
-        raise InputError(f"profile.kind={profile.kind} is not known; choose one of {', '.join(SHAPES)}.")
+        raise InputError(f"a measured profile has a width already; estimate with profile= {', '.join(EXCITED)}.")
+    if profile.kind not in EXCITED:
+        raise InputError(
+            f"the width of profile.kind={profile.kind} is not estimated; choose one of {', '.join(EXCITED)}."
+        )
     region = find_region(scan, intensity_scale(scan.data))
     y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
     make, anisotropy = partial(load_profile, profile), ANISOTROPY[scan.slice_direction()]

@@ -22,7 +22,7 @@ def build(kind, thickness, gap, voxel, slices, ends):
 
 CASES = list(
     itertools.product(
-        ["gaussian", "rect", "slr", "wedge"],
+        ["gaussian", "rect", "slr", "kspace", "wedge"],
         [3.0, 5.0],
         [0.0, 1.2, -1.3],
         [1.0, 0.857],

@@ -50,6 +50,7 @@ def reread(path):
         ["thickness=4", "sampler=dpmpp_2m", "consistency=ddnm", "planes=alternate"],
         ["thickness=5", "profile=slr", "sampler=ddim", "planes=coronal", "voxel=1.2"],
         ["thickness=6", "profile=rect", "sampler=ddpm", "planes=sagittal"],
+        ["thickness=6", "profile=kspace"],
     ],
     ids=lambda o: "-".join(o),
 )

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from focvs.acquisition.grid import make_grid
+from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile, make_profile, rect_profile, sampled_profile, slr_profile
 
 
@@ -35,6 +37,22 @@ def test_slr_profile_falls_off_between_a_gaussian_and_a_rectangle():
     assert outside["rect"] == 0
     assert 0 < outside["slr"] < outside["gaussian"]
     assert slr_profile(4.0, time_bandwidth=12).cumulative(z) > slr_profile(4.0, time_bandwidth=4).cumulative(z)
+
+
+def test_kspace_is_cut_off_at_the_resolution_of_the_partitions():
+    """Its spectrum passes what 4 mm partitions can hold, 1/8 per mm, and stops beyond."""
+    profile = make_profile("kspace", 4.0)
+    assert profile.fwhm_mm == pytest.approx(1.18 * 4.0, rel=0.01)
+    edges = torch.linspace(-16, 16, 6401, dtype=torch.float64)
+    weights, centres = profile.cumulative(edges).diff(), (edges[1:] + edges[:-1]) / 2
+    frequency = torch.tensor([0.0, 0.03, 0.06, 0.09, 0.125, 0.16, 0.2, 0.3]).double()
+    response = torch.cos(2 * math.pi * frequency[:, None] * centres) @ weights
+    assert torch.allclose(response[:4], torch.ones(4).double(), atol=0.03)
+    assert response[4] == pytest.approx(0.5, abs=0.02)
+    assert response[5:].abs().max() < 0.03
+    assert weights.min() < 0
+    grid = make_grid(20, 4.0, 1.0, profile.half_support_mm)
+    assert ThroughPlaneOperator(profile, grid).condition_number < 1.5
 
 
 def test_a_sampled_gaussian_is_the_gaussian():

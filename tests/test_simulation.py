@@ -10,7 +10,7 @@ from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "rect", "slr"])
+@pytest.mark.parametrize("kind", ["gaussian", "rect", "slr", "kspace"])
 @pytest.mark.parametrize(("thickness", "spacing"), [(4.0, 4.0), (4.0, 5.2), (6.0, 3.1)])
 def test_simulation_agrees_with_the_operator(kind, thickness, spacing):
     """Two routes to the same slices: fine sums here, differences of the cumulative profile there."""

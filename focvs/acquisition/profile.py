@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-ProfileKind = Literal["gaussian", "rect", "slr", "sampled"]
+ProfileKind = Literal["gaussian", "rect", "slr", "kspace", "sampled"]
+KSPACE_LOBES = 4  # of the sinc of a 3D scan on each side, under a Lanczos window
 GAUSSIAN_TAIL = 1e-4  # weight per side beyond which a Gaussian slice counts as ended
 
 
@@ -22,7 +23,7 @@ class SliceProfile:
         kind: where it came from.
         fwhm_mm: full width at half maximum in mm.
         half_support_mm: beyond this distance from the slice centre the profile is zero (Gaussian: negligible).
-        positions_mm: knots of a piecewise-linear density, for ``slr`` and ``sampled``.
+        positions_mm: knots of a piecewise-linear density, for ``slr``, ``kspace`` and ``sampled``.
         density: density at the knots, unit area.
     """
 
@@ -97,6 +98,21 @@ def slr_profile(fwhm_mm: float, time_bandwidth: float = 4.0, ripple: float = 0.0
     return _from_knots("slr", position * scale, magnitude)
 
 
+def kspace_profile(thickness_mm: float) -> SliceProfile:
+    """Partitions of a 3D scan: k-space along the slice axis cut off at 1 / (2 thickness), a sinc with negative lobes.
+
+    A Lanczos window of 4 lobes stands for the filter of the scanner and ends the profile.
+
+    Args:
+        thickness_mm: nominal thickness of a partition, slab over partitions; the FWHM is about 1.18 times that.
+    """
+    position = torch.linspace(-KSPACE_LOBES, KSPACE_LOBES, 200 * KSPACE_LOBES + 1, dtype=torch.float64)
+    density = torch.sinc(position) * torch.sinc(position / KSPACE_LOBES)
+    position = position * _positive(thickness_mm)
+    density = density / torch.trapezoid(density, position)
+    return SliceProfile("kspace", _measure_fwhm(position, density), float(position[-1]), position, density)
+
+
 def sampled_profile(samples: Tensor, fwhm_mm: float | None = None) -> SliceProfile:
     """A measured or estimated profile.
 
@@ -134,7 +150,7 @@ def sampled_profile(samples: Tensor, fwhm_mm: float | None = None) -> SliceProfi
 
 
 def make_profile(kind: str, fwhm_mm: float, **options: Any) -> SliceProfile:
-    """Profile by name: ``gaussian``, ``rect`` or ``slr``, of width ``fwhm_mm``.
+    """Profile by name: ``gaussian``, ``rect`` or ``slr`` of FWHM ``fwhm_mm``, or ``kspace`` of that thickness.
 
     Raises:
         ValueError: if the name is none of these.
@@ -144,11 +160,12 @@ def make_profile(kind: str, fwhm_mm: float, **options: Any) -> SliceProfile:
     return SHAPES[kind](fwhm_mm, **options)
 
 
-SHAPES: dict[str, Callable[..., SliceProfile]] = {
+EXCITED: dict[str, Callable[..., SliceProfile]] = {  # slices of a 2D scan
     "gaussian": gaussian_profile,
     "rect": rect_profile,
     "slr": slr_profile,
 }
+SHAPES = {**EXCITED, "kspace": kspace_profile}
 
 
 def _from_knots(kind: ProfileKind, position: Tensor, density: Tensor) -> SliceProfile:
