@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from focvs.forward_model import (
     volume_mask,
     voxel_window,
 )
+from focvs.in_plane import PixelGrid, Refinement, coarsen
 from focvs.preparation import (
     FALLBACK,
     calibrate,
@@ -99,6 +100,7 @@ class Restoration:
     images: dict[str, np.ndarray]  # mean, std, nullstd, q05, q95
     samples: Iterator[np.ndarray]  # finished one at a time, so that no second copy of all is ever held
     rule: str
+    exact: bool  # whether the last exact replacement was made
     noise_sigma: float
     chi2_before_last_replacement: float | None
     seeds: list[int]
@@ -120,17 +122,25 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
         scan = open_scan(Path(config.scan), folder)
-        acquisition = model_acquisition(scan, config)
         device = choose_device(config.device)
         prior = open_prior(config.prior, device)
+        pixels = PixelGrid.for_range(scan, prior.voxel_range_mm if config.voxel == "auto" else None)
+        working = coarsen(scan, pixels)
+        acquisition = model_acquisition(working, config)
         require_writable(folder)
         log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
-        restoration = restore(scan, acquisition, prior, config, device, clock)
+        restoration = restore(working, acquisition, prior, config, device, clock)
+        if not pixels.trivial:
+            refine = Refinement(scan, acquisition, pixels, restoration.exact)
+            restoration = replace(
+                restoration, images=refine.images(restoration.images), samples=refine.samples(restoration.samples)
+            )
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     report = describe_run(scan, acquisition, restoration, prior, config, device, clock.seconds, paths["mean"])
+    report["acquisition"]["in_plane_mm"], report["acquisition"]["worked_mm"] = scan.in_plane_mm, working.in_plane_mm
     paths["json"] = write_sidecar(scan, report, folder)
     residual = report["consistency"]["relative_residual"]
     log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])
@@ -235,7 +245,8 @@ def restore(
         "q05": _embed(mean.copy(), region, _intensity(summary.low, slices.scale) + moved),
         "q95": _embed(mean.copy(), region, _intensity(summary.high, slices.scale) + moved),
     }
-    return Restoration(images, map(finish, store.values), rule, noise_sigma * slices.scale / 2, chi2, seeds, warnings)
+    noise_level = noise_sigma * slices.scale / 2
+    return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings)
 
 
 def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tuple[str, bool, str]:

@@ -1,0 +1,126 @@
+"""Pixels finer than the prior knows: restore on coarser ones, then give every slice its own detail back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from focvs.acquisition.interpolation import spline_matrix
+from focvs.forward_model import Acquisition, blank_voxels
+from focvs.volume import Scan
+
+SLAB = 16  # rows of pixels refined at once
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """How acquired pixels are averaged into working ones.
+
+    Attributes:
+        factors: acquired pixels in a working one along p and q.
+        shape: acquired pixels along p and q.
+    """
+
+    factors: tuple[int, int]
+    shape: tuple[int, int]
+
+    @classmethod
+    def for_range(cls, scan: Scan, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
+        """Just so many that no working pixel is finer than ``voxel_range_mm``; one where no range is known."""
+        finest = voxel_range_mm[0] if voxel_range_mm else 0.0
+        first, second = (max(1, math.ceil(finest / size - 1e-6)) for size in scan.in_plane_mm)
+        return cls((first, second), (scan.data.shape[0], scan.data.shape[1]))
+
+    @property
+    def trivial(self) -> bool:
+        """Whether working pixels are the acquired ones."""
+        return self.factors == (1, 1)
+
+    def average(self, image: Tensor) -> Tensor:
+        """``(p, q, ...)`` to working pixels; beyond the edge the last pixel continues."""
+        for axis, factor in enumerate(self.factors):
+            spare = -image.shape[axis] % factor
+            last = image.narrow(axis, image.shape[axis] - 1, 1)
+            image = torch.cat([image, *[last] * spare], dim=axis)
+            image = image.unflatten(axis, (-1, factor)).mean(axis + 1)
+        return image
+
+    def spread(self, image: np.ndarray, order: int = 3) -> np.ndarray:
+        """Spline of ``order`` from working pixels ``(p', q', n)`` to acquired ones ``(p, q, n)``, centres in place."""
+        fine = ndimage.zoom(image, (*self.factors, 1), order=order, mode="nearest", grid_mode=True)
+        return fine[: self.shape[0], : self.shape[1]]
+
+
+def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
+    """The scan on working pixels, its affine that of their centres."""
+    if grid.trivial:
+        return scan
+    data = grid.average(torch.from_numpy(scan.data)).numpy()
+    in_plane = [axis for axis in range(3) if axis != scan.axis]
+    affine = scan.affine.copy()
+    for axis, factor in zip(in_plane, grid.factors, strict=True):
+        affine[:3, 3] += (factor - 1) / 2 * affine[:3, axis]
+        affine[:3, axis] *= factor
+    sizes = (scan.in_plane_mm[0] * grid.factors[0], scan.in_plane_mm[1] * grid.factors[1])
+    acquired, working = (" x ".join(f"{v:.3g}" for v in pair) for pair in (scan.in_plane_mm, sizes))
+    warning = (
+        f"pixels of {acquired} mm are finer than the prior knows: slices were restored on pixels of {working} mm, "
+        "and finer detail is that of the slices themselves, interpolated between them."
+    )
+    return replace(scan, data=data, affine=affine, in_plane_mm=sizes, warnings=(*scan.warnings, warning))
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """From working pixels back to acquired ones, consistent with the acquired slices.
+
+    A volume on working pixels is what it adds to the interpolated slices; that is spread over the acquired pixels and
+    added to theirs. Where it is exact, the last replacement is made again on the acquired pixels.
+
+    Attributes:
+        scan: as acquired.
+        acquisition: forward model along the slice axis, the same on any pixels.
+        grid: acquired and working pixels.
+        exact: whether the volume reproduces the acquired slices.
+    """
+
+    scan: Scan
+    acquisition: Acquisition
+    grid: PixelGrid
+    exact: bool
+
+    def volume(self, coarse: np.ndarray) -> np.ndarray:
+        """``(p', q', n)`` in intensity units to ``(p, q, n)``."""
+        data = torch.from_numpy(self.scan.data)
+        spline = spline_matrix(self.acquisition.grid, margins=False).float()
+        added = torch.from_numpy(coarse) - self.grid.average(data) @ spline.T
+        whole = torch.from_numpy(self.grid.spread(added.numpy()).copy())
+        blank = blank_voxels(data, self.acquisition.grid)
+        for i in range(0, len(whole), SLAB):
+            part, y = whole[i : i + SLAB], data[i : i + SLAB]
+            part += y @ spline.T
+            part[blank[i : i + SLAB]] = 0
+            if self.exact:
+                part[:] = self.acquisition.written.replace(part.double(), y.double()).float()
+        return whole.numpy()
+
+    def images(self, coarse: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Mean, standard deviations and quantiles; deviations from the mean are spread as they are."""
+        mean = self.volume(coarse["mean"])
+        fine = {"mean": mean}
+        for name, image in coarse.items():
+            if name in ("q05", "q95"):
+                fine[name] = mean + self.grid.spread(image - coarse["mean"], order=1)
+            elif name != "mean":
+                fine[name] = self.grid.spread(image, order=1)
+        return fine
+
+    def samples(self, coarse: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Each sample, one at a time."""
+        return map(self.volume, coarse)
