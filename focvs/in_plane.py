@@ -15,6 +15,7 @@ from focvs.acquisition.interpolation import spline_matrix
 from focvs.forward_model import Acquisition, blank_voxels
 from focvs.volume import Scan
 
+TOLERANCE = 0.85  # working pixels may be as fine as this part of the finest the prior knows
 SLAB = 16  # rows of pixels refined at once
 
 
@@ -32,8 +33,8 @@ class PixelGrid:
 
     @classmethod
     def for_range(cls, scan: Scan, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
-        """Just so many that no working pixel is finer than ``voxel_range_mm``; one where no range is known."""
-        finest = voxel_range_mm[0] if voxel_range_mm else 0.0
+        """Just so many that no working pixel is much finer than ``voxel_range_mm``; one where no range is known."""
+        finest = TOLERANCE * voxel_range_mm[0] if voxel_range_mm else 0.0
         first, second = (max(1, math.ceil(finest / size - 1e-6)) for size in scan.in_plane_mm)
         return cls((first, second), (scan.data.shape[0], scan.data.shape[1]))
 

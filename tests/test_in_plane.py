@@ -30,7 +30,7 @@ def fine_scan(tmp_path, phantom):
 
 @pytest.mark.parametrize(
     ("sizes", "finest", "factors"),
-    [((0.4, 0.4), 0.59, (2, 2)), ((0.9, 0.9), 0.59, (1, 1)), ((0.25, 0.6), 0.59, (3, 1)), ((0.2, 0.2), None, (1, 1))],
+    [((0.4, 0.4), 0.59, (2, 2)), ((0.9, 0.9), 0.59, (1, 1)), ((0.16, 0.55), 0.59, (4, 1)), ((0.2, 0.2), None, (1, 1))],
 )
 def test_pixels_are_averaged_just_enough(fine_scan, sizes, finest, factors):
     scan = read_scan(fine_scan)
