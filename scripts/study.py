@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=10, help="of each training")
     parser.add_argument("--steps", type=int, help="of each training, whatever time they take, instead of the same time")
+    parser.add_argument("--inverted", nargs="*", default=[], help="stems of truths that are denoised inverted as well")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     parser.add_argument("--only", nargs="+", help="names of rows")
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
@@ -97,6 +98,7 @@ def main() -> None:
     list(pool.map(length, rows.values()))
     trained = pool.map(finish, rows.values())
     heads = {path.name.split(".")[0]: held_out(path) for path in options.truth}
+    heads |= {f"{stem} inverted": head.inverted() for stem, head in heads.items() if stem in options.inverted}
     print(f"{'prior':24s} {'steps':>6s} " + " ".join(f"{stem:>24s}" for stem in heads), flush=True)
     first: dict[str, torch.Tensor] = {}
     for (name, (folder, _)), steps in zip(rows.items(), trained, strict=True):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_scan
 
 from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
@@ -36,6 +37,15 @@ def test_slices_of_a_multi_slice_scan_stand_alone(thick_scan):
     assert not head.isotropic and len(head.images) == 12 and head.pixel_mm == pytest.approx(1.2)
     with pytest.raises(ValueError, match="no neighbours"):
         denoising_errors(identity(), head, None, slab=3)
+
+
+def test_an_inverted_head_is_dark_where_it_was_bright(head):
+    inverted = head.inverted()
+    inside, outside = head.masks, ~head.masks
+    assert torch.equal(inverted.images[outside], head.images[outside])
+    bright = head.images[inside] > 0
+    assert inverted.images[inside][bright].mean() < inverted.images[inside][~bright].mean()
+    assert inverted.images.min() >= min(-1, head.images.min())
 
 
 @pytest.mark.parametrize(("dimensions", "slab"), [(2, 1), (2, 5), (3, 1)])

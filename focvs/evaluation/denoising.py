@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -46,6 +46,11 @@ class HeldOut:
         """Gaussian slices along the last axis."""
         profile = gaussian_profile(thickness_mm / self.pixel_mm)
         return make_degradation(profile, spacing_mm / self.pixel_mm, self.images.shape[-1])
+
+    def inverted(self) -> HeldOut:
+        """The same head in a contrast nobody scans: dark what was bright, in the head."""
+        dark = torch.where(self.masks, (0.1 - self.images).clamp_min(-1), self.images)
+        return replace(self, images=dark)
 
     def mean_square(self, error: Tensor) -> Tensor:
         """``(k,)`` of each scored slice, inside the head; ``error`` is ``(k, 1, h, w)``."""
