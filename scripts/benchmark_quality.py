@@ -1,13 +1,16 @@
-"""Quality against the truth: ``python scripts/benchmark_quality.py TRUTH [TRUTH ...] [options]``.
+r"""Quality against the truth: ``python scripts/benchmark_quality.py TRUTH [TRUTH ...] [options]``.
 
 Each thin-slice volume is degraded by ``focvs simulate`` along its superior-inferior axis, restored with the voxel
 size of the truth, and scored in the head mask (PSNR in dB and SSIM, intensities scaled by the 99.5th percentile)
 beside cubic B-spline and B-spline + one exact replacement. Each ``--run`` names a set of overrides of
-conf/config.yaml; several make a table of methods. Anything after ``--`` holds for every run. With ``--box`` a run with
-``adapt=true`` still adapts to the slices of the whole scan; its seconds are those of the adaptation and of the box.
+conf/config.yaml, ``{spacing}`` standing for that of the scan; several make a table of methods. Anything after ``--``
+holds for every run. With ``--box`` a run with ``adapt=true`` still adapts to the slices of the whole scan, its seconds
+those of the adaptation and of the box, and one with ``thickness=estimate`` estimates it on the whole scan.
 
     python scripts/benchmark_quality.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 4:5.2 6:6
     python scripts/benchmark_quality.py ... --noise 0.01 --run "calibrated:" --run "ddnm: consistency=ddnm" -- samples=2
+    python scripts/benchmark_quality.py ... --run "true:" --run "estimated: thickness=estimate" \
+        --run "header: thickness={spacing}"
     python scripts/benchmark_quality.py ... --seeds 0 1 2 --noise 0.01 --run "2D:" --run "adapted: adapt=true"
 """
 
@@ -30,7 +33,7 @@ from focvs.adaptation import adapt_prior
 from focvs.cli import compose, quote, split_overrides
 from focvs.config import RunConfig, SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
-from focvs.forward_model import model_acquisition, take_slices
+from focvs.forward_model import estimate_thickness, model_acquisition, take_slices
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, open_prior
 from focvs.simulate import simulate_scan
@@ -123,9 +126,12 @@ def run_case(
         spline = None
         for method, overrides in runs.items():
             words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
+            overrides = [word.replace("{spacing}", str(spacing)) for word in overrides]
             config = OmegaConf.to_object(compose("config", [*words, "figure=false", *overrides]))
+            if config.thickness == "estimate" and options.box:
+                config.thickness = estimate_thickness(simulate("whole", *whole), spacing, config.profile).thickness_mm
             if spline is None:
-                acquisition = model_acquisition(scan, config)
+                acquisition = model_acquisition(scan, config)  # of the first run: it should know the truth
                 y = torch.from_numpy(scan.data).double()
                 spline = y @ spline_matrix(acquisition.grid, margins=False).T
                 yield "B-spline", *score(spline.numpy()), 0.0
