@@ -109,6 +109,7 @@ class RunConfig:
     spacing: float | None = None
     voxel: Any = "auto"
     noise: Any = "auto"
+    slice_gains: str = "auto"
     samples: int = 4
     batch: int = 1
     seed: int = 0

@@ -15,7 +15,7 @@ from focvs.acquisition.profile import EXCITED
 from focvs.config import EstimateConfig
 from focvs.dicom import open_scan
 from focvs.errors import InputError
-from focvs.forward_model import profile_of_scan, slice_spacing
+from focvs.forward_model import balance_passes, profile_of_scan, slice_spacing
 from focvs.report.figures import draw_profile
 from focvs.results import require_writable
 from focvs.volume import write_atomically, write_json
@@ -37,7 +37,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         InputError: for an unreadable scan, or one that does not tell its profile.
     """
     folder = Path(config.output_dir or Path(config.scan).parent)
-    scan = open_scan(Path(config.scan), folder)
+    scan = balance_passes(open_scan(Path(config.scan), folder), "auto")
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
+from focvs.acquisition.interleaving import pass_difference
 from focvs.acquisition.metadata import Statement, Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -21,6 +22,8 @@ from focvs.config import ProfileConfig, RunConfig
 from focvs.errors import InputError
 from focvs.volume import Scan, head_mask, intensity_scale
 
+BRIGHT = 0.15  # of the white level: head that is compared between slices
+PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.5, 0.01  # standard errors and log ratio from which passes differ
 CROP_MARGIN = 6  # voxels kept around the head
 BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
@@ -52,6 +55,7 @@ class Acquisition:
             "slices": self.grid.slices,
             "voxels": self.grid.voxels,
             "voxel_mm": self.grid.voxel_mm,
+            "slice_gains": None if scan.gains is None else [round(float(g), 5) for g in scan.gains],
         }
 
 
@@ -92,6 +96,33 @@ class Slices:
         """The chosen slices and their masks, ``(k, 1, p, q)``."""
         images, masks = (v[..., chosen].movedim(-1, 0)[:, None].contiguous() for v in (self.y, self.mask))
         return images, masks
+
+
+def balance_passes(scan: Scan, wanted: str) -> Scan:
+    """Divide out the gain of the two passes of an interleaved scan, where there clearly is one.
+
+    Args:
+        scan: as read.
+        wanted: ``auto`` or ``off``.
+
+    Raises:
+        InputError: for another word.
+    """
+    if wanted not in ("auto", "off"):
+        raise InputError(f"slice_gains={wanted} is not known; choose auto or off.")
+    scale = intensity_scale(scan.data)
+    bright = head_mask(scan.data, scale) & (scan.data > BRIGHT * scale)
+    found = pass_difference(torch.from_numpy(scan.data), torch.from_numpy(bright)) if wanted == "auto" else None
+    if found is None or found.significance < PASS_SIGNIFICANCE or abs(found.log_ratio) < PASS_DIFFERENCE:
+        return scan
+    gains = found.gains(scan.data.shape[-1]).numpy()
+    warning = (
+        f"every second slice is {100 * abs(math.expm1(found.log_ratio)):.1f} % "
+        f"{'brighter' if found.log_ratio > 0 else 'darker'} than the others (interleaved passes, "
+        f"{found.significance:.1f} standard errors): that was divided out; slice_gains=off leaves it in."
+    )
+    data = (scan.data / gains).astype(np.float32)
+    return replace(scan, data=data, gains=gains, warnings=(*scan.warnings, warning))
 
 
 def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:

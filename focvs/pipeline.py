@@ -25,6 +25,7 @@ from focvs.forward_model import (
     Acquisition,
     Region,
     Slices,
+    balance_passes,
     blank_voxels,
     model_acquisition,
     take_slices,
@@ -121,7 +122,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     with clock.lap("total"):
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
-        scan = open_scan(Path(config.scan), folder)
+        scan = balance_passes(open_scan(Path(config.scan), folder), config.slice_gains)
         device = choose_device(config.device)
         prior = open_prior(config.prior, device)
         pixels = PixelGrid.for_range(scan, prior.voxel_range_mm if config.voxel == "auto" else None)

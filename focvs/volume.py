@@ -31,6 +31,7 @@ class Scan:
         in_plane_mm: voxel sizes of p and q.
         header: the file's header, for form codes and units.
         warnings: what was odd about the file, a sentence each.
+        gains: ``(slices,)`` factors the slices carried and ``data`` no longer does, or None.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Scan:
     in_plane_mm: tuple[float, float]
     header: nib.Nifti1Header
     warnings: tuple[str, ...]
+    gains: np.ndarray | None = None
 
     @property
     def stem(self) -> str:
