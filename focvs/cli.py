@@ -23,7 +23,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 HELP = """\
 focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
 
-  focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz)
+  focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz, DICOM folder)
   focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
   focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume

@@ -8,19 +8,27 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from focvs.errors import InputError
-from focvs.volume import Scan, read_scan
+from focvs.results import require_writable
+from focvs.volume import Scan, read_nifti, read_scan
 
 log = logging.getLogger(__name__)
 
 
-def open_scan(path: Path, output: Path) -> Scan:
+def open_scan(path: Path, output: Path | None) -> Scan:
     """The scan in a NIfTI file, or in a folder of DICOM files, which is converted into ``output`` first.
 
     Raises:
-        InputError: as :func:`focvs.volume.read_scan` and :func:`convert_series`.
+        InputError: as :func:`focvs.volume.read_scan` and :func:`convert_series`; for DICOM without an output folder.
     """
-    return read_scan(convert_series(path, output) if path.is_dir() else path)
+    if not path.is_dir():
+        return read_scan(path)
+    if output is None:
+        raise InputError(f"{path} is a folder of DICOM files: give an output folder as well, its NIfTI is left there.")
+    require_writable(output)
+    return read_scan(convert_series(path, output))
 
 
 def convert_series(folder: Path, output: Path) -> Path:
@@ -28,13 +36,13 @@ def convert_series(folder: Path, output: Path) -> Path:
 
     Args:
         folder: DICOM files of one series.
-        output: gets ``<name of the folder>.nii.gz`` and its ``.json``; earlier ones are replaced.
+        output: gets ``<name of the folder>.nii.gz`` and its ``.json``, unless the same scan is there already.
 
     Returns:
         The NIfTI file.
 
     Raises:
-        InputError: if dcm2niix is not installed, or finds no series or more than one.
+        InputError: if dcm2niix is not installed, finds no series or more than one, or another scan has that name.
     """
     try:
         import dcm2niix
@@ -54,6 +62,9 @@ def convert_series(folder: Path, output: Path) -> Path:
             names = ", ".join(path.name.removesuffix(".nii.gz") for path in found)
             raise InputError(f"{folder} holds {len(found)} series ({names}); give a folder with one of them.")
         scan = output / f"{stem}.nii.gz"
+        if scan.exists():
+            require_same(found[0], scan)
+            return scan
         output.mkdir(parents=True, exist_ok=True)
         sidecar = found[0].with_name(found[0].name.removesuffix(".nii.gz") + ".json")
         for source, target in ((sidecar, output / f"{stem}.json"), (found[0], scan)):
@@ -61,3 +72,14 @@ def convert_series(folder: Path, output: Path) -> Path:
                 shutil.move(source, target)
     log.info("converted %s to %s", folder, scan)
     return scan
+
+
+def require_same(fresh: Path, there: Path) -> None:
+    """Refuse to put a scan in the place of another.
+
+    Raises:
+        InputError: if ``there`` has other voxels or another place.
+    """
+    (data, affine, _, _), (old, old_affine, _, _) = read_nifti(fresh), read_nifti(there)
+    if data.shape != old.shape or not (np.array_equal(data, old) and np.allclose(affine, old_affine)):
+        raise InputError(f"{there} is there already and is another scan; choose another output folder.")

@@ -125,20 +125,28 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     return replace(scan, data=data, gains=gains, warnings=(*scan.warnings, warning))
 
 
-def model_acquisition(scan: Scan, config: RunConfig) -> Acquisition:
+def model_acquisition(
+    scan: Scan, config: RunConfig, automatic_mm: float | None = None, thickness: Thickness | None = None
+) -> Acquisition:
     """Thickness, profile, grid and operators of a scan.
+
+    Args:
+        scan: the scan.
+        config: thickness, spacing, voxel and profile.
+        automatic_mm: what ``voxel=auto`` is; None = the smaller in-plane size.
+        thickness: where it is known already.
 
     Raises:
         InputError: for numbers that cannot be.
     """
     spacing_mm = slice_spacing(scan, config.spacing)
     given_voxel_mm = parse_auto("voxel", config.voxel)
-    voxel_mm = min(scan.in_plane_mm) if given_voxel_mm is None else given_voxel_mm
+    voxel_mm = (automatic_mm or min(scan.in_plane_mm)) if given_voxel_mm is None else given_voxel_mm
     if not 0 < voxel_mm < spacing_mm:
         raise InputError(f"voxel={voxel_mm:.4g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
-    if config.thickness == "estimate":
+    if thickness is None and config.thickness == "estimate":
         thickness = estimate_thickness(scan, spacing_mm, config.profile)
-    else:
+    elif thickness is None:
         thickness = find_thickness(scan.path, spacing_mm, config.thickness)
     profile = load_profile(config.profile, thickness.thickness_mm)
     grid = make_grid(

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.forward_model import Acquisition, blank_voxels
 from focvs.volume import Scan
 
-TOLERANCE = 0.85  # working pixels may be as fine as this part of the finest the prior knows
+TOLERANCE = 0.8  # working pixels may be as fine as this part of the finest the prior knows
+LEAST_SPACING = 1.5  # of the slices, in working pixels
 SLAB = 16  # rows of pixels refined at once
 
 
@@ -32,11 +34,27 @@ class PixelGrid:
     shape: tuple[int, int]
 
     @classmethod
-    def for_range(cls, scan: Scan, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
-        """Just so many that no working pixel is much finer than ``voxel_range_mm``; one where no range is known."""
-        finest = TOLERANCE * voxel_range_mm[0] if voxel_range_mm else 0.0
-        first, second = (max(1, math.ceil(finest / size - 1e-6)) for size in scan.in_plane_mm)
+    def for_range(cls, scan: Scan, spacing_mm: float, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
+        """Just so many that no working pixel is much finer than the prior knows, but none coarser either.
+
+        Args:
+            scan: as acquired.
+            spacing_mm: of the slices, which working pixels stay well below.
+            voxel_range_mm: pixels the prior knows; None where that is not known.
+        """
+        if voxel_range_mm is None:
+            return cls((1, 1), (scan.data.shape[0], scan.data.shape[1]))
+        coarsest = min(voxel_range_mm[1], spacing_mm / LEAST_SPACING)
+        first, second = (
+            max(1, min(math.ceil(TOLERANCE * voxel_range_mm[0] / size), int(coarsest / size)))
+            for size in scan.in_plane_mm
+        )
         return cls((first, second), (scan.data.shape[0], scan.data.shape[1]))
+
+    @property
+    def count(self) -> int:
+        """Acquired pixels in a working one."""
+        return self.factors[0] * self.factors[1]
 
     @property
     def trivial(self) -> bool:
@@ -79,33 +97,35 @@ def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """From working pixels back to acquired ones, consistent with the acquired slices.
+    """From working voxels back to those that are written, consistent with the acquired slices.
 
-    A volume on working pixels is what it adds to the interpolated slices; that is spread over the acquired pixels and
-    added to theirs. Where it is exact, the last replacement is made again on the acquired pixels.
+    A volume on working voxels is what it adds to the interpolated slices; that is spread over the written voxels and
+    added to the slices interpolated there. Where it is exact, the last replacement is made again on the written voxels.
 
     Attributes:
         scan: as acquired.
-        acquisition: forward model along the slice axis, the same on any pixels.
+        working: forward model along the slice axis of the working voxels.
+        acquisition: of the written ones; the same unless ``voxel=`` asks for another size.
         grid: acquired and working pixels.
         exact: whether the volume reproduces the acquired slices.
     """
 
     scan: Scan
+    working: Acquisition
     acquisition: Acquisition
     grid: PixelGrid
     exact: bool
 
     def volume(self, coarse: np.ndarray) -> np.ndarray:
-        """``(p', q', n)`` in intensity units to ``(p, q, n)``."""
+        """``(p', q', n')`` in intensity units to ``(p, q, n)``."""
         data = torch.from_numpy(self.scan.data)
-        spline = spline_matrix(self.acquisition.grid, margins=False).float()
-        added = torch.from_numpy(coarse) - self.grid.average(data) @ spline.T
-        whole = torch.from_numpy(self.grid.spread(added.numpy()).copy())
+        coarsely, finely = (spline_matrix(a.grid, margins=False).float() for a in (self.working, self.acquisition))
+        added = torch.from_numpy(coarse) - self.grid.average(data) @ coarsely.T
+        whole = torch.from_numpy(self._spread(added.numpy(), order=3))
         blank = blank_voxels(data, self.acquisition.grid)
         for i in range(0, len(whole), SLAB):
             part, y = whole[i : i + SLAB], data[i : i + SLAB]
-            part += y @ spline.T
+            part += y @ finely.T
             part[blank[i : i + SLAB]] = 0
             if self.exact:
                 part[:] = self.acquisition.written.replace(part.double(), y.double()).float()
@@ -114,14 +134,27 @@ class Refinement:
     def images(self, coarse: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Mean, standard deviations and quantiles; deviations from the mean are spread as they are."""
         mean = self.volume(coarse["mean"])
+        blank = blank_voxels(torch.from_numpy(self.scan.data), self.acquisition.grid).numpy()
         fine = {"mean": mean}
         for name, image in coarse.items():
-            if name in ("q05", "q95"):
-                fine[name] = mean + self.grid.spread(image - coarse["mean"], order=1)
-            elif name != "mean":
-                fine[name] = self.grid.spread(image, order=1)
+            if name == "mean":
+                continue
+            quantile = name in ("q05", "q95")
+            deviation = self._spread(image - coarse["mean"] if quantile else image, order=1)
+            deviation[blank] = 0
+            fine[name] = mean + deviation if quantile else deviation
         return fine
 
     def samples(self, coarse: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """Each sample, one at a time."""
         return map(self.volume, coarse)
+
+    def _spread(self, image: np.ndarray, order: int) -> np.ndarray:
+        """Working voxels to written ones, first along the slice axis."""
+        there, here = self.working.grid, self.acquisition.grid
+        if there.voxels != here.voxels or there.voxel_mm != here.voxel_mm:
+            centres = [(np.arange(g.voxels) - (g.voxels - 1) / 2) * g.voxel_mm for g in (there, here)]
+            within = centres[1].clip(centres[0][0], centres[0][-1])
+            weights = make_interp_spline(centres[0], np.eye(there.voxels), k=order)(within).astype(np.float32)
+            image = image @ weights.T
+        return np.ascontiguousarray(self.grid.spread(image, order))

@@ -28,6 +28,8 @@ from focvs.forward_model import (
     balance_passes,
     blank_voxels,
     model_acquisition,
+    parse_auto,
+    slice_spacing,
     take_slices,
     volume_mask,
     voxel_window,
@@ -122,21 +124,19 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     with clock.lap("total"):
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
-        scan = balance_passes(open_scan(Path(config.scan), folder), config.slice_gains)
+        scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
         device = choose_device(config.device)
         prior = open_prior(config.prior, device)
-        pixels = PixelGrid.for_range(scan, prior.voxel_range_mm if config.voxel == "auto" else None)
+        pixels = PixelGrid.for_range(scan, slice_spacing(scan, config.spacing), prior.voxel_range_mm)
         working = coarsen(scan, pixels)
-        acquisition = model_acquisition(working, config)
+        acquisition = model_acquisition(scan, config, min(working.in_plane_mm))
         require_writable(folder)
         log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
-        restoration = restore(working, acquisition, prior, config, device, clock)
-        if not pixels.trivial:
-            refine = Refinement(scan, acquisition, pixels, restoration.exact)
-            restoration = replace(
-                restoration, images=refine.images(restoration.images), samples=refine.samples(restoration.samples)
-            )
+        if pixels.trivial:
+            restoration = restore(scan, acquisition, prior, config, device, clock)
+        else:
+            restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
@@ -146,6 +146,32 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     residual = report["consistency"]["relative_residual"]
     log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])
     return paths
+
+
+def restore_coarsely(
+    scan: Scan,
+    working: Scan,
+    pixels: PixelGrid,
+    acquisition: Acquisition,
+    prior: Prior,
+    config: RunConfig,
+    device: str,
+    clock: Stopwatch,
+) -> Restoration:
+    """:func:`restore` on working pixels, brought back to the acquired ones; noise in units of the acquired ones."""
+    given = parse_auto("noise", config.noise)
+    coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given / pixels.count**0.5)
+    coarse = model_acquisition(working, coarse_config, thickness=acquisition.thickness)
+    restoration = restore(working, coarse, prior, coarse_config, device, clock)
+    refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
+    slices = take_slices(scan, config)
+    return replace(
+        restoration,
+        images=refine.images(restoration.images),
+        samples=refine.samples(restoration.samples),
+        noise_sigma=slices.noise_sigma * slices.scale / 2,
+        chi2_before_last_replacement=None,  # of pixels that are not written
+    )
 
 
 def restore(
@@ -266,8 +292,8 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tupl
         end = "with a last exact replacement" if exact else "without a last exact replacement, as asked"
         return rule, exact, f"{rule}, {end}: the slices hardly overlap (condition number {condition:.3g}; {noise})"
     why = f"slices overlap (condition number {condition:.3g}; {noise}), so exact replacement would amplify noise"
-    if rule == "ddnm":
-        return "calibrated", False, f"{why}: calibrated was used instead of ddnm, and no last exact replacement"
+    if rule == "ddnm" or not noise_sigma:  # without noise the other rules replace exactly too
+        return "calibrated", False, f"{why}: the calibrated rule without a last exact replacement was used"
     return rule, False, f"{why}: the last exact replacement was left out"
 
 

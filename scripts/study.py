@@ -20,6 +20,7 @@ import argparse
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from pathlib import Path
 import torch
 
 from focvs.cli import split_overrides
-from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
+from focvs.evaluation.denoising import HeldOut, denoising_errors, gain_db, held_out, interpolation_error
 from focvs.priors.pretrained import load_prior
 
 SCRIPTS = Path(__file__).parent
@@ -62,6 +63,7 @@ STUDIES = {
 }
 Row = tuple[Path, list[str]]  # folder and settings
 PROBE_STEPS, PROBES = 5, 4  # probing steps between records, and records; the first one is warm-up
+SHORTEST_SPAN = 1.0  # seconds; the log has them to a tenth
 SIGMAS = (0.1, 0.2, 0.4, 0.8)
 
 
@@ -89,7 +91,11 @@ def main() -> None:
         return options.steps or max(1, round(60 * options.minutes / probe(*row, threads)))
 
     def finish(row: Row) -> int:
-        steps = length(row)
+        """Steps the row was trained for."""
+        steps, log = length(row), row[0] / "run" / "log.jsonl"
+        done = json.loads(log.read_text().splitlines()[-1])["step"] if log.is_file() else 0
+        if done >= steps:
+            return done
         plan = [f"plan.steps={steps}", f"plan.decay_steps={steps // 2}", f"plan.warmup_steps={min(100, steps // 10)}"]
         train(row[0] / "run", threads, *row[1], *plan)
         return steps
@@ -98,6 +104,8 @@ def main() -> None:
     list(pool.map(length, rows.values()))
     trained = pool.map(finish, rows.values())
     heads = {path.name.split(".")[0]: held_out(path) for path in options.truth}
+    if unknown := set(options.inverted) - set(heads):
+        parser.error(f"--inverted {' '.join(unknown)} is none of the truths {' '.join(heads)}")
     heads |= {f"{stem} inverted": head.inverted() for stem, head in heads.items() if stem in options.inverted}
     print(f"{'prior':24s} {'steps':>6s} " + " ".join(f"{stem:>24s}" for stem in heads), flush=True)
     first: dict[str, torch.Tensor] = {}
@@ -105,6 +113,9 @@ def main() -> None:
         cells = []
         for stem, head in heads.items():
             gains = score(folder / "run" / "ema", head, options.slices)
+            if gains is None:
+                cells.append("-")
+                continue
             difference = gains - first.setdefault(stem, gains)
             error = difference.std() / len(difference) ** 0.5
             cells.append(f"{gains.mean():.2f} ({difference.mean():+.2f} +- {error:.2f})")
@@ -115,10 +126,13 @@ def probe(folder: Path, settings: list[str], threads: int) -> float:
     """Seconds of a training step of this row, the least of a few: other work on the machine only adds; kept."""
     kept = folder / "seconds.json"
     if not kept.is_file():
+        shutil.rmtree(folder / "probe", ignore_errors=True)  # the seconds of a resumed log start again
         plan = [f"plan.steps={PROBES * PROBE_STEPS}", f"plan.checkpoint_every={PROBE_STEPS}"]
         train(folder / "probe", threads, *settings, *plan)
         seconds = [json.loads(line)["seconds"] for line in (folder / "probe" / "log.jsonl").read_text().splitlines()]
         spans = [later - earlier for earlier, later in itertools.pairwise(seconds)]
+        if min(spans) < SHORTEST_SPAN:
+            raise SystemExit(f"{PROBE_STEPS} steps take {min(spans)} s, too little to time them; give --steps.")
         kept.write_text(json.dumps(min(spans) / PROBE_STEPS))
     return float(json.loads(kept.read_text()))
 
@@ -131,9 +145,14 @@ def train(output: Path, threads: int, *words: str) -> None:
         subprocess.run(command, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def score(path: Path, head, slices: list[str]) -> torch.Tensor:
-    """dB below the error of the interpolated scan of every scored slice, mean over levels and acquisitions."""
+def score(path: Path, head: HeldOut, slices: list[str]) -> torch.Tensor | None:
+    """dB below the error of the interpolated scan of every scored slice, mean over levels and acquisitions.
+
+    None for a 3D prior and slices that stand alone.
+    """
     prior = load_prior(path)
+    if prior.dimensions == 3 and not head.isotropic:
+        return None
     gains = []
     for words in slices:
         thickness, spacing = map(float, words.split(":"))

@@ -53,6 +53,7 @@ def slices():
 
 def test_a_series_becomes_a_scan_with_its_thickness(tmp_path, slices):
     folder = write_series(tmp_path / "series", slices)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     scan = open_scan(folder, tmp_path / "out")
     assert scan.path == tmp_path / "out" / "series.nii.gz" and scan.stem == "series"
     assert scan.spacing_mm == pytest.approx(SPACING) and scan.in_plane_mm == pytest.approx((PIXEL, PIXEL))
@@ -63,7 +64,24 @@ def test_a_series_becomes_a_scan_with_its_thickness(tmp_path, slices):
     assert np.array_equal(np.asarray(image.dataobj), slices[::-1, ::-1].transpose(1, 0, 2))
     corner = nib.affines.apply_affine(image.affine, [0, 0, 0])
     assert corner == pytest.approx([30 - PIXEL * 47, 40 - PIXEL * 39, -33.0], abs=1e-3)
-    assert sorted(p.name for p in folder.iterdir())[0] == "01_000.dcm"  # the input is untouched
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before  # the input is untouched
+
+
+def test_another_scan_of_that_name_is_kept(tmp_path, slices):
+    folder, out = write_series(tmp_path / "series", slices), tmp_path / "out"
+    first = open_scan(folder, out).path
+    stamp = first.stat().st_mtime_ns
+    assert open_scan(folder, out).path == first and first.stat().st_mtime_ns == stamp
+    other = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+    nib.save(other, first)
+    with pytest.raises(InputError, match="is another scan"):
+        open_scan(folder, out)
+    assert nib.load(first).shape == (4, 4, 4)
+    with pytest.raises(InputError, match="give an output folder"):
+        open_scan(folder, None)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        open_scan(folder, tmp_path / "file")
 
 
 def test_folders_without_one_series_are_refused(tmp_path, slices):

@@ -1,6 +1,7 @@
 """Pixels finer than the prior knows: averages and centres, and a result that is exact on the acquired pixels."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import compose, quote
+from focvs.forward_model import model_acquisition
 from focvs.in_plane import PixelGrid, coarsen
 from focvs.pipeline import super_resolve
 from focvs.volume import read_scan
@@ -29,13 +31,19 @@ def fine_scan(tmp_path, phantom):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "finest", "factors"),
-    [((0.4, 0.4), 0.59, (2, 2)), ((0.9, 0.9), 0.59, (1, 1)), ((0.16, 0.55), 0.59, (4, 1)), ((0.2, 0.2), None, (1, 1))],
+    ("sizes", "spacing", "known", "factors"),
+    [
+        ((0.4, 0.4), 5.0, (0.59, 1.4), (2, 2)),
+        ((0.5, 0.5), 5.0, (0.59, 1.4), (1, 1)),  # hardly finer than what the prior knows
+        ((0.16, 0.55), 5.0, (0.59, 1.4), (3, 1)),
+        ((0.45, 0.45), 1.0, (0.59, 1.4), (1, 1)),  # slices too thin for coarser pixels
+        ((0.7, 0.7), 5.0, (0.95, 1.05), (1, 1)),  # twice would be coarser than the prior knows
+        ((0.5, 0.5), 5.0, (0.95, 1.05), (2, 2)),
+        ((0.2, 0.2), 5.0, None, (1, 1)),
+    ],
 )
-def test_pixels_are_averaged_just_enough(fine_scan, sizes, finest, factors):
-    scan = read_scan(fine_scan)
-    scan = type(scan)(**{**scan.__dict__, "in_plane_mm": sizes})
-    grid = PixelGrid.for_range(scan, None if finest is None else (finest, 1.4))
+def test_pixels_are_averaged_just_enough(fine_scan, sizes, spacing, known, factors):
+    grid = PixelGrid.for_range(replace(read_scan(fine_scan), in_plane_mm=sizes), spacing, known)
     assert grid.factors == factors
     assert grid.trivial == (factors == (1, 1))
 
@@ -63,26 +71,59 @@ def test_the_working_scan_covers_the_same_place(fine_scan):
     assert "finer than the prior knows" in coarse.warnings[-1]
 
 
-def test_the_result_is_exact_on_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
-    words = [
-        f"scan={quote(str(fine_scan))}",
-        f"prior.path={quote(str(tiny_prior))}",
-        f"output_dir={quote(str(tmp_path))}",
-    ]
-    words += ["thickness=2", "samples=2", "steps=2", "progress=false", "save_samples=true"]
+def run(scan, out, prior, *overrides):
+    words = [f"scan={quote(str(scan))}", f"prior.path={quote(str(prior))}", f"output_dir={quote(str(out))}"]
+    words += ["thickness=2", "samples=2", "steps=2", "progress=false", "save_samples=true", *overrides]
     paths = super_resolve(OmegaConf.to_object(compose("config", words)))
-    report = json.loads(paths["json"].read_text())
+    images = {name: nib.load(path) for name, path in paths.items() if path.name.endswith(".gz")}
+    return images, json.loads(paths["json"].read_text())
+
+
+@pytest.mark.parametrize(("voxel", "axis", "wanted"), [("auto", 2, 0.8), ("0.4", 2, 0.4), ("auto", 0, 0.8)])
+def test_the_result_is_exact_on_the_acquired_pixels(tmp_path, fine_scan, tiny_prior, voxel, axis, wanted):
+    turned = nib.load(fine_scan)
+    if axis == 0:  # sagittal slices: the same array with its axes named otherwise
+        data, affine = np.moveaxis(np.asarray(turned.dataobj), 2, 0), turned.affine[:, [2, 0, 1, 3]]
+        fine_scan = write_scan(tmp_path / "sagittal.nii.gz", data, affine)
+    images, report = run(fine_scan, tmp_path / "out", tiny_prior, f"voxel={voxel}")
     assert report["consistency"]["relative_residual"] <= 1e-5
     assert report["acquisition"]["in_plane_mm"] == pytest.approx([PIXEL, PIXEL])
     assert report["acquisition"]["worked_mm"] == pytest.approx([0.8, 0.8])
     assert any("finer than the prior" in w for w in report["warnings"])
-    scan, mean = nib.load(fine_scan), nib.load(paths["mean"])
-    assert mean.shape[:2] == scan.shape[:2]
-    assert mean.header.get_zooms() == pytest.approx((PIXEL, PIXEL, 0.8), abs=1e-5)
+    scan, mean = nib.load(fine_scan), images["mean"]
+    assert np.delete(mean.shape, axis).tolist() == np.delete(scan.shape, axis).tolist()
+    sizes = [PIXEL] * 3
+    sizes[axis] = wanted
+    assert mean.header.get_zooms() == pytest.approx(sizes, abs=1e-5)
     ends = [nib.affines.apply_affine(image.affine, (np.array(image.shape) - 1) / 2) for image in (scan, mean)]
-    assert ends[0] == pytest.approx(ends[1], abs=1e-4)
-    images = {name: np.asarray(nib.load(path).dataobj) for name, path in paths.items() if path.name.endswith(".gz")}
-    assert all(image.shape == mean.shape for image in images.values())
-    samples = np.stack([images["sample-01"], images["sample-02"]])
-    assert np.allclose(samples.mean(0), images["mean"], atol=0.02 * images["mean"].max())
-    assert (images["q05"] <= images["q95"] + 1e-3).all() and images["std"].min() >= 0
+    assert ends[0] == pytest.approx(ends[1], abs=0.5 * wanted)
+    data = {name: np.asarray(image.dataobj) for name, image in images.items()}
+    assert all(image.shape == mean.shape for image in data.values())
+    samples = np.stack([data["sample-01"], data["sample-02"]])
+    assert np.allclose(samples.mean(0), data["mean"], atol=0.02 * data["mean"].max())
+    assert (data["q05"] <= data["q95"] + 1e-3).all() and data["std"].max() > 0
+
+
+def test_noise_is_that_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
+    _, given = run(fine_scan, tmp_path / "1", tiny_prior, "noise=12", "final_replacement=false", "samples=1")
+    assert given["noise_sigma"] == pytest.approx(12)
+    scan, written = read_scan(fine_scan), read_scan_like(tmp_path / "1" / "scan_focvs.nii.gz")
+    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2"]))
+    operator = model_acquisition(scan, config, 0.8).written
+    misfit = operator(torch.from_numpy(written).double()) - torch.from_numpy(scan.data)
+    assert given["consistency"]["chi2"] == pytest.approx(float(misfit.square().mean()) / 144, rel=1e-3)
+
+
+def read_scan_like(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_a_zeroed_background_is_zero_in_every_image(tmp_path, fine_scan, tiny_prior):
+    image = nib.load(fine_scan)
+    data = np.asarray(image.dataobj).copy()
+    data[data < 60] = 0
+    images, _ = run(write_scan(tmp_path / "zeroed.nii.gz", data, image.affine), tmp_path / "out", tiny_prior)
+    blank = (data == 0).all(-1)
+    assert blank.mean() > 0.1
+    for name, written in images.items():
+        assert np.abs(np.asarray(written.dataobj)[blank]).max() == 0, name

@@ -67,7 +67,7 @@ def test_every_source_is_in_the_table(tmp_path):
     assert lines[-1].split() == ["used", "3", "5.2", "thickness", "from", "the", "override"]
 
 
-def test_a_bids_scan_inherits_from_the_files_above_it(tmp_path):
+def test_a_bids_scan_inherits_from_the_files_above_it(tmp_path, monkeypatch):
     folder = tmp_path / "sub-01" / "anat"
     folder.mkdir(parents=True)
     scan = folder / "sub-01_acq-tse_T2w.nii.gz"
@@ -83,3 +83,6 @@ def test_a_bids_scan_inherits_from_the_files_above_it(tmp_path):
     (folder / "sub-01_acq-tse_T2w.json").write_text(json.dumps({"SliceThickness": 3.5}))
     assert find_thickness(scan, 5.0).thickness_mm == 3.5
     assert [s.thickness_mm for s in find_thickness(scan, 5.0).statements] == [None, 3.5, 4.5, 4.0]
+    monkeypatch.chdir(tmp_path)
+    relative = find_thickness(scan.relative_to(tmp_path), 5.0)
+    assert relative.statements == find_thickness(scan, 5.0).statements

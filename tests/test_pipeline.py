@@ -218,7 +218,9 @@ def test_blank_voxels_are_far_from_every_slice_that_is_not_zero():
 def test_overlapping_slices_switch_to_the_noise_aware_rule(tmp_path, phantom, tiny_prior):
     slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(6.0), 3.0)
     scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 3.0, 1.0]))
-    paths = super_resolve(settings(scan, tmp_path, tiny_prior, "thickness=6", "consistency=ddnm"))
+    for words in (["consistency=ddrm", "sampler=ddpm", "noise=0", "samples=1"], ["consistency=ddnm"]):
+        paths = super_resolve(settings(scan, tmp_path, tiny_prior, "thickness=6", *words))
+        assert json.loads(paths["json"].read_text())["consistency"]["rule"] == "calibrated"
     report = json.loads(paths["json"].read_text())
     assert report["consistency"]["rule"] == "calibrated"
     assert report["acquisition"]["condition_number"] > 10

@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -131,6 +132,11 @@ def test_work_is_done_in_order_by_threads_of_one_core_each():
     assert torch.equal(torch.cat(out), 2 * torch.arange(12))
     assert len(seen) == 2 and {(count, inference) for _, count, inference in seen} == {(1, True)}
     assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == 2
+    with torch.no_grad():
+        weight = torch.ones(1, requires_grad=True)
+        assert not any(v.requires_grad for v in in_parallel(lambda item: weight * item, items, torch.device("cpu")))
     with pytest.raises(ZeroDivisionError):
         in_parallel(lambda item: 1 / 0, items, torch.device("cpu"))
     torch.set_num_threads(1)

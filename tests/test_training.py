@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.utils import parameters_to_vector
 
 from focvs.priors.denoiser import EDMDenoiser
@@ -251,7 +252,7 @@ def test_training_resumes_to_the_bit(cache, tmp_path):
 
 
 def test_two_processes_share_the_patches_of_a_step(cache, tmp_path):
-    """Their averaged gradients are those of one process, also after a resumption."""
+    """Their averaged gradients are those of one process, also after a resumption, and of what one process began."""
     child, tests = tmp_path / "child.py", Path(__file__).parent
     child.write_text(
         "from pathlib import Path\nfrom test_training import small_training\n"
@@ -269,8 +270,11 @@ def test_two_processes_share_the_patches_of_a_step(cache, tmp_path):
     torch.manual_seed(0)
     start = parameters_to_vector(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True).parameters())
     assert (one - two).norm() < 0.01 * (one - start).norm()
+    small_training(cache, tmp_path / "two", 9)  # what two began, one goes on with
+    begun = [set(load_file(tmp_path / name / "state" / "model.safetensors")) for name in ("one", "two")]
+    assert begun[0] == begun[1]
     one_log, two_log = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two"))
-    assert [json.loads(line)["loss"] for line in two_log] == pytest.approx(
+    assert [json.loads(line)["loss"] for line in two_log[:2]] == pytest.approx(
         [json.loads(line)["loss"] for line in one_log], abs=1e-4
     )
 

@@ -100,11 +100,12 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
 
 def sidecars(scan_path: Path) -> Iterator[Path]:
     """JSON files that describe a scan, the nearest first: beside it, then those of its BIDS data set."""
+    scan_path = scan_path.absolute()
     stem = scan_path.name.removesuffix(".gz").removesuffix(".nii")
     beside = scan_path.with_name(stem + ".json")
     if beside.is_file():
         yield beside
-    folders = [scan_path.absolute().parent, *scan_path.absolute().parent.parents]
+    folders = [scan_path.parent, *scan_path.parent.parents]
     root = next((i for i, folder in enumerate(folders) if (folder / "dataset_description.json").is_file()), None)
     if root is None:
         return

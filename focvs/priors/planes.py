@@ -17,21 +17,25 @@ PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH = 100_000, 1_000_000
 
 
 def in_parallel(function: Callable[[Tensor], Tensor], items: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """``function`` of every item, without gradients: on a CPU a core each, about 1.5 times as fast as all cores on one.
+    """``function`` of every item; on a CPU a core each, which beats all cores on one (scripts/benchmark_speed.py).
 
-    The number of cores is that of ``torch.get_num_threads()``.
+    The number of cores is that of ``torch.get_num_threads()``. Gradients and inference mode are as in the caller.
     """
-    workers = min(torch.get_num_threads(), len(items)) if device.type == "cpu" else 1
+    threads = torch.get_num_threads()
+    workers = min(threads, len(items)) if device.type == "cpu" else 1
     if workers < 2:
         return [function(item) for item in items]
-    inference = torch.is_inference_mode_enabled()
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def work(item: Tensor) -> Tensor:
-        with torch.inference_mode(inference):  # which is of a thread, as is the number of threads
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):  # both are of a thread
             return function(item)
 
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, items))
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(threads)  # a worker's number is that of threads to come as well
 
 
 @dataclass(frozen=True)

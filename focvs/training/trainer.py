@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -78,15 +79,12 @@ def cpu_processes() -> bool:
     return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
 
 
-class _Loss(nn.Module):
-    """The mean loss of a batch as a module, so that accelerate can wrap it."""
-
-    def __init__(self, denoiser: EDMDenoiser):
-        super().__init__()
-        self.denoiser = denoiser
-
-    def forward(self, clean: Tensor, sigma: Tensor, noise: Tensor, condition: ScanCondition | None) -> Tensor:
-        return self.denoiser.loss(clean, sigma, noise, condition).mean()
+def _average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
+    """Mean of the gradients of all processes, in one message; the network stays bare, so that states fit any number."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if accelerator.num_processes > 1:
+        mean = accelerator.reduce(parameters_to_vector(gradients), "mean")
+        vector_to_parameters(mean, gradients)
 
 
 def train(
@@ -117,9 +115,10 @@ def train(
     torch.manual_seed(plan.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
     averaged = cast("Network", average.module)
-    criterion: nn.Module = _Loss(EDMDenoiser(network))
+    denoiser = EDMDenoiser(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.01)
-    criterion, optimiser = accelerator.prepare(criterion, optimiser)
+    denoiser = accelerator.prepare_model(denoiser, evaluation_mode=True)  # evaluation: not wrapped for processes
+    optimiser = accelerator.prepare_optimizer(optimiser)
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
 
@@ -150,9 +149,10 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = plan.learning_rate * plan.learning_rate_factor(step)
         with accelerator.autocast():
-            loss = criterion(clean, sigma, noise, condition)
+            loss = denoiser.loss(clean, sigma, noise, condition).mean()
         accelerator.backward(loss)
-        norm = float(accelerator.clip_grad_norm_(criterion.parameters(), plan.gradient_clip))
+        _average_gradients(accelerator, denoiser.parameters())
+        norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), plan.gradient_clip))
         if math.isfinite(norm):
             optimiser.step()
             losses.append(float(accelerator.reduce(loss.detach(), "mean")))
