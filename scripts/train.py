@@ -2,7 +2,7 @@
 
 Makes the cache on first use, resumes from ``output/state`` where it exists, and leaves the prior in ``output/ema``.
 The 3D prior: ``python scripts/train.py experiment=head3d``.
-On two CPU cores, 1.4 times as fast as in one process: ``torchrun --nproc-per-node 2 scripts/train.py``.
+On a CPU a process for every core is faster than one with all of them: ``torchrun --nproc-per-node 2 scripts/train.py``.
 On a GPU: ``python scripts/train.py plan.mixed_precision=bf16 plan.workers=8 plan.batch_size=128``.
 """
 

@@ -1,7 +1,7 @@
 """Training of a prior with accelerate: EDM loss, EMA, checkpoints that resume to the bit.
 
-Several processes share the patches of every step and average their gradients: on a CPU one process a core is about 1.4
-times as fast as one process with all of them.
+Several processes share the patches of every step and average their gradients: on a CPU a process for every core is
+faster than one with all of them.
 """
 
 from __future__ import annotations
