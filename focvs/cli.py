@@ -29,6 +29,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
   focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
   focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
+  focvs evaluate TRUTH ESTIMATE... [key=value ...] PSNR, SSIM, HFEN, edges, spectrum, residual against the truth
 
 common keys (focvs --cfg job prints all of them with their values):
   thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing); estimate: from the scan
@@ -94,6 +95,7 @@ def _dispatch(arguments: list[str]) -> int:
         "simulate": ("simulate", ("volume", "output"), _run_simulate),
         "calibrate": ("calibrate", ("data",), _run_calibrate),
         "profile": ("estimate", ("scan", "output_dir"), _run_profile),
+        "evaluate": ("evaluate", ("truth", "estimates*"), _run_evaluate),
     }
     command = words.pop(0) if words and words[0] in commands else ""
     name, positional, run = commands.get(command, ("config", ("scan", "output_dir"), _run_scan))
@@ -108,7 +110,7 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(f"-m sweeps scans, not focvs {name}.")
         return _run_sweep(overrides)
     config = compose(name, overrides)
-    _require(config, positional if name not in ("config", "estimate") else ("scan",))
+    _require(config, [p.rstrip("*") for p in positional] if name not in ("config", "estimate") else ["scan"])
     run(to_schema(config))
     return DONE
 
@@ -117,21 +119,27 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
     """Hydra overrides from command-line words: ``key=value`` as it is, other words as quoted positionals.
 
     A word is ``key=value`` where it looks like one, unless a file of that name exists, or its key is none of
-    conf/``name``.yaml and it could be a path.
+    conf/``name``.yaml and it could be a path. A last positional with a star takes all the words that are left.
 
     Raises:
         UsageError: for more words than positionals.
     """
     overrides: list[str] = []
+    single = [key for key in positional if not key.endswith("*")]
     given = 0
+    rest: list[str] = []
     for word in words:
         if _is_override(word, name):
             overrides.append(_shorthand(word))
-            continue
-        if given == len(positional):
+        elif given < len(single):
+            overrides.append(f"{single[given]}={quote(word)}")
+            given += 1
+        elif len(single) == len(positional):
             raise UsageError(f"{word} is one argument too many; paths first, then key=value (see focvs --help).")
-        overrides.append(f"{positional[given]}={quote(word)}")
-        given += 1
+        else:
+            rest.append(quote(word))
+    if rest:
+        overrides.append(f"{positional[-1].rstrip('*')}=[{','.join(rest)}]")
     return [o for override in overrides for o in override.split("\0")]
 
 
@@ -281,6 +289,12 @@ def _run_profile(config: Any) -> None:
     from focvs.estimate import estimate_scan_profile
 
     estimate_scan_profile(config)
+
+
+def _run_evaluate(config: Any) -> None:
+    from focvs.evaluate import evaluate_estimates
+
+    evaluate_estimates(config)
 
 
 def _run_sweep(overrides: list[str]) -> int:

@@ -158,6 +158,21 @@ class EstimateConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    """Estimates against the truth; conf/evaluate.yaml explains each key."""
+
+    truth: str = MISSING
+    estimates: list[str] = MISSING
+    scan: str | None = None
+    thickness: float | None = None
+    spacing: float | None = None
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    axis: str = "inferior-superior"
+    trim: float = 0.0
+    output: str | None = None
+
+
+@dataclass
 class CalibrateConfig:
     """The error table of a prior; conf/calibrate.yaml explains each key."""
 
@@ -175,6 +190,7 @@ SCHEMAS = {
     "demo": DemoConfig,
     "calibrate": CalibrateConfig,
     "estimate": EstimateConfig,
+    "evaluate": EvaluateConfig,
 }
 # keys of RunConfig that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}

@@ -194,7 +194,7 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
     monkeypatch.setenv("FOCVS_DATA", "/data")
     config = compose(name, overrides)
     if name in SCHEMAS:
-        missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii", "data": "d"}
+        missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii", "data": "d", "truth": "t", "estimates": "[e]"}
         fill = [f"{k}={v}" for k, v in missing.items() if k in SCHEMAS[name].__dataclass_fields__]
         if overrides == ["profile=sampled"]:
             fill.append("profile.path=p.npy")

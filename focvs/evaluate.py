@@ -1,0 +1,207 @@
+"""focvs evaluate: estimates against the truth, every number in one place and defined once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.processing import resample_from_to
+
+from focvs.acquisition.grid import make_grid
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.cli import compose, quote
+from focvs.config import EvaluateConfig, RunConfig
+from focvs.errors import InputError
+from focvs.evaluation.metrics import (
+    edge_sharpness,
+    gradient_similarity,
+    high_frequency_error,
+    mean_absolute_error,
+    normalised_error,
+    peak_signal_to_noise,
+    spectrum_ratio,
+    structural_similarity,
+)
+from focvs.forward_model import Acquisition, model_acquisition
+from focvs.results import require_writable
+from focvs.simulate import AXES
+from focvs.volume import (
+    Scan,
+    head_mask,
+    intensity_scale,
+    nifti_stem,
+    read_nifti,
+    read_scan,
+    write_atomically,
+    write_json,
+)
+
+log = logging.getLogger(__name__)
+
+SAME_MM = 1e-3  # affines that differ by less are one grid
+COLUMNS = {
+    "psnr_db": "PSNR dB",
+    "ssim": "SSIM",
+    "nrmse": "NRMSE",
+    "mae": "MAE",
+    "hfen": "HFEN",
+    "gms": "GMS",
+    "sharpness": "edges",
+    "spectrum": "spectrum",
+    "residual": "residual",
+}
+
+
+def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Compare volumes with the truth in its head mask, print a table, and write CSV and JSON where asked for.
+
+    Returns:
+        A row for each estimate.
+
+    Raises:
+        InputError: for unreadable files, an unknown axis, or an estimate that does not overlap the truth.
+    """
+    if config.axis not in AXES:
+        raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
+    if config.trim < 0:
+        raise InputError(f"trim={config.trim:g} mm must be at least 0.")
+    truth, affine, header, warnings = read_nifti(Path(config.truth))
+    for warning in warnings:
+        log.warning("%s: %s", config.truth, warning)
+    reference = nib.Nifti1Image(truth, affine, header)
+    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in AXES[config.axis])
+    voxel_mm = float(np.linalg.norm(affine[:3, axis]))
+    scale = intensity_scale(truth)
+    mask = np.moveaxis(head_mask(np.moveaxis(truth, axis, -1), scale), -1, axis)
+    ends = np.moveaxis(mask, axis, 0)
+    trimmed = round(config.trim / voxel_mm)
+    if trimmed:
+        ends[:trimmed], ends[-trimmed:] = False, False
+    if not mask.any():
+        raise InputError(f"nothing of the head is left after trim={config.trim:g} mm at both ends.")
+    acquired = open_acquisition(config)
+    nyquist = None if acquired is None else 1 / (2 * acquired[1].grid.spacing_mm)
+    definitions = {
+        "truth": str(config.truth),
+        "mask": f"{int(mask.sum())} voxels of head, {config.trim:g} mm left out at both ends of the slice axis",
+        "scale": scale,
+        "axis": config.axis,
+        "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
+    }
+    rows = []
+    for path in map(Path, config.estimates):
+        data, resampled = on_grid(path, reference)
+        frequency, ratio = spectrum_ratio(truth, data, mask, voxel_mm, axis)
+        above = frequency > (frequency[-1] / 2 if nyquist is None else nyquist)
+        rows.append(
+            {
+                "estimate": nifti_stem(path),
+                "psnr_db": psnr if math.isfinite(psnr := peak_signal_to_noise(truth, data, mask, scale)) else None,
+                "ssim": structural_similarity(truth, data, mask, scale),
+                "nrmse": normalised_error(truth, data, mask),
+                "mae": mean_absolute_error(truth, data, mask, scale),
+                "hfen": high_frequency_error(truth, data, mask),
+                "gms": gradient_similarity(truth, data, mask, scale),
+                "sharpness": edge_sharpness(truth, data, mask, axis),
+                "spectrum": float(np.exp(np.log(ratio[above].clip(1e-12)).mean())) if above.any() else None,
+                "residual": None if acquired is None else cycle_residual(path, *acquired),
+                "resampled": resampled,
+            }
+        )
+    for line in as_table(rows, definitions):
+        print(line)
+    if config.output:
+        write_rows(Path(config.output), rows, definitions)
+    return rows
+
+
+def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
+    """The scan the estimates were made from and its forward model, where it is given."""
+    if config.scan is None:
+        return None
+    words = [f"scan={quote(config.scan)}"]
+    words += [f"{key}={value}" for key in ("thickness", "spacing") if (value := getattr(config, key)) is not None]
+    from omegaconf import OmegaConf
+
+    run = OmegaConf.to_object(compose("config", words))
+    assert isinstance(run, RunConfig)
+    scan = read_scan(Path(config.scan))
+    return scan, model_acquisition(scan, replace(run, profile=config.profile))
+
+
+def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, bool]:
+    """An estimate on the voxels of the truth, by cubic spline where its own are others.
+
+    Raises:
+        InputError: if it does not overlap the truth.
+    """
+    data, affine, header, _ = read_nifti(path)
+    if data.shape == reference.shape and np.allclose(affine, reference.affine, atol=SAME_MM):
+        return data, False
+    moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="constant", cval=0)
+    there = np.asarray(moved.dataobj, dtype=np.float32)
+    if not there.any():
+        raise InputError(f"{path} does not overlap the truth; are both in the same space?")
+    return there, True
+
+
+def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | None:
+    """Largest deviation of the estimate's own slices from the scan, over the scan's range.
+
+    None where its voxels are not those of the scan in-plane and of its field of view along the slice axis.
+    """
+    data, affine, _, _ = read_nifti(path)
+    volume = np.moveaxis(data, scan.axis, -1)
+    voxel_mm = float(np.linalg.norm(affine[:3, scan.axis]))
+    grid = make_grid(
+        acquisition.grid.slices,
+        acquisition.grid.spacing_mm,
+        voxel_mm,
+        acquisition.profile.half_support_mm,
+        keep_extent=False,
+    )
+    if volume.shape[:2] != scan.data.shape[:2] or volume.shape[2] != grid.voxels:
+        return None
+    if not np.allclose(grid.affine(scan.affine, scan.axis), affine, atol=0.05 * voxel_mm):
+        return None
+    operator = ThroughPlaneOperator(acquisition.profile, grid, "edge")
+    worst = 0.0
+    for slab, y in zip(torch.from_numpy(volume.copy()), torch.from_numpy(scan.data), strict=True):
+        worst = max(worst, float((operator(slab.double()) - y).abs().max()))
+    return worst / float(np.ptp(scan.data))
+
+
+def as_table(rows: list[dict[str, Any]], definitions: dict[str, Any]) -> list[str]:
+    """What is meant, then a line for each estimate."""
+    lines = [
+        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
+        for name, value in definitions.items()
+    ]
+    width = max(8, *(len(row["estimate"]) for row in rows))
+    lines.append(f"{'estimate':{width}s} " + " ".join(f"{title:>9s}" for title in COLUMNS.values()))
+    for row in rows:
+        cells = (
+            f"{'-':>9s}" if row[key] is None else f"{row[key]:9.1e}" if key == "residual" else f"{row[key]:9.4g}"
+            for key in COLUMNS
+        )
+        lines.append(f"{row['estimate']:{width}s} {' '.join(cells)}{'  resampled' if row['resampled'] else ''}")
+    return lines
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:
+    """``evaluation.csv`` and ``evaluation.json`` in ``folder``."""
+    require_writable(folder)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["estimate", *COLUMNS, "resampled"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "evaluation.csv", ".csv", lambda path: Path(path).write_text(text.getvalue()))
+    write_json(folder / "evaluation.json", {"definitions": definitions, "estimates": rows})
