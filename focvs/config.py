@@ -169,6 +169,7 @@ class EvaluateConfig:
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     axis: str = "inferior-superior"
     trim: float = 0.0
+    lesions: str | None = None
     output: str | None = None
 
 

@@ -20,6 +20,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.cli import compose, quote
 from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
+from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
 from focvs.evaluation.metrics import (
     edge_sharpness,
     gradient_similarity,
@@ -96,7 +97,10 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         "axis": config.axis,
         "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
     }
-    rows = []
+    lesions = None if config.lesions is None else open_lesions(config.lesions, reference, truth, mask)
+    if lesions is not None:
+        definitions["lesions"] = f"{config.lesions}, {int(lesions.sum())} voxels"
+    rows: list[dict[str, Any]] = []
     for path in map(Path, config.estimates):
         data, resampled = on_grid(path, reference)
         frequency, ratio = spectrum_ratio(truth, data, mask, voxel_mm, axis)
@@ -116,11 +120,32 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
                 "resampled": resampled,
             }
         )
-    for line in as_table(rows, definitions):
+        if lesions is not None:
+            found = compare_lesions(truth, data, lesions, mask, nib.affines.voxel_sizes(affine))
+            rows[-1]["lesions"] = by_size(found)
+    for line in [*as_table(rows, definitions), *lesion_table(rows)]:
         print(line)
     if config.output:
         write_rows(Path(config.output), rows, definitions)
     return rows
+
+
+def open_lesions(source: str, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """A lesion mask on the truth's voxels: a file, or ``bright`` for what is bright inside the head.
+
+    Raises:
+        InputError: for an unreadable mask, one on other voxels, or one without lesions in the head.
+    """
+    if source == "bright":
+        mask = find_lesions(truth, head, nib.affines.voxel_sizes(reference.affine))
+    else:
+        data, affine, _, _ = read_nifti(Path(source))
+        if data.shape != reference.shape or not np.allclose(affine, reference.affine, atol=SAME_MM):
+            raise InputError(f"{source} is not on the voxels of the truth; resample it first (nearest neighbour).")
+        mask = data > 0
+    if not (mask & head).any():
+        raise InputError(f"lesions={source}: there are none in the head of the truth.")
+    return mask & head
 
 
 def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
@@ -196,11 +221,23 @@ def as_table(rows: list[dict[str, Any]], definitions: dict[str, Any]) -> list[st
     return lines
 
 
+def lesion_table(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each estimate and lesion size; none where no lesions were given."""
+    titles = ("lesions", "contrast", "contrast_kept", "volume_kept", "erased", "invented")
+    lines = []
+    for row in rows:
+        for size, values in row.get("lesions", {}).items():
+            cells = " ".join(f"{values[title]:13.3g}" for title in titles)
+            lines.append(f"{row['estimate']:24s} {size:12s} {cells}")
+    header = f"{'lesions, medians':24s} {'size':12s} " + " ".join(f"{title.replace('_', ' '):>13s}" for title in titles)
+    return [header, *lines] if lines else []
+
+
 def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:
     """``evaluation.csv`` and ``evaluation.json`` in ``folder``."""
     require_writable(folder)
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["estimate", *COLUMNS, "resampled"], lineterminator="\n")
+    writer = csv.DictWriter(text, ["estimate", *COLUMNS, "resampled"], lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder / "evaluation.csv", ".csv", lambda path: Path(path).write_text(text.getvalue()))

@@ -8,6 +8,7 @@ that of a shell 3-9 mm around it, is printed in the scan and, at the same places
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import nibabel as nib
@@ -15,10 +16,10 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from focvs.evaluation.lesions import find_lesions, neighbourhoods
 from focvs.volume import head_mask, intensity_scale, read_nifti
 
-SMALLEST_ML = 0.3
-INSIDE_MM = 18.0  # lesions lie this far from the outside of the head: scalp is bright too
+SMALLEST_ML, MOST = 0.3, 8
 
 
 def main() -> None:
@@ -30,25 +31,23 @@ def main() -> None:
     data, affine, _, _ = read_nifti(options.scan)
     result, result_affine, _, _ = read_nifti(options.result)
     voxel_mm = nib.affines.voxel_sizes(affine)
-    head = ndimage.binary_fill_holes(head_mask(data, intensity_scale(data)))
-    padded = np.pad(head, 1)
-    depth = ndimage.distance_transform_edt(padded, sampling=voxel_mm)[1:-1, 1:-1, 1:-1]
-    bright = (data > options.above * np.median(data[head])) & (depth > INSIDE_MM)
-    bright = ndimage.binary_opening(bright, np.ones((3, 3, 1)))
-    labels, count = ndimage.label(bright)
-    volume_ml = np.bincount(labels.ravel(), minlength=count + 1) * voxel_mm.prod() / 1000
-    print(f"{'lesion':>6s} {'ml':>7s} {'contrast in the scan':>21s} {'in the result':>14s}")
-    for label in np.argsort(-volume_ml[1:])[:8] + 1:
-        if volume_ml[label] < SMALLEST_ML:
-            break
-        lesion = labels == label
-        distance = ndimage.distance_transform_edt(~lesion, sampling=voxel_mm)
-        shell = (distance > 3) & (distance < 9) & ~bright & head
-        before = data[lesion].mean() / data[shell].mean()
+    head = head_mask(data, intensity_scale(data))
+    bright = find_lesions(data, head, voxel_mm, options.above)
+    print(f"{'ml':>7s} {'contrast in the scan':>21s} {'in the result':>14s}")
+    for box, lesion, shell, volume_ml in itertools.islice(neighbourhoods(bright, head, voxel_mm, SMALLEST_ML), MOST):
+        before = data[box][lesion].mean() / data[box][shell].mean()
+        placed = affine @ from_corner(box)
         after = (
-            sample(result, result_affine, lesion, affine).mean() / sample(result, result_affine, shell, affine).mean()
+            sample(result, result_affine, lesion, placed).mean() / sample(result, result_affine, shell, placed).mean()
         )
-        print(f"{label:6d} {volume_ml[label]:7.2f} {before:21.3f} {after:14.3f}")
+        print(f"{volume_ml:7.2f} {before:21.3f} {after:14.3f}")
+
+
+def from_corner(box: tuple[slice, ...]) -> np.ndarray:
+    """Indices in a box to indices in the array."""
+    shift = np.eye(4)
+    shift[:3, 3] = [b.start for b in box]
+    return shift
 
 
 def sample(volume: np.ndarray, affine: np.ndarray, mask: np.ndarray, mask_affine: np.ndarray) -> np.ndarray:
