@@ -1,4 +1,4 @@
-"""Pixels finer than the prior knows: restore on coarser ones, then give every slice its own detail back."""
+"""Pixels finer than the prior knows or the scan resolves: restored on coarser ones, with every slice's own detail."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from focvs.acquisition.interpolation import spline_matrix
+from focvs.acquisition.zero_filling import resolved_fraction
 from focvs.forward_model import Acquisition, blank_voxels
 from focvs.volume import Scan
 
 TOLERANCE = 0.8  # working pixels may be as fine as this part of the finest the prior knows
 LEAST_SPACING = 1.5  # of the slices, in working pixels
+ROUNDING = 0.05  # of a resolution that is just short of a whole number of pixels
 SLAB = 16  # rows of pixels refined at once
 
 
@@ -35,21 +37,21 @@ class PixelGrid:
 
     @classmethod
     def for_range(cls, scan: Scan, spacing_mm: float, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
-        """Just so many that no working pixel is much finer than the prior knows, but none coarser either.
+        """Just so many that no working pixel is much finer than the prior knows or the scan resolves, but none coarser.
 
         Args:
-            scan: as acquired.
+            scan: as acquired; where its k-space was filled with zeros, pixels hold less than they seem to.
             spacing_mm: of the slices, which working pixels stay well below.
             voxel_range_mm: pixels the prior knows; None where that is not known.
         """
         if voxel_range_mm is None:
             return cls((1, 1), (scan.data.shape[0], scan.data.shape[1]))
         coarsest = min(voxel_range_mm[1], spacing_mm / LEAST_SPACING)
-        first, second = (
-            max(1, min(math.ceil(TOLERANCE * voxel_range_mm[0] / size), int(coarsest / size)))
-            for size in scan.in_plane_mm
-        )
-        return cls((first, second), (scan.data.shape[0], scan.data.shape[1]))
+        factors = []
+        for size, resolved in zip(scan.in_plane_mm, resolved_mm(scan), strict=True):
+            wanted = max(math.ceil(TOLERANCE * voxel_range_mm[0] / size), int(resolved / size + ROUNDING))
+            factors.append(max(1, min(wanted, int(coarsest / size))))
+        return cls((factors[0], factors[1]), (scan.data.shape[0], scan.data.shape[1]))
 
     @property
     def count(self) -> int:
@@ -76,6 +78,13 @@ class PixelGrid:
         return fine[: self.shape[0], : self.shape[1]]
 
 
+def resolved_mm(scan: Scan) -> tuple[float, float]:
+    """In-plane resolution along p and q: the pixel size, or more where k-space was filled with zeros."""
+    data = torch.from_numpy(scan.data)
+    first, second = (size / resolved_fraction(data, axis) for axis, size in enumerate(scan.in_plane_mm))
+    return first, second
+
+
 def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
     """The scan on working pixels, its affine that of their centres."""
     if grid.trivial:
@@ -89,8 +98,8 @@ def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
     sizes = (scan.in_plane_mm[0] * grid.factors[0], scan.in_plane_mm[1] * grid.factors[1])
     acquired, working = (" x ".join(f"{v:.3g}" for v in pair) for pair in (scan.in_plane_mm, sizes))
     warning = (
-        f"pixels of {acquired} mm are finer than the prior knows: slices were restored on pixels of {working} mm, "
-        "and finer detail is that of the slices themselves, interpolated between them."
+        f"pixels of {acquired} mm are finer than the prior knows or the scan resolves: slices were restored on pixels "
+        f"of {working} mm, and finer detail is that of the slices themselves, interpolated between them."
     )
     return replace(scan, data=data, affine=affine, in_plane_mm=sizes, warnings=(*scan.warnings, warning))
 

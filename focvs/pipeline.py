@@ -34,7 +34,7 @@ from focvs.forward_model import (
     volume_mask,
     voxel_window,
 )
-from focvs.in_plane import PixelGrid, Refinement, coarsen
+from focvs.in_plane import PixelGrid, Refinement, coarsen, resolved_mm
 from focvs.preparation import (
     FALLBACK,
     calibrate,
@@ -141,7 +141,11 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     report = describe_run(scan, acquisition, restoration, prior, config, device, clock.seconds, paths["mean"])
-    report["acquisition"]["in_plane_mm"], report["acquisition"]["worked_mm"] = scan.in_plane_mm, working.in_plane_mm
+    report["acquisition"] |= {
+        "in_plane_mm": scan.in_plane_mm,
+        "resolved_mm": resolved_mm(scan),
+        "worked_mm": working.in_plane_mm,
+    }
     paths["json"] = write_sidecar(scan, report, folder)
     residual = report["consistency"]["relative_residual"]
     log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])

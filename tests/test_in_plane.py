@@ -11,10 +11,11 @@ from conftest import write_scan
 from omegaconf import OmegaConf
 
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import simulate_slices
+from focvs.acquisition.simulation import head_phantom, simulate_slices
+from focvs.acquisition.zero_filling import resolved_fraction
 from focvs.cli import compose, quote
 from focvs.forward_model import model_acquisition
-from focvs.in_plane import PixelGrid, coarsen
+from focvs.in_plane import PixelGrid, coarsen, resolved_mm
 from focvs.pipeline import super_resolve
 from focvs.volume import read_scan
 
@@ -46,6 +47,33 @@ def test_pixels_are_averaged_just_enough(fine_scan, sizes, spacing, known, facto
     grid = PixelGrid.for_range(replace(read_scan(fine_scan), in_plane_mm=sizes), spacing, known)
     assert grid.factors == factors
     assert grid.trivial == (factors == (1, 1))
+
+
+def filled_with_zeros(image, axis, part):
+    """The magnitude image a scanner makes of ``part`` of k-space, on a ``1 / part`` times larger matrix."""
+    kept = np.fft.fftshift(np.fft.fft(image, axis=axis), axes=axis)
+    n = image.shape[axis]
+    spare = round(n / part) - n
+    pad = [(0, 0)] * 3
+    pad[axis] = (spare // 2, spare - spare // 2)
+    return np.abs(np.fft.ifft(np.fft.ifftshift(np.pad(kept, pad), axes=axis), axis=axis)) / part
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("part", [0.5, 0.65, 0.8, 1.0])
+def test_zero_filling_is_seen_in_the_spectrum(axis, part):
+    slices = simulate_slices(head_phantom((112, 128, 96), seed=3)[1], 1.0, gaussian_profile(4.0), 4.0)
+    scan = torch.from_numpy(filled_with_zeros(slices, axis, part)) if part < 1 else torch.from_numpy(slices)
+    assert resolved_fraction(scan, axis) == pytest.approx(part, abs=0.03)
+    assert resolved_fraction(scan, 1 - axis) == 1.0
+
+
+def test_a_scan_on_twice_its_matrix_is_worked_at_its_own_resolution(tmp_path):
+    slices = simulate_slices(1000 * head_phantom((112, 128, 96), seed=3)[1], 1.0, gaussian_profile(4.0), 4.0)
+    both = filled_with_zeros(filled_with_zeros(slices, 0, 0.5), 1, 0.5).astype(np.float32)
+    scan = read_scan(write_scan(tmp_path / "scan.nii.gz", both, np.diag([0.6, 0.6, 4.0, 1.0])))
+    assert PixelGrid.for_range(scan, 4.0, (0.59, 1.4)).factors == (2, 2)
+    assert resolved_mm(scan) == pytest.approx((1.2, 1.2), rel=0.05)
 
 
 def test_a_ramp_stays_where_it_is():

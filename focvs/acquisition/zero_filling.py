@@ -1,0 +1,45 @@
+"""In-plane resolution of a scan whose k-space was filled up with zeros before it was transformed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOWEST, HIGHEST, STEP = 0.35, 0.88, 0.01  # cut-offs looked for, as parts of the highest frequency
+NEAR, FAR = 0.01, 0.06  # the bands compared on both sides of a cut-off lie this far from it
+EDGE = 7.0  # power falls this many times across a cut-off; without zero filling it falls less than 5 times
+PLATEAU = 0.8  # cut-offs with this part of the largest fall, in logarithms, are the edge, and its middle is taken
+MOST_SLICES = 16
+
+
+def resolved_fraction(scan: Tensor, axis: int) -> float:
+    """Where the power spectrum of the slices ends, as a part of the highest frequency their pixels can hold.
+
+    The part of k-space along ``axis`` that was acquired; the rest was filled with zeros, as scanners do to reach a
+    square or a larger matrix. The spectrum of anatomy and noise falls slowly; at the edge of what was acquired it
+    drops.
+
+    Args:
+        scan: ``(p, q, m)`` intensities.
+        axis: 0 or 1.
+
+    Returns:
+        1.0 where no edge is found.
+    """
+    middle = scan.shape[-1] // 2
+    reach = min(MOST_SLICES, scan.shape[-1] // 2) // 2 + 1
+    slices = scan[..., max(0, middle - reach) : middle + reach].double().movedim(axis, -1)
+    power = torch.fft.rfft(slices, dim=-1).abs().square().flatten(0, -2).mean(0)
+    frequency = torch.linspace(0, 1, len(power), dtype=torch.float64)
+    cuts = torch.arange(LOWEST, HIGHEST, STEP, dtype=torch.float64)
+    falls = torch.zeros_like(cuts)
+    for i, cut in enumerate(cuts.tolist()):
+        below = power[(frequency > cut - FAR) & (frequency < cut - NEAR)]
+        above = power[(frequency > cut + NEAR) & (frequency < cut + FAR)]
+        if len(below) and len(above):
+            falls[i] = (below.median() / above.median().clamp_min(1e-12 * float(power[1:].max()))).log()
+    if falls.max() < math.log(EDGE):
+        return 1.0
+    return float(cuts[falls > PLATEAU * falls.max()].median())
