@@ -155,6 +155,7 @@ class EstimateConfig:
     output_dir: str | None = None
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     spacing: float | None = None
+    slice_gains: str = "auto"
 
 
 @dataclass
@@ -170,6 +171,7 @@ class EvaluateConfig:
     axis: str = "inferior-superior"
     trim: float = 0.0
     lesions: str | None = None
+    slice_gains: str = "auto"
     output: str | None = None
 
 

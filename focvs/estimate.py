@@ -37,7 +37,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         InputError: for an unreadable scan, or one that does not tell its profile.
     """
     folder = Path(config.output_dir or Path(config.scan).parent)
-    scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), "auto")
+    scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)

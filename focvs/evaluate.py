@@ -14,13 +14,14 @@ import nibabel as nib
 import numpy as np
 import torch
 from nibabel.processing import resample_from_to
+from scipy import ndimage
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.cli import compose, quote
 from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
-from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
+from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find_lesions
 from focvs.evaluation.metrics import (
     edge_sharpness,
     gradient_similarity,
@@ -31,7 +32,7 @@ from focvs.evaluation.metrics import (
     spectrum_ratio,
     structural_similarity,
 )
-from focvs.forward_model import Acquisition, model_acquisition
+from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.results import require_writable
 from focvs.simulate import AXES
 from focvs.volume import (
@@ -48,6 +49,7 @@ from focvs.volume import (
 log = logging.getLogger(__name__)
 
 SAME_MM = 1e-3  # affines that differ by less are one grid
+SMALLEST = 11  # voxels of the window of SSIM
 COLUMNS = {
     "psnr_db": "PSNR dB",
     "ssim": "SSIM",
@@ -70,6 +72,8 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
     Raises:
         InputError: for unreadable files, an unknown axis, or an estimate that does not overlap the truth.
     """
+    if not config.estimates:
+        raise InputError("there is nothing to evaluate; give volumes after the truth.")
     if config.axis not in AXES:
         raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
     if config.trim < 0:
@@ -77,8 +81,12 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
     truth, affine, header, warnings = read_nifti(Path(config.truth))
     for warning in warnings:
         log.warning("%s: %s", config.truth, warning)
+    if min(truth.shape) < SMALLEST:
+        raise InputError(f"{config.truth} has {min(truth.shape)} voxels along an axis; SSIM needs {SMALLEST}.")
     reference = nib.Nifti1Image(truth, affine, header)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in AXES[config.axis])
+    acquired = open_acquisition(config)
+    direction = config.axis if acquired is None else acquired[0].slice_direction()
+    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in AXES[direction])
     voxel_mm = float(np.linalg.norm(affine[:3, axis]))
     scale = intensity_scale(truth)
     mask = np.moveaxis(head_mask(np.moveaxis(truth, axis, -1), scale), -1, axis)
@@ -88,26 +96,33 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         ends[:trimmed], ends[-trimmed:] = False, False
     if not mask.any():
         raise InputError(f"nothing of the head is left after trim={config.trim:g} mm at both ends.")
-    acquired = open_acquisition(config)
+    paths = [Path(name) for name in config.estimates]
+    volumes, covered = zip(*(on_grid(path, reference) for path in paths), strict=True)
+    everywhere = np.logical_and.reduce([mask, *(where for where in covered if where is not None)])
+    if everywhere.sum() < mask.sum():
+        lost = 100 * (1 - everywhere.sum() / mask.sum())
+        log.warning("%.2g %% of the head is not covered by every estimate and was left out for all.", lost)
+    mask = everywhere
+    if not mask.any():
+        raise InputError("no part of the head is covered by every estimate; are all in the space of the truth?")
     nyquist = None if acquired is None else 1 / (2 * acquired[1].grid.spacing_mm)
     definitions = {
         "truth": str(config.truth),
         "mask": f"{int(mask.sum())} voxels of head, {config.trim:g} mm left out at both ends of the slice axis",
         "scale": scale,
-        "axis": config.axis,
+        "axis": direction,
         "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
     }
     lesions = None if config.lesions is None else open_lesions(config.lesions, reference, truth, mask)
     if lesions is not None:
         definitions["lesions"] = f"{config.lesions}, {int(lesions.sum())} voxels"
     rows: list[dict[str, Any]] = []
-    for path in map(Path, config.estimates):
-        data, resampled = on_grid(path, reference)
-        frequency, ratio = spectrum_ratio(truth, data, mask, voxel_mm, axis)
-        above = frequency > (frequency[-1] / 2 if nyquist is None else nyquist)
+    stems = [nifti_stem(path) for path in paths]
+    for path, stem, data, where in zip(paths, stems, volumes, covered, strict=True):
         rows.append(
             {
-                "estimate": nifti_stem(path),
+                "estimate": stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}",
+                "path": str(path),
                 "psnr_db": psnr if math.isfinite(psnr := peak_signal_to_noise(truth, data, mask, scale)) else None,
                 "ssim": structural_similarity(truth, data, mask, scale),
                 "nrmse": normalised_error(truth, data, mask),
@@ -115,14 +130,15 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
                 "hfen": high_frequency_error(truth, data, mask),
                 "gms": gradient_similarity(truth, data, mask, scale),
                 "sharpness": edge_sharpness(truth, data, mask, axis),
-                "spectrum": float(np.exp(np.log(ratio[above].clip(1e-12)).mean())) if above.any() else None,
+                "spectrum": mean_spectrum_ratio(truth, data, mask, voxel_mm, axis, nyquist),
                 "residual": None if acquired is None else cycle_residual(path, *acquired),
-                "resampled": resampled,
+                "resampled": where is not None,
             }
         )
         if lesions is not None:
             found = compare_lesions(truth, data, lesions, mask, nib.affines.voxel_sizes(affine))
             rows[-1]["lesions"] = by_size(found)
+            rows[-1]["lesions_left_out"] = int(ndimage.label(lesions)[1]) - len(found)
     for line in [*as_table(rows, definitions), *lesion_table(rows)]:
         print(line)
     if config.output:
@@ -158,24 +174,40 @@ def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
 
     run = OmegaConf.to_object(compose("config", words))
     assert isinstance(run, RunConfig)
-    scan = read_scan(Path(config.scan))
+    scan = balance_passes(read_scan(Path(config.scan)), config.slice_gains)
+    for warning in scan.warnings:
+        log.warning("%s: %s", scan.path.name, warning)
     return scan, model_acquisition(scan, replace(run, profile=config.profile))
 
 
-def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, bool]:
-    """An estimate on the voxels of the truth, by cubic spline where its own are others.
+def mean_spectrum_ratio(
+    truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray, voxel_mm: float, axis: int, nyquist: float | None
+) -> float | None:
+    """Geometric mean of the power ratio above ``nyquist``, or in the upper half; None where columns are too short."""
+    try:
+        frequency, ratio = spectrum_ratio(truth, estimate, mask, voxel_mm, axis)
+    except ValueError:
+        return None
+    above = frequency > (frequency[-1] / 2 if nyquist is None else nyquist)
+    return float(np.exp(np.log(ratio[above].clip(1e-12)).mean())) if above.any() else None
+
+
+def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """An estimate on the voxels of the truth, by cubic spline where its own are others, and then where it reaches.
 
     Raises:
         InputError: if it does not overlap the truth.
     """
     data, affine, header, _ = read_nifti(path)
     if data.shape == reference.shape and np.allclose(affine, reference.affine, atol=SAME_MM):
-        return data, False
-    moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="constant", cval=0)
-    there = np.asarray(moved.dataobj, dtype=np.float32)
-    if not there.any():
+        return data, None
+    moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="nearest")
+    indices = np.stack(np.meshgrid(*map(np.arange, reference.shape), indexing="ij"), -1)
+    places = nib.affines.apply_affine(np.linalg.inv(affine) @ reference.affine, indices)
+    reached = ((places > -0.5 - SAME_MM) & (places < np.array(data.shape) - 0.5 + SAME_MM)).all(-1)
+    if not reached.any():
         raise InputError(f"{path} does not overlap the truth; are both in the same space?")
-    return there, True
+    return np.asarray(moved.dataobj, dtype=np.float32), reached
 
 
 def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | None:
@@ -230,6 +262,9 @@ def lesion_table(rows: list[dict[str, Any]]) -> list[str]:
             cells = " ".join(f"{values[title]:13.3g}" for title in titles)
             lines.append(f"{row['estimate']:24s} {size:12s} {cells}")
     header = f"{'lesions, medians':24s} {'size':12s} " + " ".join(f"{title.replace('_', ' '):>13s}" for title in titles)
+    left_out = max((row.get("lesions_left_out", 0) for row in rows), default=0)
+    if left_out:
+        lines.append(f"{left_out} lesions below {SMALLEST_ML:g} ml, or with nothing around them, were left out")
     return [header, *lines] if lines else []
 
 
@@ -237,7 +272,9 @@ def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, 
     """``evaluation.csv`` and ``evaluation.json`` in ``folder``."""
     require_writable(folder)
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["estimate", *COLUMNS, "resampled"], lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(
+        text, ["estimate", *COLUMNS, "resampled", "path"], lineterminator="\n", extrasaction="ignore"
+    )
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder / "evaluation.csv", ".csv", lambda path: Path(path).write_text(text.getvalue()))

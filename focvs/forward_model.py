@@ -18,12 +18,13 @@ from focvs.acquisition.metadata import Statement, Thickness, find_thickness
 from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
+from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
 from focvs.config import ProfileConfig, RunConfig
 from focvs.errors import InputError
 from focvs.volume import Scan, head_mask, intensity_scale
 
 BRIGHT = 0.15  # of the white level: head that is compared between slices
-PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.5, 0.01  # standard errors and log ratio from which passes differ
+PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
 CROP_MARGIN = 6  # voxels kept around the head
 BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
@@ -278,8 +279,23 @@ def take_slices(scan: Scan, config: RunConfig) -> Slices:
     mask = torch.from_numpy(region.mask)
     y = torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
     given_noise = parse_auto("noise", config.noise)
-    noise_sigma = estimate_noise(y, mask) if given_noise is None else given_noise * 2 / scale
+    noise_sigma = find_noise(scan, y, mask) if given_noise is None else given_noise * 2 / scale
     return Slices(y, mask, region, scale, noise_sigma)
+
+
+def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:
+    """Standard deviation of the noise of slices ``(p, q, m)``, on the matrix that was acquired.
+
+    Where k-space was filled with zeros pixel noise is smooth, and second differences see little of it.
+    """
+    data = torch.from_numpy(scan.data)
+    fractions = (resolved_fraction(data, 0), resolved_fraction(data, 1))
+    small = crop_kspace(y, fractions)
+    rows, columns = (
+        (torch.arange(n) * (old / n)).round().long().clamp(max=old - 1)
+        for n, old in zip(small.shape, mask.shape[:2], strict=False)
+    )
+    return estimate_noise(small, mask[rows][:, columns])
 
 
 def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:

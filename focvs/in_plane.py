@@ -54,11 +54,6 @@ class PixelGrid:
         return cls((factors[0], factors[1]), (scan.data.shape[0], scan.data.shape[1]))
 
     @property
-    def count(self) -> int:
-        """Acquired pixels in a working one."""
-        return self.factors[0] * self.factors[1]
-
-    @property
     def trivial(self) -> bool:
         """Whether working pixels are the acquired ones."""
         return self.factors == (1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.zero_filling import averaging_gain
 from focvs.adaptation import adapt_prior
 from focvs.config import ConsistencyConfig, RunConfig
 from focvs.dicom import open_scan
@@ -55,6 +57,8 @@ from focvs.sampling.statistics import SampleStore
 from focvs.volume import Scan
 
 log = logging.getLogger(__name__)
+
+LEAST_NOISE = 0.005  # of slices that overlap, prior units: a quarter of a percent of the white level
 
 
 class Stopwatch:
@@ -164,7 +168,11 @@ def restore_coarsely(
 ) -> Restoration:
     """:func:`restore` on working pixels, brought back to the acquired ones; noise in units of the acquired ones."""
     given = parse_auto("noise", config.noise)
-    coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given / pixels.count**0.5)
+    gain = math.prod(
+        averaging_gain(factor, size / resolved)
+        for factor, size, resolved in zip(pixels.factors, scan.in_plane_mm, resolved_mm(scan), strict=True)
+    )
+    coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given * gain)
     coarse = model_acquisition(working, coarse_config, thickness=acquisition.thickness)
     restoration = restore(working, coarse, prior, coarse_config, device, clock)
     refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
@@ -211,6 +219,9 @@ def restore(
     log.info("consistency: %s", reason)
     if rule != config.consistency.rule or exact < config.final_replacement:
         warnings.append(f"{reason}.")
+
+    if acquisition.written.condition_number > OVERLAP_CONDITION:
+        noise_sigma = max(noise_sigma, LEAST_NOISE)  # without noise every rule is exact and amplifies what there is
 
     start = y @ interpolation_matrix(operator).float().T
     if config.adapt:
@@ -296,7 +307,7 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tupl
         end = "with a last exact replacement" if exact else "without a last exact replacement, as asked"
         return rule, exact, f"{rule}, {end}: the slices hardly overlap (condition number {condition:.3g}; {noise})"
     why = f"slices overlap (condition number {condition:.3g}; {noise}), so exact replacement would amplify noise"
-    if rule == "ddnm" or not noise_sigma:  # without noise the other rules replace exactly too
+    if rule == "ddnm":
         return "calibrated", False, f"{why}: the calibrated rule without a last exact replacement was used"
     return rule, False, f"{why}: the last exact replacement was left out"
 

@@ -100,13 +100,13 @@ def main() -> None:
         train(row[0] / "run", threads, *row[1], *plan)
         return steps
 
-    pool = ThreadPoolExecutor(options.jobs)
-    list(pool.map(length, rows.values()))
-    trained = pool.map(finish, rows.values())
     heads = {path.name.split(".")[0]: held_out(path) for path in options.truth}
     if unknown := set(options.inverted) - set(heads):
         parser.error(f"--inverted {' '.join(unknown)} is none of the truths {' '.join(heads)}")
     heads |= {f"{stem} inverted": head.inverted() for stem, head in heads.items() if stem in options.inverted}
+    pool = ThreadPoolExecutor(options.jobs)
+    list(pool.map(length, rows.values()))
+    trained = pool.map(finish, rows.values())
     print(f"{'prior':24s} {'steps':>6s} " + " ".join(f"{stem:>24s}" for stem in heads), flush=True)
     first: dict[str, torch.Tensor] = {}
     for (name, (folder, _)), steps in zip(rows.items(), trained, strict=True):

@@ -83,6 +83,39 @@ def test_other_grids_are_resampled_and_other_places_refused(tmp_path, truth, pha
         evaluate(truth, moved)
 
 
+def test_what_an_estimate_does_not_cover_counts_for_none(tmp_path, truth, phantom, caplog):
+    part = AFFINE.copy()
+    part[2, 3] += 20 * 1.2
+    half = write_scan(tmp_path / "half.nii.gz", (1000 * phantom[0][..., 20:]).astype(np.float32), part)
+    whole, covered = evaluate(truth, truth, half)
+    assert covered["resampled"] and covered["nrmse"] < 1e-5 and whole["psnr_db"] is None
+    assert "not covered by every estimate" in caplog.text
+
+
+def test_estimates_of_one_name_are_told_apart(tmp_path, truth, phantom):
+    paths = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        paths.append(write_scan(tmp_path / name / "scan.nii.gz", (1000 * phantom[0]).astype(np.float32), AFFINE))
+    rows = evaluate(truth, *paths)
+    assert [row["estimate"] for row in rows] == ["a/scan", "b/scan"] and rows[1]["path"] == str(paths[1])
+
+
+def test_the_axis_is_that_of_the_scan(tmp_path, truth, phantom, capsys):
+    slices = np.repeat(1000 * phantom[0][2::5], 1, 0).astype(np.float32)
+    scan = write_scan(tmp_path / "sagittal.nii.gz", slices, np.diag([6.0, 1.2, 1.2, 1.0]))
+    evaluate(truth, truth, f"scan={scan}")
+    assert "axis: left-right" in capsys.readouterr().out
+
+
+def test_volumes_too_small_for_the_window_are_refused(tmp_path):
+    small = write_scan(
+        tmp_path / "small.nii.gz", np.random.default_rng(0).random((8, 30, 30)).astype(np.float32), AFFINE
+    )
+    with pytest.raises(InputError, match="SSIM needs 11"):
+        evaluate(small, small)
+
+
 def test_trimmed_ends_do_not_count(tmp_path, truth, phantom):
     spoilt = 1000 * phantom[0].copy()
     spoilt[..., :12] = 0

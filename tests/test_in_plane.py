@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
-from focvs.acquisition.zero_filling import resolved_fraction
+from focvs.acquisition.zero_filling import averaging_gain, resolved_fraction
 from focvs.cli import compose, quote
-from focvs.forward_model import model_acquisition
+from focvs.forward_model import model_acquisition, take_slices
 from focvs.in_plane import PixelGrid, coarsen, resolved_mm
 from focvs.pipeline import super_resolve
 from focvs.volume import read_scan
@@ -66,6 +66,32 @@ def test_zero_filling_is_seen_in_the_spectrum(axis, part):
     scan = torch.from_numpy(filled_with_zeros(slices, axis, part)) if part < 1 else torch.from_numpy(slices)
     assert resolved_fraction(scan, axis) == pytest.approx(part, abs=0.03)
     assert resolved_fraction(scan, 1 - axis) == 1.0
+
+
+def test_zero_filled_noise_is_found_and_averages_as_it_does(tmp_path):
+    """White noise of the acquired matrix: the same estimate from the filled one, though it is smooth there."""
+    rng = np.random.default_rng(0)
+    clean = simulate_slices(1000 * head_phantom((112, 128, 96), seed=3)[0], 1.0, gaussian_profile(4.0), 4.0)
+    acquired = clean + rng.normal(0, 20, clean.shape)
+    filled = filled_with_zeros(filled_with_zeros(acquired, 0, 0.5), 1, 0.5)
+    found = []
+    for name, data, pixel in (("acquired", acquired, 1.2), ("filled", filled, 0.6)):
+        affine = np.diag([pixel, pixel, 4.0, 1.0])
+        scan = read_scan(write_scan(tmp_path / f"{name}.nii.gz", data.astype(np.float32), affine))
+        slices = take_slices(scan, OmegaConf.to_object(compose("config", ["scan=x.nii"])))
+        found.append(slices.noise_sigma * slices.scale / 2)
+    assert found[1] == pytest.approx(found[0], rel=0.07)
+    assert found[0] == pytest.approx(20, rel=0.3)  # the phantom has fine texture
+    assert averaging_gain(2, 1.0) == pytest.approx(0.5**0.5, rel=1e-3)
+    white = rng.normal(0, 1, (400, 256, 1))
+    smooth = np.real(np.fft.ifft(np.pad(np.fft.fft(white, axis=1)[:, :64], [(0, 0), (0, 192), (0, 0)]), axis=1))
+    smooth /= smooth.std()
+    averaged = PixelGrid((1, 2), (400, 256)).average(torch.from_numpy(smooth))
+    assert averaging_gain(2, 0.5) == pytest.approx(float(averaged.std()), rel=0.02)
+
+
+def test_an_empty_scan_resolves_its_pixels():
+    assert resolved_fraction(torch.zeros(40, 40, 12), 0) == 1.0
 
 
 def test_a_scan_on_twice_its_matrix_is_worked_at_its_own_resolution(tmp_path):

@@ -34,6 +34,18 @@ def test_the_difference_of_the_passes_is_found(slices, log_ratio):
     assert found.log_ratio == pytest.approx(log_ratio, abs=0.02)
 
 
+def test_slices_of_random_brightness_are_no_passes():
+    """2 % of jitter from slice to slice and nothing else: the standard error is that of the log ratio."""
+    rng, scores = np.random.default_rng(0), []
+    head = torch.ones(24, 24, 30)
+    for _ in range(150):
+        gains = torch.from_numpy(np.exp(rng.normal(0, 0.02, 30)))
+        found = pass_difference(head * gains, head > 0)
+        scores.append(found.log_ratio / found.error)
+    assert 0.7 < np.std(scores) < 1.4
+    assert np.mean(np.abs(scores) > 3) < 0.04
+
+
 def test_a_scan_without_it_is_left_alone(tmp_path, slices):
     scan = read_scan(write_scan(tmp_path / "scan.nii.gz", slices, AFFINE))
     assert balance_passes(scan, "auto") is scan

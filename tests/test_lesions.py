@@ -69,6 +69,11 @@ def test_evaluate_reports_lesions(tmp_path, head, capsys):
     assert "contrast kept" in capsys.readouterr().out
     (row,) = evaluate(path, worse, "lesions=bright")
     assert row["lesions"]
+    speck = np.zeros(bright.shape, np.uint8)
+    speck[40, 40, 20] = 1
+    (row,) = evaluate(path, worse, f"lesions={write_scan(tmp_path / 'speck.nii.gz', speck, AFFINE)}")
+    assert row["lesions"] == {} and row["lesions_left_out"] == 1
+    assert "1 lesions below 0.03 ml" in capsys.readouterr().out
     other = write_scan(tmp_path / "other.nii.gz", bright[:-1].astype(np.uint8), AFFINE)
     with pytest.raises(InputError, match="voxels of the truth"):
         evaluate(path, worse, f"lesions={other}")

@@ -12,6 +12,8 @@ FEWEST_PIXELS = 500  # of head that three neighbouring slices share
 FEWEST_SLICES = 8
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 MEDIAN_ERROR = 1.2533  # standard error of a median over that of a mean
+# neighbouring comparisons share slices: for independent slices they correlate by 2/3 at one step and 1/6 at two
+SHARED_SLICES = (1 + 2 * (2 / 3 + 1 / 6)) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -64,4 +66,4 @@ def pass_difference(scan: Tensor, mask: Tensor) -> PassDifference | None:
     values = torch.tensor(found, dtype=torch.float64)
     middle = values.median()
     spread = NORMAL_MAD * (values - middle).abs().median()
-    return PassDifference(float(middle), float(MEDIAN_ERROR * spread / len(values) ** 0.5))
+    return PassDifference(float(middle), float(SHARED_SLICES * MEDIAN_ERROR * spread / len(values) ** 0.5))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-LOWEST, HIGHEST, STEP = 0.35, 0.88, 0.01  # cut-offs looked for, as parts of the highest frequency
+LOWEST, HIGHEST, STEP = 0.2, 0.88, 0.01  # cut-offs looked for, as parts of the highest frequency
 NEAR, FAR = 0.01, 0.06  # the bands compared on both sides of a cut-off lie this far from it
 EDGE = 7.0  # power falls this many times across a cut-off; without zero filling it falls less than 5 times
 PLATEAU = 0.8  # cut-offs with this part of the largest fall, in logarithms, are the edge, and its middle is taken
@@ -35,6 +35,8 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
     frequency = torch.linspace(0, 1, len(power), dtype=torch.float64)
     cuts = torch.arange(LOWEST, HIGHEST, STEP, dtype=torch.float64)
     falls = torch.zeros_like(cuts)
+    if not float(power[1:].max()) > 0:
+        return 1.0
     for i, cut in enumerate(cuts.tolist()):
         below = power[(frequency > cut - FAR) & (frequency < cut - NEAR)]
         above = power[(frequency > cut + NEAR) & (frequency < cut + FAR)]
@@ -43,3 +45,32 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
     if falls.max() < math.log(EDGE):
         return 1.0
     return float(cuts[falls > PLATEAU * falls.max()].median())
+
+
+def crop_kspace(scan: Tensor, fractions: tuple[float, float]) -> Tensor:
+    """The scan on the matrix that was acquired: k-space beyond ``fractions`` along p and q is left out.
+
+    Args:
+        scan: ``(p, q, m)``.
+        fractions: as :func:`resolved_fraction` finds them.
+
+    Returns:
+        ``(p', q', m)`` of the same intensities, whose noise is white where the scanner's was.
+    """
+    for axis, fraction in enumerate(fractions):
+        n = scan.shape[axis]
+        kept = round(n * fraction)
+        if kept < n:
+            spectrum = torch.fft.rfft(scan, dim=axis).narrow(axis, 0, kept // 2 + 1)
+            scan = torch.fft.irfft(spectrum, n=kept, dim=axis) * (kept / n)
+    return scan
+
+
+def averaging_gain(pixels: int, fraction: float) -> float:
+    """Standard deviation of the mean of neighbouring pixels over that of one, where noise ends at ``fraction``.
+
+    White noise, ``fraction`` 1, gives 1 / sqrt(pixels); zero-filled noise is smooth and averages out less.
+    """
+    frequency = (torch.arange(4096, dtype=torch.float64) + 0.5) / 4096 * fraction / 2  # cycles per pixel
+    response = torch.sin(math.pi * pixels * frequency) / (pixels * torch.sin(math.pi * frequency))
+    return float(response.square().mean().sqrt())

@@ -17,7 +17,7 @@ PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH = 100_000, 1_000_000
 
 
 def in_parallel(function: Callable[[Tensor], Tensor], items: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """``function`` of every item; on a CPU a core each, which beats all cores on one (scripts/benchmark_speed.py).
+    """``function`` of every item; on a CPU a core each, which beats all cores on one (scripts/benchmark_threads.py).
 
     The number of cores is that of ``torch.get_num_threads()``. Gradients and inference mode are as in the caller.
     """
