@@ -6,7 +6,8 @@ import torch
 from conftest import write_scan
 
 from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
-from focvs.priors.pretrained import Prior
+from focvs.priors.networks3d import HaarUNet3D
+from focvs.priors.pretrained import Prior, load_prior, save_prior
 
 
 def identity(dimensions: int = 2, **more) -> Prior:
@@ -65,3 +66,16 @@ def test_a_conditioned_prior_that_trusts_the_scan_gains_nothing_over_it(head):
     assert gains.abs().max() < 1e-3
     thinner = interpolation_error(head, head.acquisition(2, 2))
     assert (thinner < interpolation_error(head, slices)).all()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_networks_from_disk_are_measured(tmp_path, head, tiny_conditioned_prior, dimensions):
+    """Untrained networks answer with what EDM preconditioning leaves: less than the noise where it is large."""
+    folder = tiny_conditioned_prior
+    if dimensions == 3:
+        torch.manual_seed(0)
+        folder = tmp_path / "prior"
+        save_prior(HaarUNet3D(channels=(8, 8), norm_groups=4, conditioned=True), folder)
+    slices = head.acquisition(4, 4)
+    errors = denoising_errors(load_prior(folder), head, slices, sigmas=(0.8,))
+    assert torch.isfinite(errors).all() and errors.mean() < 0.5 * 0.8**2

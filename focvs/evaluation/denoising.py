@@ -88,6 +88,7 @@ def interpolation_error(head: HeldOut, slices: Degradation) -> Tensor:
     return head.mean_square(slices(truth) - truth)
 
 
+@torch.inference_mode()
 def denoising_errors(
     prior: Prior, head: HeldOut, slices: Degradation | None, slab: int = 1, sigmas: Sequence[float] = SIGMAS
 ) -> Tensor:
