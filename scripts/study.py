@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from focvs.cli import split_overrides
-from focvs.evaluation.denoising import HeldOut, denoising_errors, gain_db, held_out, interpolation_error
+from focvs.evaluation.denoising import PATCH, HeldOut, denoising_errors, gain_db, held_out, interpolation_error
 from focvs.priors.pretrained import load_prior
 
 SCRIPTS = Path(__file__).parent
@@ -104,6 +104,8 @@ def main() -> None:
     if unknown := set(options.inverted) - set(heads):
         parser.error(f"--inverted {' '.join(unknown)} is none of the truths {' '.join(heads)}")
     heads |= {f"{stem} inverted": head.inverted() for stem, head in heads.items() if stem in options.inverted}
+    if any("experiment=head3d" in settings for _, settings in rows.values()):
+        heads = {stem: head.middle(PATCH) if head.isotropic else head for stem, head in heads.items()}
     pool = ThreadPoolExecutor(options.jobs)
     list(pool.map(length, rows.values()))
     trained = pool.map(finish, rows.values())

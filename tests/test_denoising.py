@@ -40,6 +40,12 @@ def test_slices_of_a_multi_slice_scan_stand_alone(thick_scan):
         denoising_errors(identity(), head, None, slab=3)
 
 
+def test_the_middle_keeps_some_slices(head):
+    middle = head.middle(20)
+    assert 0 < len(middle.chosen) < len(head.chosen)
+    assert (middle.chosen - (len(head.images) - 1) / 2).abs().max() <= 10
+
+
 def test_an_inverted_head_is_dark_where_it_was_bright(head):
     inverted = head.inverted()
     inside, outside = head.masks, ~head.masks

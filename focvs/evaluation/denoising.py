@@ -47,6 +47,11 @@ class HeldOut:
         profile = gaussian_profile(thickness_mm / self.pixel_mm)
         return make_degradation(profile, spacing_mm / self.pixel_mm, self.images.shape[-1])
 
+    def middle(self, depth: int) -> HeldOut:
+        """Only the slices scored that lie in the middle ``depth`` ones: what a 3D prior takes in one layer of blocks."""
+        first = (len(self.images) - depth) // 2
+        return replace(self, chosen=self.chosen[(self.chosen >= first) & (self.chosen < first + depth)])
+
     def inverted(self) -> HeldOut:
         """The same head in a contrast nobody scans: dark what was bright, in the head."""
         dark = torch.where(self.masks, (0.1 - self.images).clamp_min(-1), self.images)
