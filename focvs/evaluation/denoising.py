@@ -48,7 +48,7 @@ class HeldOut:
         return make_degradation(profile, spacing_mm / self.pixel_mm, self.images.shape[-1])
 
     def middle(self, depth: int) -> HeldOut:
-        """Only the slices scored that lie in the middle ``depth`` ones: what a 3D prior takes in one layer of blocks."""
+        """Scored are only slices among the middle ``depth``: one layer of blocks of a 3D prior."""
         first = (len(self.images) - depth) // 2
         return replace(self, chosen=self.chosen[(self.chosen >= first) & (self.chosen < first + depth)])
 
