@@ -27,7 +27,6 @@ def open_scan(path: Path, output: Path | None) -> Scan:
         return read_scan(path)
     if output is None:
         raise InputError(f"{path} is a folder of DICOM files: give an output folder as well, its NIfTI is left there.")
-    require_writable(output)
     return read_scan(convert_series(path, output))
 
 
@@ -42,7 +41,8 @@ def convert_series(folder: Path, output: Path) -> Path:
         The NIfTI file.
 
     Raises:
-        InputError: if dcm2niix is not installed, finds no series or more than one, or another scan has that name.
+        InputError: if dcm2niix is not installed, finds no series or more than one, another scan has that name, or
+            the output folder cannot be written.
     """
     try:
         import dcm2niix
@@ -65,7 +65,7 @@ def convert_series(folder: Path, output: Path) -> Path:
         if scan.exists():
             require_same(found[0], scan)
             return scan
-        output.mkdir(parents=True, exist_ok=True)
+        require_writable(output)
         sidecar = found[0].with_name(found[0].name.removesuffix(".nii.gz") + ".json")
         for source, target in ((sidecar, output / f"{stem}.json"), (found[0], scan)):
             if source.is_file():

@@ -21,17 +21,8 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.cli import compose, quote
 from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
+from focvs.evaluation import metrics
 from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find_lesions
-from focvs.evaluation.metrics import (
-    edge_sharpness,
-    gradient_similarity,
-    high_frequency_error,
-    mean_absolute_error,
-    normalised_error,
-    peak_signal_to_noise,
-    spectrum_ratio,
-    structural_similarity,
-)
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.results import require_writable
 from focvs.simulate import AXES
@@ -123,13 +114,15 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
             {
                 "estimate": stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}",
                 "path": str(path),
-                "psnr_db": psnr if math.isfinite(psnr := peak_signal_to_noise(truth, data, mask, scale)) else None,
-                "ssim": structural_similarity(truth, data, mask, scale),
-                "nrmse": normalised_error(truth, data, mask),
-                "mae": mean_absolute_error(truth, data, mask, scale),
-                "hfen": high_frequency_error(truth, data, mask),
-                "gms": gradient_similarity(truth, data, mask, scale),
-                "sharpness": edge_sharpness(truth, data, mask, axis),
+                "psnr_db": psnr
+                if math.isfinite(psnr := metrics.peak_signal_to_noise(truth, data, mask, scale))
+                else None,
+                "ssim": metrics.structural_similarity(truth, data, mask, scale),
+                "nrmse": metrics.normalised_error(truth, data, mask),
+                "mae": metrics.mean_absolute_error(truth, data, mask, scale),
+                "hfen": metrics.high_frequency_error(truth, data, mask),
+                "gms": metrics.gradient_similarity(truth, data, mask, scale),
+                "sharpness": metrics.edge_sharpness(truth, data, mask, axis),
                 "spectrum": mean_spectrum_ratio(truth, data, mask, voxel_mm, axis, nyquist),
                 "residual": None if acquired is None else cycle_residual(path, *acquired),
                 "resampled": where is not None,
@@ -185,7 +178,7 @@ def mean_spectrum_ratio(
 ) -> float | None:
     """Geometric mean of the power ratio above ``nyquist``, or in the upper half; None where columns are too short."""
     try:
-        frequency, ratio = spectrum_ratio(truth, estimate, mask, voxel_mm, axis)
+        frequency, ratio = metrics.spectrum_ratio(truth, estimate, mask, voxel_mm, axis)
     except ValueError:
         return None
     above = frequency > (frequency[-1] / 2 if nyquist is None else nyquist)
