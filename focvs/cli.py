@@ -199,7 +199,8 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
             config = hydra_compose(name, list(overrides))
         for key, word in NUMBER_OR_WORD.items():
             value = config.get(key)
-            if isinstance(value, str) and value != word:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (value is None or value == word or number):
                 raise UsageError(f"{key}={value} is not accepted; give a number or {word}.")
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error, name, overrides)) from error

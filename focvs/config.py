@@ -195,7 +195,7 @@ SCHEMAS = {
     "estimate": EstimateConfig,
     "evaluate": EvaluateConfig,
 }
-# keys of RunConfig that take a number, null, or this word
+# keys, of any command, that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}
 
 

@@ -47,8 +47,11 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         try:
             found[kind] = profile_of_scan(scan, spacing_mm, replace(config.profile, kind=kind))
         except ValueError as error:
-            if isinstance(error, InputError) or kind == config.profile.kind:
-                raise InputError(f"{scan.path.name}: {error} Give thickness= in mm.") from error
+            if isinstance(error, InputError):
+                raise
+            if kind == config.profile.kind:
+                raise InputError(f"{scan.path.name}: {error} Restore it with a thickness= you know.") from error
+            log.info("%s: no width of a %s profile fits (%s)", scan.path.name, kind, error)
     chosen = found[config.profile.kind]
     declared = find_thickness(scan.path, spacing_mm)
     positions = np.linspace(-1, 1, KNOTS) * chosen.profile.half_support_mm

@@ -99,7 +99,7 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
     nyquist = None if acquired is None else 1 / (2 * acquired[1].grid.spacing_mm)
     definitions = {
         "truth": str(config.truth),
-        "mask": f"{int(mask.sum())} voxels of head, {config.trim:g} mm left out at both ends of the slice axis",
+        "mask": f"{int(mask.sum())} voxels of head, {trimmed * voxel_mm:g} mm left out at both ends of the slice axis",
         "scale": scale,
         "axis": direction,
         "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
@@ -257,7 +257,9 @@ def lesion_table(rows: list[dict[str, Any]]) -> list[str]:
     header = f"{'lesions, medians':24s} {'size':12s} " + " ".join(f"{title.replace('_', ' '):>13s}" for title in titles)
     left_out = max((row.get("lesions_left_out", 0) for row in rows), default=0)
     if left_out:
-        lines.append(f"{left_out} lesions below {SMALLEST_ML:g} ml, or with nothing around them, were left out")
+        lines.append(
+            f"{left_out} lesions below {SMALLEST_ML:g} ml, without contrast or with nothing around them, were left out"
+        )
     return [header, *lines] if lines else []
 
 

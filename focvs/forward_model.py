@@ -201,7 +201,7 @@ def estimate_thickness(scan: Scan, spacing_mm: float, profile: ProfileConfig) ->
     warnings = declared.warnings
     if declared.source == "sidecar" and not estimate.low_mm <= declared.thickness_mm <= estimate.high_mm:
         warnings += (
-            f"the JSON beside the scan says a thickness of {declared.thickness_mm:.3g} mm, the scan itself "
+            f"the JSON sidecar says a thickness of {declared.thickness_mm:.3g} mm, the scan itself "
             f"{estimate.low_mm:.2g} to {estimate.high_mm:.2g} mm; the estimate was used.",
         )
     interval = (estimate.low_mm, estimate.high_mm)

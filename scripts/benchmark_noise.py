@@ -1,8 +1,9 @@
 """How well the noise of a scan is found: ``python scripts/benchmark_noise.py TRUTH [TRUTH ...] [--slices 4:4]``.
 
 Each thin-slice volume is degraded into a scan, Gaussian or Rician noise of a known fraction of the 99.5th percentile is
-added, and the noise estimated as a run with noise=auto does. Estimates are printed over the noise that is there: what
-was added and, in quadrature, what the estimate finds before any is added, which no one knows better of a real head.
+added, and the noise estimated from the slices as they are (a run takes zero filling out first). Estimates are printed
+over the noise that is there: what was added and, in quadrature, what the estimate finds before any is added,
+which no one knows better of a real head.
 
     python scripts/benchmark_noise.py $FOCVS_DATA/train/isotropic/*.nii.gz
 """

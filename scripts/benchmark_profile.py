@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.01, help="of the scan, fraction of the 99.5th percentile")
     options = parser.parse_args()
     scores: dict[str, list[tuple[float, bool]]] = {"shape known": [], "taken for a Gaussian": []}
-    unanswered = 0
+    unanswered = dict.fromkeys(scores, 0)
     print(f"{'truth':16s} {'shape':9s} {'FWHM':>5s} {'every':>5s}  {'shape known':24s} {'taken for a Gaussian':24s}")
     for path in options.truth:
         data, affine, _, _ = read_nifti(path)
@@ -57,7 +57,7 @@ def main() -> None:
                         y, mask, (voxels[0], voxels[1]), spacing_mm, partial(make_profile, kind), AXIS
                     )
                 except ValueError as error:
-                    unanswered += 1
+                    unanswered[name] += 1
                     cells.append(str(error)[:24])
                     continue
                 low, high = found.low_mm, found.high_mm
@@ -71,8 +71,10 @@ def main() -> None:
     for name, found in scores.items():
         errors, inside = zip(*found, strict=True)
         median, held = 100 * np.median(errors), 100 * np.mean(inside)
-        print(f"{name}: median error {median:.1f} %, interval holds {held:.0f} % of {len(found)}")
-    print(f"not answered: {unanswered}")
+        print(
+            f"{name}: median error {median:.1f} %, interval holds {held:.0f} % of {len(found)}, "
+            f"{unanswered[name]} not answered"
+        )
 
 
 if __name__ == "__main__":

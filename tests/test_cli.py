@@ -54,6 +54,8 @@ def test_quick_answers_import_nothing_heavy(words):
     ("words", "said"),
     [
         (["x.nii", "thickness=abc"], "thickness=abc is not accepted; give a number"),
+        (["x.nii", "thickness=true"], "thickness=True is not accepted; give a number"),
+        (["x.nii", "thickness=[4]"], "give a number or estimate"),
         (["x.nii", "steps=1.5"], "give a whole number"),
         (["x.nii", "save_samples=perhaps"], "give true or false"),
         (["x.nii", "thicknes=3"], "thicknes is not a key; accepted are scan"),

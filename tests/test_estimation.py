@@ -132,5 +132,5 @@ def test_where_it_cannot_be_estimated_the_header_counts_and_the_run_says_so(thic
     assert (thickness.thickness_mm, thickness.source) == (6.0, "spacing")
     assert "could not be estimated" in thickness.warnings[0]
     assert main(["profile", str(thick_scan), str(tmp_path / "out")]) == 1
-    assert "Give thickness= in mm" in capsys.readouterr().err
+    assert "Restore it with a thickness= you know" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

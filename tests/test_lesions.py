@@ -51,6 +51,11 @@ def test_what_is_erased_halved_and_invented_is_counted(head):
     assert list(sizes) == ["0.1 to 1 ml", "above 1 ml"] and sizes["above 1 ml"]["lesions"] == 1
 
 
+def test_a_lesion_without_contrast_is_left_out(head):
+    truth, mask, bright, dark = head
+    assert len(compare_lesions(np.where(bright, 100.0, truth), truth, bright | dark, mask, VOXEL)) == 1
+
+
 def test_bright_lesions_are_found_and_the_scalp_is_not(head):
     truth, mask, bright, _ = head
     scalp = mask & ~ndimage.binary_erosion(mask, iterations=3)

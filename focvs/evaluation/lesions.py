@@ -79,7 +79,7 @@ def neighbourhoods(
 def compare_lesions(
     truth: np.ndarray, estimate: np.ndarray, lesions: np.ndarray, head: np.ndarray, voxel_mm: np.ndarray
 ) -> list[Lesion]:
-    """Every lesion of a mask in an estimate, the largest first; bright or dark ones alike.
+    """Every lesion of a mask in an estimate, the largest first; bright or dark ones alike, not those without contrast.
 
     Args:
         truth: ``(a, b, c)`` intensities.
@@ -92,6 +92,8 @@ def compare_lesions(
     for box, lesion, shell, volume_ml in neighbourhoods(lesions, head, voxel_mm):
         true, other = truth[box].astype(np.float64), estimate[box].astype(np.float64)
         inside, around = true[lesion].mean(), true[shell].mean()
+        if inside == around or not around or not other[shell].mean():
+            continue  # a lesion without contrast has none to keep
         contrast, kept = inside / around, other[lesion].mean() / other[shell].mean()
         sign, half = np.sign(inside - around), (inside + around) / 2
         was, is_now = (sign * (image - half) > 0 for image in (true, other))
