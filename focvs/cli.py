@@ -24,6 +24,7 @@ HELP = """\
 focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
 
   focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz, DICOM folder)
+  focvs SCAN SCAN... [OUTPUT_DIR] [key=value ...] one volume from several stacks of the same head
   focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
   focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
@@ -125,6 +126,9 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
         UsageError: for more words than positionals.
     """
     overrides: list[str] = []
+    if name == "config":
+        words, stacks = further_stacks(words)
+        overrides += [f"stacks=[{','.join(map(quote, stacks))}]"] if stacks else []
     single = [key for key in positional if not key.endswith("*")]
     given = 0
     rest: list[str] = []
@@ -141,6 +145,18 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
     if rest:
         overrides.append(f"{positional[-1].rstrip('*')}=[{','.join(rest)}]")
     return [o for override in overrides for o in override.split("\0")]
+
+
+def further_stacks(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words without the NIfTI files named after the first path, and those files: further stacks."""
+    kept: list[str] = []
+    stacks: list[str] = []
+    scan = False
+    for word in words:
+        path = not _is_override(word, "config")
+        (stacks if path and scan and word.endswith((".nii", ".nii.gz")) else kept).append(word)
+        scan |= path
+    return kept, stacks
 
 
 def _is_override(word: str, name: str) -> bool:

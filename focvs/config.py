@@ -110,6 +110,8 @@ class RunConfig:
     voxel: Any = "auto"
     noise: Any = "auto"
     slice_gains: str = "auto"
+    stacks: list[str] = field(default_factory=list)
+    align: str = "rigid"
     samples: int = 4
     batch: int = 1
     seed: int = 0

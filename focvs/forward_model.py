@@ -26,6 +26,7 @@ from focvs.volume import Scan, head_mask, intensity_scale
 BRIGHT = 0.15  # of the white level: head that is compared between slices
 PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
 CROP_MARGIN = 6  # voxels kept around the head
+LEAST_NOISE = 0.005  # of slices that overlap, prior units: a quarter of a percent of the white level
 BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
 
@@ -306,6 +307,28 @@ def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:
     return slice(low, min(high, grid.total))
 
 
+def volume_affine(
+    scan: Scan, acquisition: Acquisition | None = None, region: Region | None = None, *, margins: bool = False
+) -> np.ndarray:
+    """``(4, 4)`` voxel-to-world in mm, the slice axis last.
+
+    Args:
+        scan: where it lies.
+        acquisition: of whose voxels along the slice axis; None for the slices themselves.
+        region: in-plane crop; None for all pixels.
+        margins: whether the first voxel is that of the margin.
+    """
+    affine = scan.affine if acquisition is None else acquisition.grid.affine(scan.affine, scan.axis)
+    affine = affine[:, [*(axis for axis in range(3) if axis != scan.axis), scan.axis, 3]]
+    first = np.zeros(4)
+    if region is not None:
+        first[:2] = [part.start for part in region.crop]
+    if margins and acquisition is not None:
+        first[2] = -acquisition.grid.margin
+    affine[:, 3] += affine @ first
+    return affine
+
+
 def nearest_slices(grid: ThroughPlaneGrid) -> Tensor:
     """``(total,)`` index of the slice nearest to each voxel, margins counted."""
     edges = grid.voxel_edges_mm
@@ -329,6 +352,12 @@ def blank_voxels(scan: Tensor, grid: ThroughPlaneGrid) -> Tensor:
         far[..., reach:] &= empty[..., :-reach]
         far[..., :-reach] &= empty[..., reach:]
     return far[..., grid.crop(nearest_slices(grid))]
+
+
+def hold(whole: Tensor, scan: Scan, acquisition: Acquisition) -> None:
+    """Replace what the scan knows in ``whole`` ``(p, q, n)``, in place: exactly, in float64, a slab at a time."""
+    for x, y in zip(whole, torch.from_numpy(scan.data), strict=True):
+        x[:] = acquisition.written.replace(x.double(), y.double()).float()
 
 
 def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,11 +24,13 @@ from focvs.adaptation import adapt_prior
 from focvs.config import ConsistencyConfig, RunConfig
 from focvs.dicom import open_scan
 from focvs.forward_model import (
+    LEAST_NOISE,
     Acquisition,
     Region,
     Slices,
     balance_passes,
     blank_voxels,
+    hold,
     model_acquisition,
     parse_auto,
     slice_spacing,
@@ -53,12 +55,12 @@ from focvs.results import describe_run, require_writable, write_images, write_si
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ReplacementRule, ddim, resample
 from focvs.sampling.spectral import DDRM, DDNMPlus
+from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore
-from focvs.volume import Scan
+from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
+from focvs.volume import Scan, read_nifti
 
 log = logging.getLogger(__name__)
-
-LEAST_NOISE = 0.005  # of slices that overlap, prior units: a quarter of a percent of the white level
 
 
 class Stopwatch:
@@ -137,10 +139,12 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         require_writable(folder)
         log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
+        with clock.lap("alignment"):
+            stacks = open_stacks(config, working, acquisition, folder)
         if pixels.trivial:
-            restoration = restore(scan, acquisition, prior, config, device, clock)
+            restoration = restore(scan, acquisition, prior, config, device, clock, stacks)
         else:
-            restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock)
+            restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock, stacks)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
@@ -150,6 +154,11 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         "resolved_mm": resolved_mm(scan),
         "worked_mm": working.in_plane_mm,
     }
+    if stacks:
+        volume = torch.from_numpy(np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1).copy())
+        report["stacks"] = Reconciliation(stacks, working, acquisition).describe(pixels.average(volume))
+        for entry in report["stacks"]:
+            log.info("%s: relative residual %.1e root mean square", entry["scan"], entry["relative_rms_residual"])
     paths["json"] = write_sidecar(scan, report, folder)
     residual = report["consistency"]["relative_residual"]
     log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])
@@ -165,6 +174,7 @@ def restore_coarsely(
     config: RunConfig,
     device: str,
     clock: Stopwatch,
+    stacks: Sequence[Stack] = (),
 ) -> Restoration:
     """:func:`restore` on working pixels, brought back to the acquired ones; noise in units of the acquired ones."""
     given = parse_auto("noise", config.noise)
@@ -174,7 +184,7 @@ def restore_coarsely(
     )
     coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given * gain)
     coarse = model_acquisition(working, coarse_config, thickness=acquisition.thickness)
-    restoration = restore(working, coarse, prior, coarse_config, device, clock)
+    restoration = restore(working, coarse, prior, coarse_config, device, clock, stacks)
     refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
     slices = take_slices(scan, config)
     return replace(
@@ -193,6 +203,7 @@ def restore(
     config: RunConfig,
     device: str,
     clock: Stopwatch | None = None,
+    stacks: Sequence[Stack] = (),
 ) -> Restoration:
     """Sample the prior under the scan: the algorithm itself.
 
@@ -203,12 +214,16 @@ def restore(
         config: sampler, consistency, planes, samples, seed and noise.
         device: torch device.
         clock: gets the laps ``sampling``, ``network``, ``replacement``, ``calibration`` and ``adaptation``.
+        stacks: further scans of the same head.
 
     Raises:
         InputError: for an option that does not fit the scan.
     """
     clock = clock or Stopwatch()
     warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan, prior)]
+    for stack in stacks:
+        said = (*stack.scan.warnings, *stack.acquisition.thickness.warnings)
+        warnings += [f"{stack.scan.path.name}: {warning}" for warning in said]
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
     sigmas = schedule(config, conditioned=prior.conditioned)
 
@@ -232,7 +247,7 @@ def restore(
     window = voxel_window(grid, region.slices)
     denoise = volume_denoiser(prior, network, scan, config, sigmas, window, start.to(device), told)
     denoise = clock.timed("network", denoise)
-    spectra = support = None
+    spectra = support = table = None
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):
             table, source = calibrate(
@@ -243,9 +258,14 @@ def restore(
             warnings.append(f"the error spectrum of the prior is that of {source}.")
         spectra = table.at(sigmas, grid.total, grid.voxel_mm)
         support = Support.from_mask(volume_mask(slices.mask, grid), config.consistency.air)
-    consistency = TimedConsistency(
-        make_rule(rule, config.consistency, operator, sigmas, noise_sigma, spectra, support), clock
-    )
+    replacement = make_rule(rule, config.consistency, operator, sigmas, noise_sigma, spectra, support)
+    if stacks:
+        assert isinstance(replacement, Consistency)  # check_options lets no other through
+        others = sampled_stacks(
+            stacks, scan, acquisition, region, slices.scale, rule, config.consistency, sigmas, table
+        )
+        replacement = StackedConsistency(replacement, others)
+    consistency = TimedConsistency(replacement, clock)
 
     run: Callable[..., Tensor] = SAMPLERS[sampler.name]
     if run is ddim:
@@ -272,7 +292,8 @@ def restore(
     if noise_sigma > 0:
         misfit = (acquisition.written(summary.mean) - y)[slices.mask]
         chi2 = float(misfit.square().mean()) / noise_sigma**2
-    finish = partial(_finish, scan, acquisition, slices, exact)
+    together = Reconciliation(stacks, scan, acquisition) if stacks and rule != "none" else None
+    finish = partial(_finish, scan, acquisition, slices, exact, together)
     mean = finish(summary.mean)
     known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
     for spread in (summary.std, summary.null_std):
@@ -334,15 +355,24 @@ def _advance(bar: tqdm, count: int, level: int) -> None:
     bar.update(count)
 
 
-def _finish(scan: Scan, acquisition: Acquisition, slices: Slices, exact: bool, volume: Tensor) -> np.ndarray:
+def _finish(
+    scan: Scan,
+    acquisition: Acquisition,
+    slices: Slices,
+    exact: bool,
+    together: Reconciliation | None,
+    volume: Tensor,
+) -> np.ndarray:
     """Intensity units, spline interpolation outside the head's box, blank voxels, the last exact replacement."""
     data = torch.from_numpy(scan.data)
     whole = data @ spline_matrix(acquisition.grid, margins=False).float().T
     whole[slices.region.crop] = torch.from_numpy(_intensity(volume, slices.scale))
-    whole[blank_voxels(data, acquisition.grid)] = 0
+    blank = blank_voxels(data, acquisition.grid)
+    whole[blank] = 0
     if exact:
-        for i in range(len(whole)):  # float64, a slab at a time
-            whole[i] = acquisition.written.replace(whole[i].double(), data[i].double()).float()
+        hold(whole, scan, acquisition)
+        if together:
+            together(whole, blank)
     return whole.numpy()
 
 

@@ -84,6 +84,10 @@ def check_options(config: RunConfig) -> None:
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "
             f"sampler={config.sampler.name}; add sampler=ddpm."
         )
+    if config.consistency.rule in SPECTRAL_RULES and config.stacks:
+        raise InputError(
+            f"consistency={config.consistency.rule} restores one stack; take calibrated, diffpir or ddnm for several."
+        )
     schedule(config)
     parse_auto("voxel", config.voxel)
     parse_auto("noise", config.noise)

@@ -18,6 +18,7 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import compose, quote
 from focvs.errors import FocvsError, InputError
 from focvs.forward_model import (
+    LEAST_NOISE,
     blank_voxels,
     find_region,
     load_profile,
@@ -26,7 +27,7 @@ from focvs.forward_model import (
     volume_mask,
     voxel_window,
 )
-from focvs.pipeline import LEAST_NOISE, super_resolve
+from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, voxel_warnings
 from focvs.priors.pretrained import Prior
 from focvs.volume import intensity_scale, read_scan

@@ -204,7 +204,7 @@ def test_support_splits_head_and_air():
         expected = d[:, column] + (problem.scan[column] - problem.operator(d[:, column])) @ gain.T
         assert torch.allclose(out[:, column], expected, atol=1e-9)
     noise = torch.randn(1, 12, n, dtype=torch.float64)
-    quiet = rule._colour(noise, 0)
+    quiet = rule.perturb(torch.zeros_like(noise), 0, noise)
     assert float(quiet[0, 8:].std() / quiet[0, :4].std()) == pytest.approx(0.1, rel=0.3)
 
 

@@ -114,7 +114,7 @@ class Consistency:
         kind = denoised.device.type
         with torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext():
             d = denoised.to(torch.promote_types(denoised.dtype, torch.float32))
-            return d + self._apply_gain(scan.to(d) - self.operator(d), level)
+            return d + self.correction(scan.to(d) - self.operator(d), level)
 
     def draw(self, denoised: Tensor, scan: Tensor, level: int, noise: Tensor, scan_noise: Tensor) -> Tensor:
         """An exact draw from N(d, C_t) given y (Matheron's rule; Song et al. 2024, ReSample, with our C_t).
@@ -126,23 +126,23 @@ class Consistency:
             noise: ``(..., n)`` unit white noise.
             scan_noise: ``(..., m)`` unit white noise.
         """
-        perturbed = denoised + self._colour(noise, level)
-        return self.replace(perturbed, scan + self.noise_sigma * scan_noise, level)
+        return self.replace(self.perturb(denoised, level, noise), scan + self.noise_sigma * scan_noise, level)
 
-    def _colour(self, noise: Tensor, level: int) -> Tensor:
-        """C_t^1/2 noise."""
+    def perturb(self, denoised: Tensor, level: int, noise: Tensor) -> Tensor:
+        """A draw from N(d, C_t): d + C_t^1/2 noise, all ``(..., n)``."""
         if level not in self._roots:
             assert self.spectra is not None, "draws need error spectra"
             transform = dct_matrix(self.spectra.shape[1])
             self._roots[level] = transform.T @ (self.spectra[level].double().sqrt()[:, None] * transform)
         coloured = noise @ self._roots[level].to(noise)
         if self.support is None:
-            return coloured
+            return denoised + coloured
         if self._support_map is None:
             self._support_map = self.support.map()
-        return coloured * self._support_map.view(noise.shape[1:]).to(noise)
+        return denoised + coloured * self._support_map.view(noise.shape[1:]).to(noise)
 
-    def _apply_gain(self, residual: Tensor, level: int) -> Tensor:
+    def correction(self, residual: Tensor, level: int) -> Tensor:
+        """K_t r: a residual ``(..., m)`` of the scan to a correction ``(..., n)`` of the volume."""
         if level not in self._gains:
             self._gains[level] = [g.to(residual) for g in self._make_gains(level)]
         gains = self._gains[level]

@@ -1,0 +1,69 @@
+"""Replacement from several stacks of one head: each in turn at every level, the first one last and exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from focvs.acquisition.stack_operator import StackOperator
+from focvs.sampling.consistency import Consistency
+
+
+@dataclass(frozen=True, eq=False)
+class OtherStack:
+    """A further stack.
+
+    Attributes:
+        operator: what it makes of the volume.
+        slices: ``(p', q', m')`` in prior units.
+        rule: the gains along its own slice axis.
+    """
+
+    operator: StackOperator
+    slices: Tensor
+    rule: Consistency
+
+    def replace(self, volume: Tensor, level: int, noise: Tensor | None = None) -> Tensor:
+        """x + R^+ P^+ K_t (y - B x) of one volume ``(p, q, n)``; ``noise`` is added to y."""
+        y = self.slices.to(volume) if noise is None else self.slices.to(volume) + noise
+        return volume + self.operator.back(self.rule.correction(self.operator.residual(volume, y), level))
+
+
+@dataclass
+class StackedConsistency:
+    """Alternating replacement (Kaczmarz 1937, a block for each stack): what every scan knows, at every level.
+
+    Args:
+        first: rule of the first stack, whose grid the volume is on.
+        others: the further ones.
+    """
+
+    first: Consistency
+    others: Sequence[OtherStack]
+    renoise: None = field(default=None, init=False)
+
+    def replace(self, denoised: Tensor, scan: Tensor, level: int) -> Tensor:
+        """As :meth:`focvs.sampling.consistency.Consistency.replace`; ``denoised`` is ``(b, p, q, n)``."""
+        return self.first.replace(torch.stack([self._others(item, level) for item in denoised.float()]), scan, level)
+
+    def draw(self, denoised: Tensor, scan: Tensor, level: int, noise: Tensor, scan_noise: Tensor) -> Tensor:
+        """As :meth:`focvs.sampling.consistency.Consistency.draw`; noise of the others is a function of ``noise``."""
+        perturbed = self.first.perturb(denoised, level, noise)
+        items = [self._others(x, level, unit) for x, unit in zip(perturbed.float(), noise, strict=True)]
+        return self.first.replace(torch.stack(items), scan + self.first.noise_sigma * scan_noise, level)
+
+    def _others(self, volume: Tensor, level: int, unit: Tensor | None = None) -> Tensor:
+        generator, size = None, 0.0
+        if unit is not None and unit.any():
+            size = float(unit.std())  # draws may be scaled about their mean
+            generator = torch.Generator().manual_seed(int(unit.flatten()[:64].double().abs().sum() * 2**32 / size))
+        for stack in self.others:
+            noise = None
+            if generator is not None:
+                white = torch.randn(stack.slices.shape, generator=generator)
+                noise = size * stack.rule.noise_sigma * white.to(volume)
+            volume = stack.replace(volume, level, noise)
+        return volume

@@ -1,0 +1,255 @@
+"""Several stacks of one head: read, aligned with the first, brought to its brightness, and held to in the result."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
+from focvs.acquisition.stack_operator import StackOperator
+from focvs.config import ConsistencyConfig, RunConfig
+from focvs.dicom import open_scan
+from focvs.errors import InputError
+from focvs.forward_model import (
+    LEAST_NOISE,
+    Acquisition,
+    Region,
+    balance_passes,
+    hold,
+    model_acquisition,
+    take_slices,
+    volume_affine,
+)
+from focvs.in_plane import PixelGrid, coarsen
+from focvs.priors.calibration import ErrorTable
+from focvs.registration import register_rigidly
+from focvs.sampling.consistency import Consistency
+from focvs.sampling.stacked import OtherStack
+from focvs.volume import Scan, head_mask, intensity_scale
+
+log = logging.getLogger(__name__)
+
+LEAST_CORRELATION = 0.6  # with the first scan, below which a stack is another contrast or another head
+ROUNDS, GAIN = 10, 0.98  # of the last alternating replacement; it ends where a round leaves more than this part
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A further scan of the same head.
+
+    Attributes:
+        scan: on pixels of about the voxels of the first.
+        acquisition: its own forward model.
+        affine: ``(4, 4)`` of its slices in the world of the first scan, slice axis last, mm.
+        fine: steps a pixel is averaged from.
+        moved: ``(4, 4)`` from the world of the first scan to its own.
+        gain: its intensities times this are those of the first.
+        correlation: of its slices with those the interpolated first scan makes.
+        noise: standard deviation, in its own units.
+    """
+
+    scan: Scan
+    acquisition: Acquisition
+    affine: np.ndarray
+    fine: tuple[int, int]
+    moved: np.ndarray
+    gain: float = 1.0
+    correlation: float = 1.0
+    noise: float = 0.0
+
+    def operator(self, shape: Sequence[int], affine: np.ndarray) -> StackOperator:
+        """What it makes of a volume of ``shape`` at ``affine``."""
+        p, q, n = shape
+        pixels = (self.scan.data.shape[0], self.scan.data.shape[1])
+        return StackOperator((p, q, n), affine, self.acquisition.sampled, pixels, self.affine, self.fine)
+
+    @property
+    def slices(self) -> Tensor:
+        """``(p', q', m')`` in the intensities of the first scan."""
+        return torch.from_numpy(self.scan.data) * self.gain
+
+    def describe(self) -> dict[str, Any]:
+        """Its entry in the JSON."""
+        turned = Rotation.from_matrix(self.moved[:3, :3]).magnitude()
+        middle = self.affine[:3, :3] @ ((np.array(self.scan.data.shape) - 1) / 2) + self.affine[:3, 3]
+        shift = self.moved[:3, :3] @ middle + self.moved[:3, 3] - middle
+        return {
+            "scan": str(self.scan.path),
+            **{
+                key: value
+                for key, value in self.acquisition.describe(self.scan).items()
+                if key in ("direction", "spacing_mm", "thickness_mm", "profile", "source", "slices")
+            },
+            "rotation_deg": float(np.rad2deg(turned)),
+            "translation_mm": [float(v) for v in shift],
+            "gain": self.gain,
+            "correlation": self.correlation,
+            "noise_sigma": self.noise * self.gain,
+        }
+
+
+def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition, folder: Path) -> list[Stack]:
+    """Read, align and model the further stacks of a run.
+
+    Args:
+        config: ``stacks``, ``align``, and what is said of the acquisition; ``spacing`` is that of the first alone.
+        scan: the first stack.
+        acquisition: its forward model, whose voxels the volume will have.
+        folder: output folder, where DICOM series are converted.
+
+    Raises:
+        InputError: as :func:`focvs.volume.read_scan`, for an unknown way to align, and for a stack that does not
+            overlap the first or hardly resembles it.
+    """
+    if config.align not in ("rigid", "headers"):
+        raise InputError(f"align={config.align} is not known; choose rigid or headers.")
+    first = torch.from_numpy(scan.data) @ spline_matrix(acquisition.grid, margins=False).float().T
+    stacks = []
+    for name in config.stacks:
+        other = balance_passes(open_scan(Path(name), folder), config.slice_gains)
+        moved = register_rigidly(scan, other) if config.align == "rigid" else np.eye(4)
+        voxel_mm = acquisition.grid.voxel_mm
+        factors = [max(1, round(voxel_mm / size)) for size in other.in_plane_mm]
+        pixels = PixelGrid((factors[0], factors[1]), (other.data.shape[0], other.data.shape[1]))
+        other = replace(coarsen(other, pixels), warnings=other.warnings)
+        fine = [max(1, round(size / voxel_mm)) for size in other.in_plane_mm]
+        wanted = replace(config, scan=name, spacing=None, voxel="auto")
+        model = model_acquisition(other, wanted, min(voxel_mm, 0.99 * other.spacing_mm))
+        affine = np.linalg.inv(moved) @ volume_affine(other)
+        stack = Stack(other, model, affine, (fine[0], fine[1]), moved)
+        stacks.append(match(stack, config, scan, acquisition, first))
+        log.info(
+            "%s: slices along %s, aligned by %.2g degrees and %.2g mm, gain %.4g, correlation %.3f",
+            other.path.name,
+            other.slice_direction(),
+            stacks[-1].describe()["rotation_deg"],
+            np.linalg.norm(stacks[-1].describe()["translation_mm"]),
+            stacks[-1].gain,
+            stacks[-1].correlation,
+        )
+    return stacks
+
+
+def match(stack: Stack, config: RunConfig, scan: Scan, acquisition: Acquisition, first: Tensor) -> Stack:
+    """Gain (ratio of the means), correlation and noise of a stack against the interpolated first scan ``(p, q, n)``.
+
+    Raises:
+        InputError: for a stack beside the first one, or too unlike it.
+    """
+    names = f"{stack.scan.path.name} and {scan.path.name}"
+    try:
+        operator = stack.operator(first.shape, volume_affine(scan, acquisition))
+    except ValueError as error:
+        raise InputError(f"{names}: {error}") from error
+    inside = operator.covered & torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
+    if inside.sum() < 1000:
+        raise InputError(f"{names} hardly overlap; are both of one head, in one space?")
+    expected, found = operator(first)[inside].double(), torch.from_numpy(stack.scan.data)[inside].double()
+    gain = float(expected.sum() / found.sum())  # sums are blind to blur; least squares would call it darkness
+    correlation = float(torch.corrcoef(torch.stack([expected, found]))[0, 1])
+    if not (correlation >= LEAST_CORRELATION and gain > 0):
+        raise InputError(
+            f"{names} correlate by {correlation:.2f} where they overlap; give stacks of one head in one contrast, "
+            "aligned (align=rigid)."
+        )
+    given = None if config.noise == "auto" else float(config.noise)
+    if given is None:
+        slices = take_slices(stack.scan, config)
+        noise = slices.noise_sigma * slices.scale / 2
+    else:
+        noise = given / gain  # given in the units of the first
+    return replace(stack, gain=gain, correlation=correlation, noise=noise)
+
+
+def sampled_stacks(
+    stacks: Sequence[Stack],
+    scan: Scan,
+    acquisition: Acquisition,
+    region: Region,
+    scale: float,
+    rule: str,
+    config: ConsistencyConfig,
+    sigmas: Tensor,
+    table: ErrorTable | None,
+) -> list[OtherStack]:
+    """The further stacks as they are replaced at every level, on the head's box with its margins.
+
+    Args:
+        stacks: the stacks.
+        scan: the first stack.
+        acquisition: its forward model.
+        region: the head's box.
+        scale: intensity that is +1 in prior units.
+        rule: consistency rule.
+        config: its numbers.
+        sigmas: the schedule.
+        table: error spectra of the prior, where the rule needs them.
+    """
+    affine = volume_affine(scan, acquisition, region, margins=True)
+    shape = (*region.mask.shape[:2], acquisition.grid.total)
+    out = []
+    for stack in stacks:
+        model, grid = stack.acquisition, stack.acquisition.grid
+        noise = stack.noise * stack.gain * 2 / scale
+        if model.written.condition_number > OVERLAP_CONDITION:
+            noise = max(noise, LEAST_NOISE)
+        spectra = None if table is None else table.at(sigmas, grid.total, grid.voxel_mm)
+        gains = Consistency(rule, model.sampled, spectra, noise, None, sigmas.tolist(), config.strength)
+        out.append(OtherStack(stack.operator(shape, affine), stack.slices * (2 / scale) - 1, gains))
+    return out
+
+
+class Reconciliation:
+    """The last replacement of several stacks: in turn, the first one last, until a round brings no more.
+
+    Args:
+        stacks: the further ones.
+        scan: the first stack.
+        acquisition: its forward model.
+    """
+
+    def __init__(self, stacks: Sequence[Stack], scan: Scan, acquisition: Acquisition):
+        self.scan, self.acquisition, self.stacks = scan, acquisition, stacks
+        shape = (*scan.data.shape[:2], acquisition.grid.voxels)
+        self.operators = [stack.operator(shape, volume_affine(scan, acquisition)) for stack in stacks]
+
+    def __call__(self, whole: Tensor, blank: Tensor) -> None:
+        """Change ``(p, q, n)`` intensities in place; blank voxels start at zero in every round."""
+        before = math.inf
+        for _ in range(ROUNDS):
+            squares = 0.0
+            for stack, operator in zip(self.stacks, self.operators, strict=True):
+                residual = operator.residual(whole, stack.slices)
+                squares += float(residual.double().square().sum())
+                whole += operator.back(stack.acquisition.sampled.pseudo_inverse(residual))
+            whole[blank] = 0
+            hold(whole, self.scan, self.acquisition)
+            if squares > GAIN * before:
+                break
+            before = squares
+
+    def describe(self, volume: Tensor) -> list[dict[str, Any]]:
+        """Entries of the JSON: each stack and its residual in ``volume``, as it was written."""
+        entries = []
+        for stack, operator in zip(self.stacks, self.operators, strict=True):
+            residual = operator.residual(volume, stack.slices).double()
+            head = operator.covered & torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
+            spread = float(np.ptp(stack.slices.numpy()))
+            entries.append(
+                {
+                    **stack.describe(),
+                    "covered": float(operator.covered.float().mean()),
+                    "relative_residual": float(residual.abs().max()) / spread,
+                    "relative_rms_residual": float(residual[head].square().mean().sqrt()) / spread,
+                }
+            )
+        return entries
