@@ -37,6 +37,8 @@ common keys (focvs --cfg job prints all of them with their values):
   spacing=6           distance of slice centres in mm (default: from the geometry)
   profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
   samples=4           posterior samples; their mean is the result, their spread the uncertainty
+  method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
+                      self_super_resolution
   sampler=resample    resample, dpmpp_2m, ddim, ddpm
   steps=12            denoising steps per sample
   consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm

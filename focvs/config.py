@@ -92,6 +92,13 @@ class AdaptationConfig:
 
 
 @dataclass
+class BaselineConfig:
+    tv_weight: float = 0.004
+    tv_iterations: int = 20
+    training_steps: int = 600
+
+
+@dataclass
 class RunConfig:
     """Super-resolution of one scan; conf/config.yaml explains each key."""
 
@@ -101,6 +108,8 @@ class RunConfig:
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+    method: str = "focvs"
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     adapt: bool = False
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     planes: Planes = Planes.alternate

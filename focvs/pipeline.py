@@ -23,6 +23,7 @@ from focvs.acquisition.zero_filling import averaging_gain
 from focvs.adaptation import adapt_prior
 from focvs.config import ConsistencyConfig, RunConfig
 from focvs.dicom import open_scan
+from focvs.evaluation.baselines import METHODS, Problem
 from focvs.forward_model import (
     LEAST_NOISE,
     Acquisition,
@@ -58,7 +59,7 @@ from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
-from focvs.volume import Scan, read_nifti
+from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +133,9 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         folder = Path(config.output_dir or Path(config.scan).parent)
         scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
         device = choose_device(config.device)
-        prior = open_prior(config.prior, device)
-        pixels = PixelGrid.for_range(scan, slice_spacing(scan, config.spacing), prior.voxel_range_mm)
+        prior = open_prior(config.prior, device) if config.method == "focvs" else None
+        known_mm = None if prior is None else prior.voxel_range_mm
+        pixels = PixelGrid.for_range(scan, slice_spacing(scan, config.spacing), known_mm)
         working = coarsen(scan, pixels)
         acquisition = model_acquisition(scan, config, min(working.in_plane_mm))
         require_writable(folder)
@@ -141,7 +143,10 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         with clock.lap("alignment"):
             stacks = open_stacks(config, working, acquisition, folder)
-        if pixels.trivial:
+        if prior is None:
+            with clock.lap("sampling"):
+                restoration = restore_without_prior(scan, acquisition, config)
+        elif pixels.trivial:
             restoration = restore(scan, acquisition, prior, config, device, clock, stacks)
         else:
             restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock, stacks)
@@ -163,6 +168,34 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     residual = report["consistency"]["relative_residual"]
     log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])
     return paths
+
+
+def restore_without_prior(scan: Scan, acquisition: Acquisition, config: RunConfig) -> Restoration:
+    """One of :data:`focvs.evaluation.baselines.METHODS` on the whole scan; no uncertainty, no replacement of ours."""
+    slices, scale = take_slices(scan, config), intensity_scale(scan.data)
+    data, numbers = torch.from_numpy(scan.data), config.baseline
+    problem = Problem(
+        data / scale,
+        acquisition.written,
+        scan.in_plane_mm,
+        torch.from_numpy(head_mask(scan.data, scale)),
+        numbers.tv_weight,
+        numbers.tv_iterations,
+        numbers.training_steps,
+        config.seed,
+    )
+    mean = (METHODS[config.method](problem) * scale).float()
+    mean[blank_voxels(data, acquisition.grid)] = 0
+    return Restoration(
+        images={"mean": mean.numpy()},
+        samples=iter(()),
+        rule=config.method,
+        exact=False,
+        noise_sigma=slices.noise_sigma * scale / 2,
+        chi2_before_last_replacement=None,
+        seeds=[config.seed],
+        warnings=[*scan.warnings, *acquisition.thickness.warnings],
+    )
 
 
 def restore_coarsely(

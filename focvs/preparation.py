@@ -15,6 +15,7 @@ from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.profile import SHAPES
 from focvs.config import Calibration, Planes, PriorConfig, RunConfig, checkpoints_dir
 from focvs.errors import InputError
+from focvs.evaluation.baselines import METHODS
 from focvs.forward_model import Acquisition, Slices, parse_auto
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_errors
 from focvs.priors.denoiser import Denoiser
@@ -60,6 +61,7 @@ def check_options(config: RunConfig) -> None:
         ("sampler.name", config.sampler.name, tuple(SAMPLERS)),
         ("consistency.rule", config.consistency.rule, RULES),
         ("profile.kind", config.profile.kind, (*SHAPES, "sampled")),
+        ("method", config.method, ("focvs", *METHODS)),
     )
     for key, value, accepted in choices:
         if value not in accepted:
@@ -68,6 +70,9 @@ def check_options(config: RunConfig) -> None:
         ("samples", config.samples, config.samples >= 1, "at least 1"),
         ("batch", config.batch, config.batch >= 1, "at least 1"),
         ("seed", config.seed, config.seed >= 0, "at least 0"),
+        ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
+        ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
+        ("baseline.training_steps", config.baseline.training_steps, config.baseline.training_steps >= 2, "at least 2"),
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
         ("sampler.spread", config.sampler.spread, 0 <= config.sampler.spread <= 1, "between 0 and 1"),
         ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
@@ -84,6 +89,8 @@ def check_options(config: RunConfig) -> None:
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "
             f"sampler={config.sampler.name}; add sampler=ddpm."
         )
+    if config.method != "focvs" and config.stacks:
+        raise InputError(f"method={config.method} restores one stack; leave it out for several.")
     if config.consistency.rule in SPECTRAL_RULES and config.stacks:
         raise InputError(
             f"consistency={config.consistency.rule} restores one stack; take calibrated, diffpir or ddnm for several."

@@ -56,18 +56,20 @@ def write_images(
     named = ((f"sample-{m:02d}", sample) for m, sample in enumerate(samples, start=1))
     for name, data in itertools.chain(images.items(), named if config.save_samples else ()):
         suffix = "" if name == "mean" else f"-{name}"
-        paths[name] = folder / f"{scan.stem}_focvs{suffix}.nii.gz"
+        paths[name] = folder / f"{scan.stem}_{config.method}{suffix}.nii.gz"
         write_nifti(paths[name], np.moveaxis(data, -1, scan.axis), affine, scan.header)
     if config.figure:
-        paths["figure"] = folder / f"{scan.stem}_focvs.png"
-        figure = draw_planes(scan, acquisition.grid, images["mean"], images["std"] if config.samples > 1 else None)
+        paths["figure"] = folder / f"{scan.stem}_{config.method}.png"
+        spread = images.get("std") if config.samples > 1 else None
+        name = "FOCVS" if config.method == "focvs" else config.method.replace("_", " ")
+        figure = draw_planes(scan, acquisition.grid, images["mean"], spread, name)
         write_atomically(paths["figure"], ".png", figure.savefig)
     return paths
 
 
 def write_sidecar(scan: Scan, report: dict[str, Any], folder: Path) -> Path:
     """Write the JSON beside the images."""
-    path = folder / f"{scan.stem}_focvs.json"
+    path = folder / f"{scan.stem}_{report['method']}.json"
     write_json(path, report)
     return path
 
@@ -96,7 +98,7 @@ def describe_run(
     scan: Scan,
     acquisition: Acquisition,
     restoration: Restoration,
-    prior: Prior,
+    prior: Prior | None,
     config: RunConfig,
     device: str,
     seconds: dict[str, float],
@@ -108,7 +110,8 @@ def describe_run(
     return {
         "version": __version__,
         "config": _plain(asdict(config)),
-        "prior": {"name": config.prior.name, "sha256": prior.sha256, "adapted": config.adapt},
+        "method": config.method,
+        "prior": prior and {"name": config.prior.name, "sha256": prior.sha256, "adapted": config.adapt},
         "acquisition": acquisition.describe(scan),
         "noise_sigma": restoration.noise_sigma,
         "consistency": {
@@ -116,7 +119,7 @@ def describe_run(
             **measured,
             "chi2_before_last_replacement": restoration.chi2_before_last_replacement,
         },
-        "samples": config.samples,
+        "samples": len(restoration.seeds),
         "seeds": restoration.seeds,
         "device": device,
         "seconds": {name: round(seconds.get(name, 0.0), 2) for name in named},

@@ -15,21 +15,24 @@ from focvs.volume import Scan, intensity_scale
 WINDOW_TOP = 0.85  # white at this share of the 99.5th percentile: fat saturates, the brain shows
 
 
-def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.ndarray | None) -> Figure:
-    """Rows of axial, coronal and sagittal planes; columns scan, B-spline, FOCVS and, if given, its uncertainty.
+def draw_planes(
+    scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.ndarray | None, name: str = "FOCVS"
+) -> Figure:
+    """Rows of axial, coronal and sagittal planes; columns scan, B-spline, the result and, if given, its uncertainty.
 
     Args:
         scan: the scan.
         grid: slices and voxels.
         mean: ``(p, q, n)`` result in the scan's units.
         std: ``(p, q, n)`` standard deviation, or None for a single sample.
+        name: of the method.
     """
     data = torch.from_numpy(scan.data)
     edges = grid.voxel_edges_mm.numpy()[grid.margin : grid.margin + grid.voxels + 1]
     centres = (edges[1:] + edges[:-1]) / 2
     nearest = np.clip(np.rint(centres / grid.spacing_mm + (grid.slices - 1) / 2), 0, grid.slices - 1).astype(int)
     spline = (data @ spline_matrix(grid, margins=False).float().T).numpy()
-    columns = {"scan": scan.data[..., nearest], "B-spline": spline, "FOCVS": mean}
+    columns = {"scan": scan.data[..., nearest], "B-spline": spline, name: mean}
     scale = intensity_scale(scan.data)
     top = WINDOW_TOP * scale
     limits = dict.fromkeys(columns, (0.0, top))
@@ -38,7 +41,7 @@ def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.nd
         limits["standard deviation"] = (0.0, max(float(np.percentile(std[std > 0], 99.5)), 1e-9) if std.any() else 1.0)
     affine = grid.affine(scan.affine, scan.axis)
     canonical = {name: _canonical(np.moveaxis(v, -1, scan.axis), affine) for name, v in columns.items()}
-    sample, zooms = canonical["FOCVS"]
+    sample, zooms = canonical[name]
     inside = np.argwhere(sample > 0.15 * scale)
     middle = np.median(inside, axis=0).astype(int) if len(inside) else np.array(sample.shape) // 2
     planes = (("axial", 2), ("coronal", 1), ("sagittal", 0))
@@ -50,14 +53,14 @@ def draw_planes(scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.nd
     axes = figure.subplots(3, len(columns), height_ratios=heights)
     for row, (plane, axis) in zip(axes, planes, strict=True):
         height, width = np.delete(zooms, axis)[::-1]
-        for cell, (name, (volume, _)) in zip(row, canonical.items(), strict=True):
+        for cell, (title, (volume, _)) in zip(row, canonical.items(), strict=True):
             image = np.take(volume, middle[axis], axis=axis).T
-            low, high = limits[name]
-            colours = "gray" if name != "standard deviation" else "inferno"
+            low, high = limits[title]
+            colours = "gray" if title != "standard deviation" else "inferno"
             cell.imshow(image, cmap=colours, vmin=low, vmax=high, origin="lower", aspect=height / width)
             cell.set_axis_off()
             if axis == 2:
-                cell.set_title(name, color="white")
+                cell.set_title(title, color="white")
         row[0].text(0.01, 0.99, plane, color="white", va="top", transform=row[0].transAxes)
     return figure
 

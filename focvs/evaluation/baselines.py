@@ -1,0 +1,193 @@
+"""Other ways from slices to voxels, on the forward model FOCVS uses: what a prior has to beat.
+
+Every method takes a :class:`Problem` and returns the volume ``(p, q, n)`` in the units of its slices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from skimage.restoration import denoise_tv_chambolle
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from focvs.acquisition.degradation import make_degradation
+from focvs.acquisition.interpolation import interpolation_matrix, spline_matrix
+from focvs.acquisition.operator import ThroughPlaneOperator
+
+FEATURES, EXPANSION, BLOCKS = 16, 4, 4  # of the network of self-super-resolution
+PATCH, BATCH, LEARNING_RATE = 48, 16, 2e-3
+LEAST_HEAD = 0.25  # of a training patch
+CHAMBOLLE = 10  # iterations of each proximal step
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a method is given.
+
+    Attributes:
+        y: ``(p, q, m)`` slices, the head of order one.
+        operator: A to ``n`` voxels, without margins.
+        pixel_mm: in-plane pixel size along p and q.
+        mask: ``(p, q, m)`` head.
+        tv_weight: of total variation against the data.
+        iterations: of total variation.
+        steps: training steps of self-super-resolution.
+        seed: of its weights and patches.
+    """
+
+    y: Tensor
+    operator: ThroughPlaneOperator
+    pixel_mm: tuple[float, float]
+    mask: Tensor
+    tv_weight: float = 0.004
+    iterations: int = 20
+    steps: int = 600
+    seed: int = 0
+
+
+def nearest(problem: Problem) -> Tensor:
+    """The slice nearest to each voxel."""
+    return problem.y[..., _places(problem).round().long().clamp(0, problem.y.shape[-1] - 1)]
+
+
+def linear(problem: Problem) -> Tensor:
+    """Linear between slice centres, the outermost slices continued."""
+    last = problem.y.shape[-1] - 1
+    place = _places(problem).clamp(0, last)
+    below = place.floor().long().clamp(max=max(0, last - 1))
+    share = (place - below).to(problem.y)
+    return problem.y[..., below] * (1 - share) + problem.y[..., (below + 1).clamp(max=last)] * share
+
+
+def spline(problem: Problem) -> Tensor:
+    """Cubic B-spline with the same field of view."""
+    return problem.y @ spline_matrix(problem.operator.grid, margins=False).to(problem.y).T
+
+
+def replaced(problem: Problem) -> Tensor:
+    """Cubic B-spline and one exact replacement (unless slices overlap)."""
+    return problem.y @ interpolation_matrix(problem.operator).to(problem.y).T
+
+
+def pseudo_inverse(problem: Problem) -> Tensor:
+    """A^+ y: of all volumes that reproduce the scan the smallest."""
+    return problem.operator.pseudo_inverse(problem.y)
+
+
+def total_variation(problem: Problem) -> Tensor:
+    """argmin 1/2 |A x - y|^2 + w TV(x), isotropic and three-dimensional.
+
+    FISTA (Beck and Teboulle 2009, section 4) from the replaced spline; the proximal step is scikit-image's (Chambolle
+    2004).
+    """
+    step = 1 / float(problem.operator.svd[1][0]) ** 2
+    x = momentum = replaced(problem)
+    pace = 1.0
+    for _ in range(problem.iterations):
+        gradient = problem.operator.adjoint(problem.operator(momentum) - problem.y)
+        moved = (momentum - step * gradient).numpy()
+        smooth = denoise_tv_chambolle(moved, weight=step * problem.tv_weight, max_num_iter=CHAMBOLLE)
+        following = torch.from_numpy(smooth).to(x)
+        faster = (1 + math.sqrt(1 + 4 * pace**2)) / 2
+        momentum = following + (pace - 1) / faster * (following - x)
+        x, pace = following, faster
+    return x
+
+
+class WideResidualNetwork(nn.Module):
+    """Residual blocks with wide activations and weight normalisation (Yu et al. 2018, WDSR-A), at one resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def layer(old: int, new: int) -> nn.Conv2d:
+            return cast(nn.Conv2d, weight_norm(nn.Conv2d(old, new, 3, padding=1)))
+
+        self.head, self.tail = layer(1, FEATURES), layer(FEATURES, 1)
+        # begun as the interpolated scan itself
+        parts: Any = self.tail.parametrizations
+        nn.init.zeros_(parts.weight.original0)
+        nn.init.zeros_(cast(Tensor, self.tail.bias))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(layer(FEATURES, FEATURES * EXPANSION), nn.ReLU(), layer(FEATURES * EXPANSION, FEATURES))
+            for _ in range(BLOCKS)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Interpolated images ``(b, 1, h, w)``, slices along the last axis, to what they look like sharp."""
+        features = self.head(x)
+        for block in self.blocks:
+            features = features + block(features)
+        return x + self.tail(features)
+
+
+def self_super_resolution(problem: Problem) -> Tensor:
+    """A network trained on this scan alone, as SMORE (Zhao et al. 2021) and ECLARE (Remedios et al. 2025) do.
+
+    In-plane patches, seen through the scan's own profile and spacing along one of their axes, are pairs of dull and
+    sharp images; the network learned on them sharpens the two planes that contain the slice axis, whose mean is
+    returned. Unlike those methods it works on the interpolated scan, at the resolution of the result.
+    """
+    network = _train(problem)
+    start = replaced(problem)
+    total = torch.zeros_like(start)
+    network.eval()
+    with torch.inference_mode():
+        for across in (0, 1):
+            for i, image in enumerate(start.movedim(across, 0)):
+                total.select(across, i).add_(network(image[None, None])[0, 0])
+    return total / 2
+
+
+def _train(problem: Problem) -> WideResidualNetwork:
+    """The network of :func:`self_super_resolution`, trained with the L1 loss and Adam on random in-plane patches."""
+    torch.manual_seed(problem.seed)
+    network = WideResidualNetwork()
+    optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=problem.steps)
+    rng = np.random.default_rng(problem.seed)
+    images, masks = (v.movedim(-1, 0) for v in (problem.y, problem.mask))
+    edge = min(PATCH, *images.shape[1:])
+    share = nn.functional.avg_pool2d(masks[:, None].float(), edge, stride=1)[:, 0]
+    places = (share >= min(LEAST_HEAD, float(share.max()))).nonzero()
+    profile, spacing_mm = problem.operator.profile, problem.operator.grid.spacing_mm
+    for _ in range(problem.steps):
+        turned = int(rng.integers(2))  # the axis that plays the slice axis
+        pixel_mm = problem.pixel_mm[turned]
+        degrade = make_degradation(profile.scaled(1 / pixel_mm), spacing_mm / pixel_mm, edge, float(rng.random()))
+        chosen = places[rng.integers(len(places), size=BATCH)]
+        sharp = torch.stack([images[k, i : i + edge, j : j + edge] for k, i, j in chosen.tolist()])[:, None]
+        if turned == 0:
+            sharp = sharp.mT
+        sharp = sharp.flip([axis for axis in (-2, -1) if rng.random() < 0.5])
+        loss = (network(degrade(sharp)) - sharp).abs().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network
+
+
+def _places(problem: Problem) -> Tensor:
+    """``(n,)`` voxel centres in slices from the first one, float64."""
+    grid = problem.operator.grid
+    edges = grid.voxel_edges_mm
+    centres = grid.crop((edges[1:] + edges[:-1]) / 2)
+    return centres / grid.spacing_mm + (grid.slices - 1) / 2
+
+
+METHODS: dict[str, Callable[[Problem], Tensor]] = {
+    "nearest": nearest,
+    "linear": linear,
+    "spline": spline,
+    "replaced": replaced,
+    "pseudo_inverse": pseudo_inverse,
+    "total_variation": total_variation,
+    "self_super_resolution": self_super_resolution,
+}
