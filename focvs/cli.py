@@ -30,6 +30,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
   focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
   focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
+  focvs sweep VOLUME OUTPUT_DIR thickness=3,5 gap=0,1 seed=0,1,2 method=spline,focvs [...] simulate, restore, score all
   focvs evaluate TRUTH ESTIMATE... [key=value ...] PSNR, SSIM, HFEN, edges, spectrum, residual against the truth
 
 common keys (focvs --cfg job prints all of them with their values):
@@ -99,19 +100,24 @@ def _dispatch(arguments: list[str]) -> int:
         "calibrate": ("calibrate", ("data",), _run_calibrate),
         "profile": ("estimate", ("scan", "output_dir"), _run_profile),
         "evaluate": ("evaluate", ("truth", "estimates*"), _run_evaluate),
+        "sweep": ("sweep", ("volume", "output_dir"), _run_scan),
     }
     command = words.pop(0) if words and words[0] in commands else ""
     name, positional, run = commands.get(command, ("config", ("scan", "output_dir"), _run_scan))
     overrides = to_overrides(words, positional, name)
+    if name == "sweep":
+        overrides = told_to_runs(overrides)
     if show:
         from omegaconf import OmegaConf
 
         print(OmegaConf.to_yaml(compose(name, overrides)), end="")
         return DONE
+    if name == "sweep":
+        return _run_study(overrides)
     if multirun:
         if name != "config":
             raise UsageError(f"-m sweeps scans, not focvs {name}.")
-        return _run_sweep(overrides)
+        return _run_sweep(name, overrides, ("scan", "output_dir"), _run_one_scan)
     config = compose(name, overrides)
     _require(config, [p.rstrip("*") for p in positional] if name not in ("config", "estimate") else ["scan"])
     run(to_schema(config))
@@ -206,12 +212,15 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from focvs.config import NUMBER_OR_WORD, conf_dir, register_schemas
 
     register_schemas()
+    outer = GlobalHydra.get_state()  # of the job this is called from, if any
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = hydra_compose(name, list(overrides))
@@ -222,6 +231,8 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
                 raise UsageError(f"{key}={value} is not accepted; give a number or {word}.")
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error, name, overrides)) from error
+    finally:
+        GlobalHydra.set_state(outer)
     return config
 
 
@@ -316,48 +327,120 @@ def _run_evaluate(config: Any) -> None:
     evaluate_estimates(config)
 
 
-def _run_sweep(overrides: list[str]) -> int:
-    """Hydra multi-run in this process; every job is checked before the first one starts."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import CompactHydraException, HydraException
+def told_to_runs(overrides: Sequence[str]) -> list[str]:
+    """Overrides of conf/sweep.yaml; keys that only conf/config.yaml has go to ``run``, where they can be swept too."""
+    from focvs.config import RunConfig, SweepConfig
 
-    from focvs.config import conf_dir
+    own, others = ({f.name for f in fields(schema)} for schema in (SweepConfig, RunConfig))
+    out = []
+    for override in overrides:
+        base = re.split(r"[.@=/]", override.lstrip("~+"))[0]
+        out.append(f"+run.{override}" if base in others - own else override)
+    return out
+
+
+def run_overrides(run: dict[str, Any], prefix: str = "") -> list[str]:
+    """``run`` as words for conf/config.yaml; nested keys with dots."""
+    words = []
+    for key, value in run.items():
+        if isinstance(value, dict):
+            words += run_overrides(value, f"{prefix}{key}.")
+        else:
+            plain = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+            words.append(f"{prefix}{key}={quote(plain) if isinstance(value, str) else plain}")
+    return words
+
+
+def _run_study(overrides: list[str]) -> int:
+    """Every job of a sweep, then its tables and pictures."""
+    config, _ = first_of_sweep("sweep", overrides, ("volume", "output_dir"))
+    code = _run_sweep("sweep", overrides, ("volume", "output_dir"), _run_one_job)
+    from focvs.sweep import as_table, collect
+
+    summary, failed = collect(Path(config.output_dir))
+    for line in as_table(summary):
+        print(line)
+    return FAILED if failed else code
+
+
+def _run_one_scan(settings: Any) -> None:
+    try:
+        _run_scan(settings)
+    except FocvsError as error:
+        log.error("focvs: %s: %s", Path(settings.output_dir).name, error)
+        from hydra.errors import CompactHydraException
+
+        raise CompactHydraException("focvs: at least one job failed; its reason is above.") from None
+
+
+def _run_one_job(settings: Any) -> None:
+    from focvs.sweep import run_job
+
+    run_job(settings)
+
+
+def first_of_sweep(name: str, overrides: list[str], required: tuple[str, str]) -> tuple[DictConfig, list[str]]:
+    """The first of the configurations that ``overrides`` with commas stand for, and the keys that have one value.
+
+    Raises:
+        UsageError: if any of the values is not accepted, or a required key is missing.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise UsageError(f"the options {' '.join(overrides)} could not be understood: {error}") from error
+
+    def check(config: DictConfig) -> None:
+        if name == "sweep":
+            compose("config", run_overrides(to_schema(config).run))
+
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    fixed = [o for o in fixed if not o.startswith("hydra.")]
+    fixed = [o for o in fixed if not o.startswith(("hydra.", "hydra/"))]
     first = []
     for override in parsed:
         if override.is_sweep_override():
             values = [f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()]
             for value in values:
-                compose("config", [*fixed, value])
+                check(compose(name, [*fixed, value]))
             first.append(values[0])
-    config = compose("config", [*fixed, *first])
-    _require(config, ("scan", "output_dir"))
-    if config.output_dir is None:
+    config = compose(name, [*fixed, *first])
+    _require(config, required)
+    check(config)
+    return config, [o.get_key_element().lstrip("+") for o in parsed if not o.is_sweep_override()]
+
+
+def _run_sweep(name: str, overrides: list[str], required: tuple[str, str], run: Callable[[Any], None]) -> int:
+    """Hydra multi-run of conf/``name``.yaml; every job is checked before the first one starts.
+
+    Args:
+        name: of the configuration.
+        overrides: with commas where there are several values.
+        required: keys that must be given, the output folder last.
+        run: a job; its settings' ``output_dir`` is its own folder.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from focvs.config import conf_dir
+
+    config, single = first_of_sweep(name, overrides, required)
+    if config[required[-1]] is None:
         raise UsageError("-m needs OUTPUT_DIR, the folder that gets one folder a job.")
 
     def job(config: DictConfig) -> None:
         settings = to_schema(config)
         settings.output_dir = HydraConfig.get().runtime.output_dir
-        try:
-            _run_scan(settings)
-        except FocvsError as error:
-            log.error("focvs: %s: %s", Path(settings.output_dir).name, error)
-            raise CompactHydraException("focvs: at least one job failed; its reason is above.") from None
+        run(settings)
 
-    unnamed = ["scan", "output_dir", *(o.get_key_element() for o in parsed if not o.is_sweep_override())]
+    unnamed = [*required, *single]
     command = ["focvs", "--multirun", *overrides, "hydra/job_logging=none", "hydra/hydra_logging=none"]
     command.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(unnamed)}]")
     previous, sys.argv = sys.argv, command
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except SystemExit as stop:
         return FAILED if stop.code else DONE
     finally:

@@ -187,6 +187,23 @@ class EvaluateConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Methods over acquisitions; conf/sweep.yaml explains each key."""
+
+    volume: str = MISSING
+    output_dir: str = MISSING
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    thickness: float = 5.0
+    gap: float = 0.0
+    axis: str = "inferior-superior"
+    scan_noise: float = 0.01
+    seed: int = 0
+    method: str = "focvs"
+    trim: float = 0.0
+    run: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class CalibrateConfig:
     """The error table of a prior; conf/calibrate.yaml explains each key."""
 
@@ -205,6 +222,7 @@ SCHEMAS = {
     "calibrate": CalibrateConfig,
     "estimate": EstimateConfig,
     "evaluate": EvaluateConfig,
+    "sweep": SweepConfig,
 }
 # keys, of any command, that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}

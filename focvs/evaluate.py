@@ -61,6 +61,23 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         A row for each estimate.
 
     Raises:
+        InputError: as :func:`measure_estimates`, or if the output folder cannot be written.
+    """
+    rows, definitions = measure_estimates(config)
+    for line in [*as_table(rows, definitions), *lesion_table(rows)]:
+        print(line)
+    if config.output:
+        write_rows(Path(config.output), rows, definitions)
+    return rows
+
+
+def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Compare volumes with the truth in its head mask.
+
+    Returns:
+        A row for each estimate, and what its numbers mean.
+
+    Raises:
         InputError: for unreadable files, an unknown axis, or an estimate that does not overlap the truth.
     """
     if not config.estimates:
@@ -132,11 +149,7 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
             found = compare_lesions(truth, data, lesions, mask, nib.affines.voxel_sizes(affine))
             rows[-1]["lesions"] = by_size(found)
             rows[-1]["lesions_left_out"] = int(ndimage.label(lesions)[1]) - len(found)
-    for line in [*as_table(rows, definitions), *lesion_table(rows)]:
-        print(line)
-    if config.output:
-        write_rows(Path(config.output), rows, definitions)
-    return rows
+    return rows, definitions
 
 
 def open_lesions(source: str, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:

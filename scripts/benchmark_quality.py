@@ -37,6 +37,7 @@ from focvs.forward_model import estimate_thickness, model_acquisition, take_slic
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, open_prior
 from focvs.simulate import simulate_scan
+from focvs.sweep import crop_for_grid
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti, read_scan, write_nifti
 
 
@@ -96,7 +97,7 @@ def run_case(
     data, affine, header, _ = read_nifti(truth_path)
     axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
     voxel = float(np.linalg.norm(affine[:3, axis]))
-    whole = crop_for_grid(data, affine, axis, voxel, spacing)
+    whole = crop_for_grid(data, affine, axis, spacing)
     data, affine = middle_box(*whole, options.box) if options.box else whole
     scale = intensity_scale(data)
     mask = head_mask(np.moveaxis(data, axis, -1), scale)
@@ -170,17 +171,6 @@ def middle_box(data: np.ndarray, affine: np.ndarray, size: int) -> tuple[np.ndar
     affine = affine.copy()
     affine[:3, 3] += affine[:3, 0] * first
     return data[first : first + size], affine
-
-
-def crop_for_grid(data: np.ndarray, affine: np.ndarray, axis: int, voxel: float, spacing: float):
-    """Drop end slices until a whole number of thick slices and the centred voxel grid are one and the same."""
-    n = data.shape[axis]
-    while round(int(n * voxel / spacing + 1e-3) * spacing / voxel) != n:
-        n -= 1
-    dropped = (data.shape[axis] - n) // 2
-    affine = affine.copy()
-    affine[:3, 3] += affine[:3, axis] * dropped
-    return np.take(data, np.arange(dropped, dropped + n), axis=axis), affine
 
 
 if __name__ == "__main__":

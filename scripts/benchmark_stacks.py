@@ -22,7 +22,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from benchmark_quality import crop_for_grid, middle_box
+from benchmark_quality import middle_box
 from omegaconf import OmegaConf
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -34,6 +34,7 @@ from focvs.forward_model import blank_voxels, hold, model_acquisition
 from focvs.pipeline import super_resolve
 from focvs.simulate import simulate_scan
 from focvs.stacks import Reconciliation, open_stacks
+from focvs.sweep import crop_for_grid
 from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_nifti
 
 ENDS_MM = 4.0
@@ -66,8 +67,7 @@ def run_case(
     if options.box:
         data, affine = middle_box(data, affine, options.box)
     for axis in (axial, sagittal):
-        voxel = float(np.linalg.norm(affine[:3, axis]))
-        data, affine = crop_for_grid(data, affine, axis, voxel, options.thickness)
+        data, affine = crop_for_grid(data, affine, axis, options.thickness)
     scale = intensity_scale(data)
     inner = np.ones(data.shape, dtype=bool)
     for axis in (axial, sagittal):

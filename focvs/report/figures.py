@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 import torch
@@ -95,3 +98,47 @@ def draw_profile(chosen: ProfileEstimate, found: dict[str, ProfileEstimate], spa
 def _canonical(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     image = nib.as_closest_canonical(nib.Nifti1Image(volume.astype(np.float32), affine))
     return np.asarray(image.dataobj), np.array(image.header.get_zooms()[:3])
+
+
+def draw_curves(summary: Sequence[dict[str, Any]], scores: dict[str, str]) -> Figure:
+    """A panel for each score against slice thickness: a line for each method and gap, bars its confidence interval.
+
+    Args:
+        summary: rows with ``thickness_mm``, each score and its ``_ci``, and what else tells lines apart.
+        scores: their titles by key.
+    """
+    figure = Figure(figsize=(5.5 * len(scores), 4.2), layout="constrained")
+    keys = list(summary[0])
+    names = [key for key in keys[: keys.index("repeats")] if key not in ("method", "thickness_mm")]
+    names = [name for name in names if len({str(row[name]) for row in summary}) > 1]
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for row in summary:
+        told = [f"{name.removesuffix('_mm').replace('_', ' ')} {row[name]}" for name in names if row[name] is not None]
+        lines.setdefault(", ".join([row["method"], *told]), []).append(row)
+    for panel, (score, title) in zip(np.atleast_1d(figure.subplots(1, len(scores))), scores.items(), strict=True):
+        for label, rows in lines.items():
+            rows = sorted((r for r in rows if r[score] is not None), key=lambda row: row["thickness_mm"])
+            spread = [row[f"{score}_ci"] or 0.0 for row in rows]
+            where = [row["thickness_mm"] for row in rows]
+            panel.errorbar(where, [row[score] for row in rows], yerr=spread, marker="o", capsize=3, label=label)
+        panel.set_xlabel("slice thickness (mm)")
+        panel.set_ylabel(title)
+        panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    return figure
+
+
+def draw_comparison(rows: list[str], columns: list[str], images: dict[tuple[str, str], np.ndarray]) -> Figure:
+    """A grid of images ``(h, w)``, bottom row first; cells without one stay empty."""
+    figure = Figure(figsize=(2.6 * len(columns), 2.6 * len(rows) + 0.3), facecolor="black", layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        top = WINDOW_TOP * float(np.percentile(images[row, columns[0]], 99.5))
+        for cell, column in zip(line, columns, strict=True):
+            cell.set_axis_off()
+            if (row, column) in images:
+                cell.imshow(images[row, column], cmap="gray", vmin=0, vmax=top, origin="lower")
+            if row == rows[0]:
+                cell.set_title(column, color="white", fontsize="small")
+        line[0].text(0.01, 0.99, row, color="white", va="top", fontsize="small", transform=line[0].transAxes)
+    return figure

@@ -1,0 +1,130 @@
+"""Sweeps: every combination once, restartable, failures listed, one tidy table with right means and intervals."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import write_scan
+
+from focvs import sweep
+from focvs.cli import compose, main, run_overrides, to_schema, told_to_runs
+from focvs.errors import InputError
+from focvs.sweep import collect, confidence, crop_for_grid, run_job, summarise
+from focvs.volume import read_nifti
+
+
+@pytest.fixture
+def head(tmp_path, phantom):
+    return write_scan(tmp_path / "head.nii.gz", (1000 * phantom[1]).astype(np.float32), np.diag([1.2, 1.2, 1.2, 1]))
+
+
+def read(path):
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkeypatch):
+    out = tmp_path / "out"
+    words = ["sweep", str(head), str(out), "thickness=6", "seed=0,1", "method=spline,focvs", "figure=false"]
+    words += ["steps=1", "samples=1", f"path={tiny_prior}"]
+    assert main(words) == 0
+    rows = read(out / "results.csv")
+    assert len(rows) == 4 and len({(r["method"], r["seed"]) for r in rows}) == 4
+    assert {r["steps"] for r in rows} == {"1"} and {r["prior.path"] for r in rows} == {str(tiny_prior)}
+    assert all(float(r["residual"]) <= 1e-5 for r in rows if r["method"] == "focvs")
+    summary = read(out / "summary.csv")
+    assert len(summary) == 2 and {r["repeats"] for r in summary} == {"2"}
+    some = [float(r["psnr_db"]) for r in rows if r["method"] == "spline"]
+    mean = next(float(r["psnr_db"]) for r in summary if r["method"] == "spline")
+    assert mean == pytest.approx(np.mean(some))
+    assert (out / "curves.png").stat().st_size > 1000 and (out / "images.png").stat().st_size > 1000
+    assert "psnr_db" in capsys.readouterr().out
+
+    # again, with one value more: what is done is left alone
+    began = {p: p.stat().st_mtime_ns for p in out.glob("*/job.json")}
+    done = []
+    restore = sweep.super_resolve
+    monkeypatch.setattr(sweep, "super_resolve", lambda run: done.append(run.method) or restore(run))
+    words[4:6] = ["seed=0,1,2", "method=spline"]
+    assert main(words) == 0
+    assert done == ["spline"]
+    assert all(p.stat().st_mtime_ns == then for p, then in began.items())
+    assert len(read(out / "results.csv")) == 5
+    # other settings are other jobs
+    assert main([*words[:4], "seed=0", *words[5:], "scan_noise=0.02"]) == 0
+    assert done == ["spline", "spline"]
+    assert {r["scan_noise"] for r in read(out / "summary.csv")} == {"0.01", "0.02"}
+
+
+def test_a_failed_job_is_listed_and_the_others_go_on(tmp_path, head, caplog):
+    words = ["sweep", str(head), str(tmp_path / "out"), "thickness=6,200", "method=linear", "figure=false"]
+    assert main(words) == 1
+    assert "failed: head_linear_200mm_gap0_seed0" in caplog.text and "do not fit" in caplog.text
+    assert len(read(tmp_path / "out" / "results.csv")) == 1
+    assert main(["sweep", str(head), str(tmp_path / "none"), "thickness=200", "method=linear"]) == 1
+
+
+def test_wrong_sweeps_are_refused_before_the_first_job(tmp_path, head, capsys):
+    for wrong, sentence in (
+        ("wibble=3", "wibble"),
+        ("thickness=abc", "give a number"),
+        ("steps=1,two", "give a whole number"),
+        ("sampler=wibble", "choose one of"),
+    ):
+        assert main(["sweep", str(head), str(tmp_path / "out"), "method=linear", wrong]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_keys_of_the_restoration_are_told_to_it():
+    words = ["thickness=3,4", "steps=2,4", "sampler.spread=0", "profile=rect", "adapt=true"]
+    told = told_to_runs(words)
+    assert told == ["thickness=3,4", "+run.steps=2,4", "+run.sampler.spread=0", "profile=rect", "+run.adapt=true"]
+    config = to_schema(compose("sweep", ["volume=a", "output_dir=b", "+run.sampler.spread=0", "+run.adapt=true"]))
+    assert run_overrides(config.run) == ["sampler.spread=0", "adapt=true"]
+
+
+def test_the_truth_shares_its_grid_with_what_is_restored(tmp_path, head):
+    words = [f"volume={head}", f"output_dir={tmp_path}", "thickness=5", "gap=1.3", "method=replaced"]
+    run_job(to_schema(compose("sweep", words)))
+    (folder,) = tmp_path.glob("head_replaced_5mm_gap1.3_seed0_*")
+    job = json.loads((folder / "job.json").read_text())
+    truth, estimate = (read_nifti(folder / name) for name in ("truth.nii.gz", "scan_replaced.nii.gz"))
+    assert truth[0].shape == estimate[0].shape
+    assert np.allclose(truth[1], estimate[1], atol=1e-3)
+    assert job["scores"]["residual"] <= 1e-5
+    assert job["settings"]["gap"] == 1.3
+
+
+@pytest.mark.parametrize("spacing", [2.5, 4.0, 6.3])
+def test_cropping_loses_little_and_keeps_the_middle_in_place(spacing):
+    data = np.arange(97.0)[None, None].repeat(3, 0)
+    affine = np.diag([1.0, 1.0, 0.9, 1.0])
+    out, moved = crop_for_grid(data, affine, 2, spacing)
+    assert out.shape[2] * 0.9 > 97 * 0.9 - 4 * spacing
+    first = out[0, 0, 0]
+    assert moved[2, 3] == pytest.approx(0.9 * first)
+    with pytest.raises(InputError, match="do not fit"):
+        crop_for_grid(data, affine, 2, 100.0)
+
+
+def test_intervals_are_students():
+    assert confidence([1.0]) is None
+    # 95 % of t with one degree of freedom lies within 12.706 standard errors
+    assert confidence([1.0, 3.0]) == pytest.approx(12.706 * 1.0, rel=1e-4)
+
+
+def test_means_leave_out_what_was_not_measured():
+    row = dict.fromkeys(sweep.SCORES, 1.0)
+    rows = [
+        {**dict.fromkeys(sweep.KEYS, 4.0), "seed": seed, "steps": None, **row, "residual": residual}
+        for seed, residual in ((0, None), (1, 2.0))
+    ]
+    (line,) = summarise(rows, ["steps"])
+    assert line["residual"] == 2.0 and line["repeats"] == 2 and line["psnr_db_ci"] == 0.0
+
+
+def test_nothing_to_collect_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="none of the 0 jobs"):
+        collect(tmp_path)
