@@ -24,7 +24,7 @@ HELP = """\
 focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
 
   focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz, DICOM folder)
-  focvs SCAN SCAN... [OUTPUT_DIR] [key=value ...] one volume from several stacks of the same head
+  focvs SCAN STACK.nii.gz... [OUTPUT_DIR] [...] one volume from several stacks of the same head (DICOM: stacks=[folder])
   focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
   focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
@@ -136,8 +136,11 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
     overrides: list[str] = []
     if name == "config":
         words, stacks = further_stacks(words)
+        if stacks and any(word.startswith("stacks=") for word in words):
+            raise UsageError(f"stacks= and {stacks[0]} are both given; name further stacks in one place.")
         overrides += [f"stacks=[{','.join(map(quote, stacks))}]"] if stacks else []
-    single = [key for key in positional if not key.endswith("*")]
+    named = {word.partition("=")[0] for word in words if _is_override(word, name)}
+    single = [key for key in positional if not key.endswith("*") and key not in named]
     given = 0
     rest: list[str] = []
     for word in words:
@@ -146,7 +149,7 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
         elif given < len(single):
             overrides.append(f"{single[given]}={quote(word)}")
             given += 1
-        elif len(single) == len(positional):
+        elif not positional[-1].endswith("*"):
             raise UsageError(f"{word} is one argument too many; paths first, then key=value (see focvs --help).")
         else:
             rest.append(quote(word))
@@ -159,7 +162,7 @@ def further_stacks(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Words without the NIfTI files named after the first path, and those files: further stacks."""
     kept: list[str] = []
     stacks: list[str] = []
-    scan = False
+    scan = any(word.startswith("scan=") for word in words)
     for word in words:
         path = not _is_override(word, "config")
         (stacks if path and scan and word.endswith((".nii", ".nii.gz")) else kept).append(word)
@@ -265,6 +268,8 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         key = re.search(r"full_key: (\S+)", text)
         return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
     first = str(error).strip().splitlines()[0]
+    if found := re.search(r"Error merging override (\w+)=(\S+)", first):
+        return f"{found[1]}={found[2]} is not accepted; a list is written {found[1]}=[{found[2]}]."
     return f"the options {' '.join(overrides)} could not be understood: {first}"
 
 

@@ -13,7 +13,7 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.acquisition.zero_filling import resolved_fraction
+from focvs.acquisition.zero_filling import averaging_gain, resolved_fraction
 from focvs.forward_model import Acquisition, blank_voxels
 from focvs.volume import Scan
 
@@ -78,6 +78,14 @@ def resolved_mm(scan: Scan) -> tuple[float, float]:
     data = torch.from_numpy(scan.data)
     first, second = (size / resolved_fraction(data, axis) for axis, size in enumerate(scan.in_plane_mm))
     return first, second
+
+
+def noise_gain(scan: Scan, grid: PixelGrid) -> float:
+    """Standard deviation of the noise of working pixels over that of acquired ones."""
+    return math.prod(
+        averaging_gain(factor, size / resolved)
+        for factor, size, resolved in zip(grid.factors, scan.in_plane_mm, resolved_mm(scan), strict=True)
+    )
 
 
 def coarsen(scan: Scan, grid: PixelGrid) -> Scan:

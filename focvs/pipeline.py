@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +18,10 @@ from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.acquisition.zero_filling import averaging_gain
 from focvs.adaptation import adapt_prior
 from focvs.config import ConsistencyConfig, RunConfig
 from focvs.dicom import open_scan
-from focvs.evaluation.baselines import METHODS, Problem
+from focvs.evaluation.baselines import EXACT, METHODS, Problem
 from focvs.forward_model import (
     LEAST_NOISE,
     Acquisition,
@@ -39,7 +37,7 @@ from focvs.forward_model import (
     volume_mask,
     voxel_window,
 )
-from focvs.in_plane import PixelGrid, Refinement, coarsen, resolved_mm
+from focvs.in_plane import PixelGrid, Refinement, coarsen, noise_gain, resolved_mm
 from focvs.preparation import (
     FALLBACK,
     calibrate,
@@ -105,9 +103,9 @@ class TimedConsistency:
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """What sampling gives, in the scan's intensity units, arrays ``(p, q, n)``."""
+    """What a method gives, in the scan's intensity units, arrays ``(p, q, n)``."""
 
-    images: dict[str, np.ndarray]  # mean, std, nullstd, q05, q95
+    images: dict[str, np.ndarray]  # mean; where there are samples also std, nullstd, q05, q95
     samples: Iterator[np.ndarray]  # finished one at a time, so that no second copy of all is ever held
     rule: str
     exact: bool  # whether the last exact replacement was made
@@ -118,10 +116,11 @@ class Restoration:
 
 
 def super_resolve(config: RunConfig) -> dict[str, Path]:
-    """Restore one scan and write every result.
+    """Restore one volume from a scan, or from several stacks of a head, and write every result.
 
     Returns:
-        Paths by name: ``mean``, ``std``, ``nullstd``, ``q05``, ``q95``, ``sample-01`` ..., ``figure``, ``json``.
+        Paths by name: ``mean``, ``figure``, ``json``; of FOCVS also ``std``, ``nullstd``, ``q05``, ``q95`` and
+        ``sample-01`` ...
 
     Raises:
         InputError: for anything wrong with the scan, an option or the output folder; nothing is written then.
@@ -132,7 +131,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
         scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
-        device = choose_device(config.device)
+        device = choose_device(config.device) if config.method == "focvs" else "cpu"
         prior = open_prior(config.prior, device) if config.method == "focvs" else None
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(scan, slice_spacing(scan, config.spacing), known_mm)
@@ -142,7 +141,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         with clock.lap("alignment"):
-            stacks = open_stacks(config, working, acquisition, folder)
+            stacks = open_stacks(config, working, acquisition)
         if prior is None:
             with clock.lap("sampling"):
                 restoration = restore_without_prior(scan, acquisition, config)
@@ -171,13 +170,12 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
 
 
 def restore_without_prior(scan: Scan, acquisition: Acquisition, config: RunConfig) -> Restoration:
-    """One of :data:`focvs.evaluation.baselines.METHODS` on the whole scan; no uncertainty, no replacement of ours."""
+    """One of :data:`focvs.evaluation.baselines.METHODS` on the whole scan; no uncertainty."""
     slices, scale = take_slices(scan, config), intensity_scale(scan.data)
     data, numbers = torch.from_numpy(scan.data), config.baseline
     problem = Problem(
         data / scale,
         acquisition.written,
-        scan.in_plane_mm,
         torch.from_numpy(head_mask(scan.data, scale)),
         numbers.tv_weight,
         numbers.tv_iterations,
@@ -186,11 +184,14 @@ def restore_without_prior(scan: Scan, acquisition: Acquisition, config: RunConfi
     )
     mean = (METHODS[config.method](problem) * scale).float()
     mean[blank_voxels(data, acquisition.grid)] = 0
+    exact = acquisition.written.condition_number <= OVERLAP_CONDITION and config.method in EXACT
+    if exact:
+        hold(mean, scan, acquisition)
     return Restoration(
         images={"mean": mean.numpy()},
         samples=iter(()),
         rule=config.method,
-        exact=False,
+        exact=exact,
         noise_sigma=slices.noise_sigma * scale / 2,
         chi2_before_last_replacement=None,
         seeds=[config.seed],
@@ -211,11 +212,7 @@ def restore_coarsely(
 ) -> Restoration:
     """:func:`restore` on working pixels, brought back to the acquired ones; noise in units of the acquired ones."""
     given = parse_auto("noise", config.noise)
-    gain = math.prod(
-        averaging_gain(factor, size / resolved)
-        for factor, size, resolved in zip(pixels.factors, scan.in_plane_mm, resolved_mm(scan), strict=True)
-    )
-    coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given * gain)
+    coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given * noise_gain(scan, pixels))
     coarse = model_acquisition(working, coarse_config, thickness=acquisition.thickness)
     restoration = restore(working, coarse, prior, coarse_config, device, clock, stacks)
     refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
@@ -263,7 +260,8 @@ def restore(
     slices = take_slices(scan, config)
     region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
 
-    rule, exact, reason = choose_rule(config, acquisition.written.condition_number, noise_sigma)
+    conditions = [a.written.condition_number for a in (acquisition, *(stack.acquisition for stack in stacks))]
+    rule, exact, reason = choose_rule(config, max(conditions), noise_sigma)
     log.info("consistency: %s", reason)
     if rule != config.consistency.rule or exact < config.final_replacement:
         warnings.append(f"{reason}.")
@@ -292,7 +290,7 @@ def restore(
         spectra = table.at(sigmas, grid.total, grid.voxel_mm)
         support = Support.from_mask(volume_mask(slices.mask, grid), config.consistency.air)
     replacement = make_rule(rule, config.consistency, operator, sigmas, noise_sigma, spectra, support)
-    if stacks:
+    if stacks and rule != "none":
         assert isinstance(replacement, Consistency)  # check_options lets no other through
         others = sampled_stacks(
             stacks, scan, acquisition, region, slices.scale, rule, config.consistency, sigmas, table
@@ -325,7 +323,7 @@ def restore(
     if noise_sigma > 0:
         misfit = (acquisition.written(summary.mean) - y)[slices.mask]
         chi2 = float(misfit.square().mean()) / noise_sigma**2
-    together = Reconciliation(stacks, scan, acquisition) if stacks and rule != "none" else None
+    together = Reconciliation(stacks, scan, acquisition) if stacks and exact else None
     finish = partial(_finish, scan, acquisition, slices, exact, together)
     mean = finish(summary.mean)
     known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ def check_options(config: RunConfig) -> None:
         ("consistency.rule", config.consistency.rule, RULES),
         ("profile.kind", config.profile.kind, (*SHAPES, "sampled")),
         ("method", config.method, ("focvs", *METHODS)),
+        ("align", config.align, ("rigid", "headers")),
     )
     for key, value, accepted in choices:
         if value not in accepted:
@@ -89,6 +91,13 @@ def check_options(config: RunConfig) -> None:
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "
             f"sampler={config.sampler.name}; add sampler=ddpm."
         )
+    for name in config.stacks:
+        if not Path(name).exists():
+            raise InputError(f"{name} does not exist; give further stacks as .nii or .nii.gz files.")
+        if Path(name).is_dir() and config.output_dir is None:
+            raise InputError(
+                f"{name} is a folder of DICOM files: give an output folder as well, its NIfTI is left there."
+            )
     if config.method != "focvs" and config.stacks:
         raise InputError(f"method={config.method} restores one stack; leave it out for several.")
     if config.consistency.rule in SPECTRAL_RULES and config.stacks:

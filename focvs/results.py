@@ -106,7 +106,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """The content of the JSON."""
     measured = measure_consistency(scan, acquisition, mean_path, restoration.noise_sigma)
-    named = ("total", "sampling", "network", "replacement", "calibration", "adaptation")
+    named = ("total", "sampling", "network", "replacement", "calibration", "adaptation", "alignment")
     return {
         "version": __version__,
         "config": _plain(asdict(config)),

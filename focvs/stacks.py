@@ -28,11 +28,12 @@ from focvs.forward_model import (
     model_acquisition,
     take_slices,
     volume_affine,
+    volume_mask,
 )
-from focvs.in_plane import PixelGrid, coarsen
+from focvs.in_plane import ROUNDING, PixelGrid, coarsen, noise_gain
 from focvs.priors.calibration import ErrorTable
 from focvs.registration import register_rigidly
-from focvs.sampling.consistency import Consistency
+from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.stacked import OtherStack
 from focvs.volume import Scan, head_mask, intensity_scale
 
@@ -97,36 +98,38 @@ class Stack:
         }
 
 
-def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition, folder: Path) -> list[Stack]:
+def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list[Stack]:
     """Read, align and model the further stacks of a run.
 
     Args:
-        config: ``stacks``, ``align``, and what is said of the acquisition; ``spacing`` is that of the first alone.
+        config: ``stacks``, ``align``, ``output_dir``, and what is said of the acquisition; ``spacing`` is that of the
+            first alone.
         scan: the first stack.
         acquisition: its forward model, whose voxels the volume will have.
-        folder: output folder, where DICOM series are converted.
 
     Raises:
-        InputError: as :func:`focvs.volume.read_scan`, for an unknown way to align, and for a stack that does not
-            overlap the first or hardly resembles it.
+        InputError: as :func:`focvs.volume.read_scan`, and for a stack that does not overlap the first or hardly
+            resembles it.
     """
-    if config.align not in ("rigid", "headers"):
-        raise InputError(f"align={config.align} is not known; choose rigid or headers.")
     first = torch.from_numpy(scan.data) @ spline_matrix(acquisition.grid, margins=False).float().T
     stacks = []
-    for name in config.stacks:
+    voxel_mm = min(acquisition.grid.voxel_mm, *scan.in_plane_mm)
+    for number, name in enumerate(config.stacks, start=2):
+        # folders of DICOM series often have one name
+        folder = Path(config.output_dir) / f"stack-{number:02d}" if config.output_dir else None
         other = balance_passes(open_scan(Path(name), folder), config.slice_gains)
         moved = register_rigidly(scan, other) if config.align == "rigid" else np.eye(4)
-        voxel_mm = acquisition.grid.voxel_mm
-        factors = [max(1, round(voxel_mm / size)) for size in other.in_plane_mm]
+        # at no place coarser than the volume: its transpose would not be its inverse
+        factors = [max(1, math.floor(voxel_mm / size + ROUNDING)) for size in other.in_plane_mm]
         pixels = PixelGrid((factors[0], factors[1]), (other.data.shape[0], other.data.shape[1]))
+        averaged = noise_gain(other, pixels)
         other = replace(coarsen(other, pixels), warnings=other.warnings)
-        fine = [max(1, round(size / voxel_mm)) for size in other.in_plane_mm]
+        fine = [max(1, math.ceil(size / voxel_mm - ROUNDING)) for size in other.in_plane_mm]
         wanted = replace(config, scan=name, spacing=None, voxel="auto")
         model = model_acquisition(other, wanted, min(voxel_mm, 0.99 * other.spacing_mm))
         affine = np.linalg.inv(moved) @ volume_affine(other)
         stack = Stack(other, model, affine, (fine[0], fine[1]), moved)
-        stacks.append(match(stack, config, scan, acquisition, first))
+        stacks.append(match(stack, config, scan, acquisition, first, averaged))
         log.info(
             "%s: slices along %s, aligned by %.2g degrees and %.2g mm, gain %.4g, correlation %.3f",
             other.path.name,
@@ -139,8 +142,12 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition, folder:
     return stacks
 
 
-def match(stack: Stack, config: RunConfig, scan: Scan, acquisition: Acquisition, first: Tensor) -> Stack:
+def match(
+    stack: Stack, config: RunConfig, scan: Scan, acquisition: Acquisition, first: Tensor, averaged: float
+) -> Stack:
     """Gain (ratio of the means), correlation and noise of a stack against the interpolated first scan ``(p, q, n)``.
+
+    ``averaged`` is the noise of its working pixels over that of the acquired ones.
 
     Raises:
         InputError: for a stack beside the first one, or too unlike it.
@@ -166,7 +173,7 @@ def match(stack: Stack, config: RunConfig, scan: Scan, acquisition: Acquisition,
         slices = take_slices(stack.scan, config)
         noise = slices.noise_sigma * slices.scale / 2
     else:
-        noise = given / gain  # given in the units of the first
+        noise = given * averaged / gain  # given in the units of the first
     return replace(stack, gain=gain, correlation=correlation, noise=noise)
 
 
@@ -198,12 +205,14 @@ def sampled_stacks(
     shape = (*region.mask.shape[:2], acquisition.grid.total)
     out = []
     for stack in stacks:
+        mask = torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
+        support = Support.from_mask(volume_mask(mask, stack.acquisition.grid), config.air)
         model, grid = stack.acquisition, stack.acquisition.grid
         noise = stack.noise * stack.gain * 2 / scale
         if model.written.condition_number > OVERLAP_CONDITION:
             noise = max(noise, LEAST_NOISE)
         spectra = None if table is None else table.at(sigmas, grid.total, grid.voxel_mm)
-        gains = Consistency(rule, model.sampled, spectra, noise, None, sigmas.tolist(), config.strength)
+        gains = Consistency(rule, model.sampled, spectra, noise, support, sigmas.tolist(), config.strength)
         out.append(OtherStack(stack.operator(shape, affine), stack.slices * (2 / scale) - 1, gains))
     return out
 
@@ -224,18 +233,20 @@ class Reconciliation:
 
     def __call__(self, whole: Tensor, blank: Tensor) -> None:
         """Change ``(p, q, n)`` intensities in place; blank voxels start at zero in every round."""
-        before = math.inf
+        before, kept = math.inf, whole
         for _ in range(ROUNDS):
-            squares = 0.0
-            for stack, operator in zip(self.stacks, self.operators, strict=True):
-                residual = operator.residual(whole, stack.slices)
-                squares += float(residual.double().square().sum())
+            residuals = [o.residual(whole, s.slices) for s, o in zip(self.stacks, self.operators, strict=True)]
+            squares = sum(float(residual.double().square().sum()) for residual in residuals)
+            if squares > before:
+                whole[:] = kept
+            if squares > GAIN * before:
+                break
+            before, kept = squares, whole.clone()
+            for i, (stack, operator) in enumerate(zip(self.stacks, self.operators, strict=True)):
+                residual = residuals[0] if i == 0 else operator.residual(whole, stack.slices)
                 whole += operator.back(stack.acquisition.sampled.pseudo_inverse(residual))
             whole[blank] = 0
             hold(whole, self.scan, self.acquisition)
-            if squares > GAIN * before:
-                break
-            before = squares
 
     def describe(self, volume: Tensor) -> list[dict[str, Any]]:
         """Entries of the JSON: each stack and its residual in ``volume``, as it was written."""

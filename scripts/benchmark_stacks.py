@@ -101,7 +101,7 @@ def run_case(
         start = torch.from_numpy(scan.data) @ spline_matrix(acquisition.grid, margins=False).float().T
         hold(start, scan, acquisition)
         yield "one stack, only replaced", *score(np.moveaxis(start.numpy(), -1, axial)), 0.0, None
-        together = Reconciliation(open_stacks(config, scan, acquisition, folder), scan, acquisition)
+        together = Reconciliation(open_stacks(config, scan, acquisition), scan, acquisition)
         together(start, blank_voxels(torch.from_numpy(scan.data), acquisition.grid))
         second = together.describe(start)[0]["relative_rms_residual"]
         yield "both stacks, only replaced", *score(np.moveaxis(start.numpy(), -1, axial)), 0.0, second

@@ -25,7 +25,7 @@ def problem_of(volume, thickness=4.0, spacing=4.0, **numbers):
     grid = make_grid(round(volume.shape[-1] / spacing), spacing, 1.0, profile.half_support_mm)
     operator = ThroughPlaneOperator(profile, grid, "edge")
     y = operator(volume)
-    return Problem(y, operator, (1.0, 1.0), torch.ones(y.shape, dtype=torch.bool), **numbers)
+    return Problem(y, operator, torch.ones(y.shape, dtype=torch.bool), **numbers)
 
 
 @pytest.fixture(scope="module")

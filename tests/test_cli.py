@@ -197,6 +197,7 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
     config = compose(name, overrides)
     if name in SCHEMAS:
         missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii", "data": "d", "truth": "t", "estimates": "[e]"}
+        missing["output_dir"] = "o"
         fill = [f"{k}={v}" for k, v in missing.items() if k in SCHEMAS[name].__dataclass_fields__]
         if overrides == ["profile=sampled"]:
             fill.append("profile.path=p.npy")
@@ -250,3 +251,19 @@ def test_every_key_has_a_comment():
             if line and line[0].isalpha() and ":" in line and key not in exempt:
                 explained = before.startswith("#") or key in ("name", "rule", "kind")
                 assert explained, f"{path}: {key} has no comment"
+
+
+def test_a_scan_that_is_named_leaves_the_folder_to_the_positional(capsys):
+    assert main(["scan=a.nii", "out", "--cfg", "job"]) == 0
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert (printed.scan, printed.output_dir) == ("a.nii", "out")
+    assert main(["scan=a.nii", "b.nii", "out", "--cfg", "job"]) == 0
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert (printed.scan, printed.stacks, printed.output_dir) == ("a.nii", ["b.nii"], "out")
+
+
+def test_stacks_are_a_list_in_one_place(capsys):
+    assert main(["a.nii", "b.nii", "out", "stacks=[c.nii]"]) == 2
+    assert "name further stacks in one place" in capsys.readouterr().err
+    assert main(["a.nii", "out", "stacks=c.nii"]) == 2
+    assert "a list is written stacks=[c.nii]" in capsys.readouterr().err

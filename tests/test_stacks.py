@@ -1,5 +1,6 @@
 """Several stacks of one head: their operator, the alternating replacement, alignment, and a run from file to file."""
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -10,9 +11,11 @@ import pytest
 import torch
 from conftest import write_scan
 from omegaconf import OmegaConf
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from focvs.acquisition.grid import make_grid
+from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile, make_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
@@ -24,8 +27,8 @@ from focvs.pipeline import super_resolve
 from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency
 from focvs.sampling.stacked import OtherStack, StackedConsistency
-from focvs.stacks import open_stacks
-from focvs.volume import read_nifti, read_scan
+from focvs.stacks import Reconciliation, open_stacks
+from focvs.volume import intensity_scale, read_nifti, read_scan
 
 VOXEL, THICK = 1.2, 3.6  # mm
 UNMOVED = np.eye(4)
@@ -101,17 +104,6 @@ def test_pixels_coarser_than_voxels_are_averages():
     assert torch.allclose(coarse, fine.unflatten(0, (4, 2)).unflatten(2, (5, 3)).mean((1, 3)), atol=1e-10)
 
 
-@pytest.mark.parametrize("fine", [(1, 1), (2, 3)])
-def test_the_transpose_of_a_stack_is_exact(fine):
-    turned = np.eye(4)
-    turned[:3, :3] = Rotation.from_euler("xyz", (3, 4, -5), degrees=True).as_matrix()
-    stack = sideways(fine, turned)
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
-    y = torch.randn(*stack(x).shape, generator=generator, dtype=torch.float64)
-    assert float((stack(x) * y).sum()) == pytest.approx(float((x * stack.adjoint(y)).sum()), rel=1e-10)
-
-
 def test_slices_beside_the_volume_do_not_count():
     shifted = np.eye(4)
     shifted[0, 3] = 7.0
@@ -179,10 +171,10 @@ def test_one_volume_is_consistent_with_both_stacks(tmp_path, axial, sagittal, he
     # alone, the untrained prior knows nothing of what the second stack sees
     alone = super_resolve(settings(axial, [], tmp_path / "alone", tiny_prior, "voxel=1.2"))
     errors = [np.abs(np.asarray(nib.load(p["mean"]).dataobj) - head)[8:-8, 8:-8, 8:-8].mean() for p in (paths, alone)]
-    assert errors[0] < 0.7 * errors[1]
+    assert errors[0] < 0.8 * errors[1]
     # by hand: what the written volume makes of the second stack
     scan = read_scan(axial)
-    stack = open_stacks(config, scan, model_acquisition(scan, config), tmp_path)[0]
+    stack = open_stacks(config, scan, model_acquisition(scan, config))[0]
     volume = torch.from_numpy(read_nifti(paths["mean"])[0])
     operator = stack.operator(volume.shape, nib.load(paths["mean"]).affine)
     residual = operator.residual(volume, stack.slices)
@@ -191,12 +183,67 @@ def test_one_volume_is_consistent_with_both_stacks(tmp_path, axial, sagittal, he
     )
 
 
-@pytest.mark.parametrize("overrides", [["sampler=dpmpp_2m", "consistency=ddnm", "batch=2", "samples=2"], ["noise=5"]])
-def test_other_rules_hold_to_both(tmp_path, axial, sagittal, tiny_conditioned_prior, overrides):
-    config = settings(axial, [sagittal], tmp_path / "out", tiny_conditioned_prior, "align=headers", *overrides)
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["sampler=dpmpp_2m", "consistency=ddnm", "batch=2", "samples=2"], ["noise=5", "consistency=diffpir"]],
+    ids=str,
+)
+def test_every_level_holds_to_both(tmp_path, axial, sagittal, tiny_conditioned_prior, overrides):
+    """Without the last replacement, which would hide it."""
+    overrides = ["align=headers", "final_replacement=false", *overrides]
+    both = super_resolve(settings(axial, [sagittal], tmp_path / "both", tiny_conditioned_prior, *overrides))
+    alone = super_resolve(settings(axial, [], tmp_path / "alone", tiny_conditioned_prior, *overrides))
+    scan = read_scan(axial)
+    config = settings(axial, [sagittal], tmp_path, tiny_conditioned_prior, "align=headers")
+    (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
+    far, near = (
+        stack.operator(image.shape, image.affine).residual(torch.from_numpy(image.get_fdata()), stack.slices).std()
+        for image in (nib.load(alone["mean"]), nib.load(both["mean"]))
+    )
+    assert near < 0.6 * far
+
+
+def test_nothing_is_replaced_where_nothing_is_asked_to_be(tmp_path, axial, sagittal, tiny_prior):
+    words = ["align=headers", "consistency=none", "sampler=dpmpp_2m"]
+    both = super_resolve(settings(axial, [sagittal], tmp_path / "both", tiny_prior, *words))
+    alone = super_resolve(settings(axial, [], tmp_path / "alone", tiny_prior, *words))
+    assert np.array_equal(nib.load(both["mean"]).get_fdata(), nib.load(alone["mean"]).get_fdata())
+
+
+def test_overlapping_slices_of_a_further_stack_are_not_held_to_exactly(tmp_path, axial, head, tiny_prior):
+    slices = simulate_slices(np.moveaxis(head, 0, -1), VOXEL, gaussian_profile(5.0), 2.4)
+    slices = np.moveaxis(slices, -1, 0)
+    overlapping = write_scan(tmp_path / "s.nii.gz", slices, centred(slices.shape, np.diag([2.4, VOXEL, VOXEL])))
+    (tmp_path / "s.json").write_text('{"SliceThickness": 5.0}')
+    config = settings(axial, [overlapping], tmp_path / "out", tiny_prior, "align=headers", "consistency=ddnm")
+    config.thickness = None
     report = json.loads(super_resolve(config)["json"].read_text())
-    assert report["consistency"]["relative_residual"] <= 1e-5
-    assert report["stacks"][0]["relative_rms_residual"] < 0.01
+    assert report["consistency"]["rule"] == "calibrated"
+    assert any("overlap" in warning for warning in report["warnings"])
+    assert report["consistency"]["relative_residual"] > 1e-5
+
+
+@pytest.mark.parametrize("pixel", [0.9, 1.0, 1.7, 2.5])
+def test_rounds_bring_other_pixel_sizes_nearer(tmp_path, axial, head, tiny_prior, pixel):
+    """Pixels finer and coarser than the voxels of 1.2 mm, in no whole ratio."""
+    factor = VOXEL / pixel
+    other = ndimage.zoom(head, (1, factor, factor), order=1, mode="nearest", grid_mode=True)
+    slices = np.moveaxis(simulate_slices(np.moveaxis(other, 0, -1), VOXEL, gaussian_profile(THICK), THICK), -1, 0)
+    pixels = [head.shape[k] * VOXEL / other.shape[k] for k in (1, 2)]
+    path = write_scan(tmp_path / "s.nii.gz", slices, centred(slices.shape, np.diag([THICK, *pixels])))
+    scan = read_scan(axial)
+    config = settings(axial, [path], tmp_path, tiny_prior, "align=headers", "voxel=1.2")
+    acquisition = model_acquisition(scan, config)
+    (stack,) = open_stacks(config, scan, acquisition)
+    together = Reconciliation([stack], scan, acquisition)
+    whole = torch.from_numpy(scan.data) @ spline_matrix(acquisition.grid, margins=False).float().T
+    operator, left = together.operators[0], []
+    for _ in range(6):
+        residual = operator.residual(whole, stack.slices)
+        left.append(float(residual.square().mean()))
+        whole = whole + operator.back(stack.acquisition.sampled.pseudo_inverse(residual))
+    assert all(b <= a for a, b in itertools.pairwise(left))
+    assert left[-1] < 0.4 * left[0]
 
 
 def test_fine_pixels_of_the_second_stack_are_averaged_first(tmp_path, axial, head, tiny_prior):
@@ -207,7 +254,7 @@ def test_fine_pixels_of_the_second_stack_are_averaged_first(tmp_path, axial, hea
     fine = write_scan(tmp_path / "fine.nii.gz", slices, centred(slices.shape, steps))
     config = settings(axial, [fine], tmp_path / "out", tiny_prior, "align=headers", "voxel=1.2")
     scan = read_scan(axial)
-    (stack,) = open_stacks(config, scan, model_acquisition(scan, config), tmp_path)
+    (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
     assert stack.scan.data.shape == (63, 60, 18) and stack.fine == (1, 1)
     assert stack.gain == pytest.approx(1.0, rel=0.02)
 
@@ -236,7 +283,7 @@ def test_the_stack_lies_in_the_world_of_the_first_after_alignment(tmp_path, axia
     turned = stack_of(tmp_path / "turned.nii.gz", head, 0, turned=motion)
     scan = read_scan(axial)
     config = settings(axial, [turned], tmp_path, tiny_prior)
-    (stack,) = open_stacks(config, scan, model_acquisition(scan, config), tmp_path)
+    (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
     assert stack.affine[:3, 3] == pytest.approx(volume_affine(read_scan(turned))[:3, 3] - (4, -3, 2), abs=0.4)
     assert stack.describe()["translation_mm"] == pytest.approx((4, -3, 2), abs=0.4)
     assert stack.correlation > 0.9
@@ -247,7 +294,7 @@ def test_unlike_and_distant_stacks_are_refused(tmp_path, axial, head, tiny_prior
 
     def open_one(path, *overrides):
         config = settings(axial, [path], tmp_path / "out", tiny_prior, "align=headers", *overrides)
-        return open_stacks(config, scan, model_acquisition(scan, config), tmp_path)
+        return open_stacks(config, scan, model_acquisition(scan, config))
 
     other = stack_of(tmp_path / "other.nii.gz", np.random.default_rng(0).normal(500, 100, head.shape), 0)
     with pytest.raises(InputError, match="in one contrast"):
@@ -257,7 +304,8 @@ def test_unlike_and_distant_stacks_are_refused(tmp_path, axial, head, tiny_prior
     with pytest.raises(InputError, match="hardly overlap"):
         open_one(stack_of(tmp_path / "far.nii.gz", head, 0, turned=far))
     with pytest.raises(InputError, match="align=none is not known"):
-        open_one(other, "align=none")
+        super_resolve(settings(axial, [other], tmp_path / "none", tiny_prior, "align=none"))
+    assert not (tmp_path / "none").exists()
 
 
 def test_alignment_asks_for_its_library(tmp_path, axial, sagittal, monkeypatch):
@@ -287,12 +335,12 @@ def test_the_command_line_takes_stacks_before_the_folder(tmp_path, axial, sagitt
 def test_a_missing_stack_is_one_sentence(tmp_path, axial, capsys):
     assert main([str(axial), str(tmp_path / "none.nii.gz"), str(tmp_path / "out"), "thickness=3.6"]) == 1
     assert "none.nii.gz does not exist" in capsys.readouterr().err
-    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+    assert not (tmp_path / "out").exists()
 
 
 def test_noise_is_that_of_the_first_units(tmp_path, axial, sagittal, tiny_prior):
     scan = read_scan(axial)
     config = settings(axial, [sagittal], tmp_path, tiny_prior, "align=headers", "noise=8")
-    (stack,) = open_stacks(config, scan, model_acquisition(scan, config), tmp_path)
+    (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
     assert stack.noise * stack.gain == pytest.approx(8)
-    assert take_slices(scan, config).noise_sigma > 0
+    assert take_slices(scan, config).noise_sigma == pytest.approx(8 * 2 / intensity_scale(scan.data))

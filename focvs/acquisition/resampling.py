@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 ROWS = 16  # of lines interpolated at once, which bounds the memory
 
 
+@lru_cache
 def spline_coefficients(n: int) -> Tensor:
     """``(n, n)`` float64: samples to coefficients of the cubic B-spline through them, the end ones continued."""
     values = torch.zeros(n, n, dtype=torch.float64)

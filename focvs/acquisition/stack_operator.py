@@ -53,11 +53,6 @@ class StackOperator:
 
     __call__ = forward
 
-    def adjoint(self, slices: Tensor) -> Tensor:
-        """B^T y."""
-        averaged = self._repeat(self.operator.adjoint(slices)) / (self.fine[0] * self.fine[1])
-        return self.resampling.adjoint(averaged)
-
     def residual(self, volume: Tensor, slices: Tensor) -> Tensor:
         """y - B x where the volume covers the slices, else 0."""
         return (slices - self.forward(volume)) * self.covered.to(volume)
@@ -65,10 +60,6 @@ class StackOperator:
     def back(self, columns: Tensor) -> Tensor:
         """Corrections ``(p', q', n')`` of the stack's columns to the volume: R^+ P^+."""
         return self.resampling.pseudo_inverse(self._repeat(columns))
-
-    def replace(self, volume: Tensor, slices: Tensor) -> Tensor:
-        """x + R^+ P^+ A^+ (y - B x): a step to the volumes that reproduce ``slices``, exact but for R."""
-        return volume + self.back(self.operator.pseudo_inverse(self.residual(volume, slices)))
 
     def _acquire(self, finely: Tensor) -> Tensor:
         for axis, steps in enumerate(self.fine):

@@ -33,7 +33,6 @@ class Problem:
     Attributes:
         y: ``(p, q, m)`` slices, the head of order one.
         operator: A to ``n`` voxels, without margins.
-        pixel_mm: in-plane pixel size along p and q.
         mask: ``(p, q, m)`` head.
         tv_weight: of total variation against the data.
         iterations: of total variation.
@@ -43,7 +42,6 @@ class Problem:
 
     y: Tensor
     operator: ThroughPlaneOperator
-    pixel_mm: tuple[float, float]
     mask: Tensor
     tv_weight: float = 0.004
     iterations: int = 20
@@ -146,9 +144,13 @@ def self_super_resolution(problem: Problem) -> Tensor:
 
 
 def _train(problem: Problem) -> WideResidualNetwork:
-    """The network of :func:`self_super_resolution`, trained with the L1 loss and Adam on random in-plane patches."""
-    torch.manual_seed(problem.seed)
-    network = WideResidualNetwork()
+    """The network of :func:`self_super_resolution`, trained with the L1 loss and Adam on random in-plane patches.
+
+    A pixel stands for a voxel of the result, so that images are as dull in training as later.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(problem.seed)
+        network = WideResidualNetwork()
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=problem.steps)
     rng = np.random.default_rng(problem.seed)
@@ -156,11 +158,11 @@ def _train(problem: Problem) -> WideResidualNetwork:
     edge = min(PATCH, *images.shape[1:])
     share = nn.functional.avg_pool2d(masks[:, None].float(), edge, stride=1)[:, 0]
     places = (share >= min(LEAST_HEAD, float(share.max()))).nonzero()
-    profile, spacing_mm = problem.operator.profile, problem.operator.grid.spacing_mm
+    grid = problem.operator.grid
+    profile, spacing_px = problem.operator.profile.scaled(1 / grid.voxel_mm), grid.spacing_mm / grid.voxel_mm
     for _ in range(problem.steps):
         turned = int(rng.integers(2))  # the axis that plays the slice axis
-        pixel_mm = problem.pixel_mm[turned]
-        degrade = make_degradation(profile.scaled(1 / pixel_mm), spacing_mm / pixel_mm, edge, float(rng.random()))
+        degrade = make_degradation(profile, spacing_px, edge, float(rng.random()))
         chosen = places[rng.integers(len(places), size=BATCH)]
         sharp = torch.stack([images[k, i : i + edge, j : j + edge] for k, i, j in chosen.tolist()])[:, None]
         if turned == 0:
@@ -191,3 +193,4 @@ METHODS: dict[str, Callable[[Problem], Tensor]] = {
     "total_variation": total_variation,
     "self_super_resolution": self_super_resolution,
 }
+EXACT = ("replaced", "pseudo_inverse")  # reproduce the scan, unless slices overlap

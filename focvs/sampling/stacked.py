@@ -59,7 +59,8 @@ class StackedConsistency:
         generator, size = None, 0.0
         if unit is not None and unit.any():
             size = float(unit.std())  # draws may be scaled about their mean
-            generator = torch.Generator().manual_seed(int(unit.flatten()[:64].double().abs().sum() * 2**32 / size))
+            signs = unit.flatten()[:62].cpu() > 0
+            generator = torch.Generator().manual_seed(sum(1 << i for i, sign in enumerate(signs.tolist()) if sign))
         for stack in self.others:
             noise = None
             if generator is not None:
