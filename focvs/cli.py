@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("focvs")
 
 DONE, FAILED, USAGE = 0, 1, 2
+GROUPS = ("sampler", "consistency", "prior", "adaptation")  # of conf/, besides profile
 
 HELP = """\
 focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
@@ -107,6 +108,11 @@ def _dispatch(arguments: list[str]) -> int:
     overrides = to_overrides(words, positional, name)
     if name == "sweep":
         overrides = told_to_runs(overrides)
+    if show and name == "sweep":
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(first_of_sweep(name, overrides, ("volume", "output_dir"))[0]), end="")
+        return DONE
     if show:
         from omegaconf import OmegaConf
 
@@ -250,6 +256,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         group = given.partition(".")[0]
         if "." in given.partition("=")[0]:
             schema = next((f.default_factory for f in fields(schema) if f.name == group), schema)
+            schema = schema if is_dataclass(schema) else SCHEMAS[name]
         keys = ", ".join(f.name for f in fields(schema))
         return f"{found[1] or found[2]} is not a key; accepted are {keys}."
     if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
@@ -269,7 +276,9 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
     first = str(error).strip().splitlines()[0]
     if found := re.search(r"Error merging override (\w+)=(\S+)", first):
-        return f"{found[1]}={found[2]} is not accepted; a list is written {found[1]}=[{found[2]}]."
+        if found[1] in ("stacks", "estimates"):
+            return f"{found[1]}={found[2]} is not accepted; a list is written {found[1]}=[{found[2]}]."
+        return f"{found[1]}={found[2]} is not accepted; leave {found[1]} out or give it a value."
     return f"the options {' '.join(overrides)} could not be understood: {first}"
 
 
@@ -340,14 +349,23 @@ def told_to_runs(overrides: Sequence[str]) -> list[str]:
     out = []
     for override in overrides:
         base = re.split(r"[.@=/]", override.lstrip("~+"))[0]
-        out.append(f"+run.{override}" if base in others - own else override)
+        if base in ("scan", "spacing", "stacks"):
+            raise UsageError(f"{base}= is decided by the sweep; give volume=, thickness= and gap=.")
+        if base not in others - own:
+            out.append(override)
+            continue
+        key, _, value = override.partition("=")
+        # a choice of a group and its numbers are told apart
+        out.append(f"+run.{key}.choice={value}" if key in GROUPS else f"+run.{override}")
     return out
 
 
 def run_overrides(run: dict[str, Any], prefix: str = "") -> list[str]:
     """``run`` as words for conf/config.yaml; nested keys with dots."""
-    words = []
+    words = [f"{prefix.rstrip('.')}={run['choice']}"] if "choice" in run else []
     for key, value in run.items():
+        if key == "choice":
+            continue
         if isinstance(value, dict):
             words += run_overrides(value, f"{prefix}{key}.")
         else:
@@ -359,10 +377,14 @@ def run_overrides(run: dict[str, Any], prefix: str = "") -> list[str]:
 def _run_study(overrides: list[str]) -> int:
     """Every job of a sweep, then its tables and pictures."""
     config, _ = first_of_sweep("sweep", overrides, ("volume", "output_dir"))
-    code = _run_sweep("sweep", overrides, ("volume", "output_dir"), _run_one_job)
-    from focvs.sweep import as_table, collect
+    from focvs.results import require_writable
+    from focvs.sweep import as_table, collect, forget_failures
 
-    summary, failed = collect(Path(config.output_dir))
+    folder = Path(config.output_dir)
+    require_writable(folder)
+    forget_failures(folder)
+    code = _run_sweep("sweep", overrides, ("volume", "output_dir"), _run_one_job)
+    summary, failed = collect(folder)
     for line in as_table(summary):
         print(line)
     return FAILED if failed else code

@@ -260,11 +260,18 @@ def restore(
     slices = take_slices(scan, config)
     region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
 
-    conditions = [a.written.condition_number for a in (acquisition, *(stack.acquisition for stack in stacks))]
-    rule, exact, reason = choose_rule(config, max(conditions), noise_sigma)
+    rule, exact, reason = choose_rule(config, acquisition.written.condition_number, noise_sigma)
     log.info("consistency: %s", reason)
     if rule != config.consistency.rule or exact < config.final_replacement:
         warnings.append(f"{reason}.")
+    for stack in stacks:
+        if stack.overlapping and rule != "none":
+            rule = "calibrated" if rule == "ddnm" else rule
+            warnings.append(
+                f"{stack.scan.path.name}: its slices overlap (condition number "
+                f"{stack.acquisition.written.condition_number:.3g}): the {rule} rule was used, and the last "
+                "replacement leaves it out."
+            )
 
     if acquisition.written.condition_number > OVERLAP_CONDITION:
         noise_sigma = max(noise_sigma, LEAST_NOISE)  # without noise every rule is exact and amplifies what there is

@@ -74,6 +74,11 @@ class Stack:
         return StackOperator((p, q, n), affine, self.acquisition.sampled, pixels, self.affine, self.fine)
 
     @property
+    def overlapping(self) -> bool:
+        """Whether exact replacement would amplify its noise."""
+        return self.acquisition.written.condition_number > OVERLAP_CONDITION
+
+    @property
     def slices(self) -> Tensor:
         """``(p', q', m')`` in the intensities of the first scan."""
         return torch.from_numpy(self.scan.data) * self.gain
@@ -209,7 +214,7 @@ def sampled_stacks(
         support = Support.from_mask(volume_mask(mask, stack.acquisition.grid), config.air)
         model, grid = stack.acquisition, stack.acquisition.grid
         noise = stack.noise * stack.gain * 2 / scale
-        if model.written.condition_number > OVERLAP_CONDITION:
+        if stack.overlapping:
             noise = max(noise, LEAST_NOISE)
         spectra = None if table is None else table.at(sigmas, grid.total, grid.voxel_mm)
         gains = Consistency(rule, model.sampled, spectra, noise, support, sigmas.tolist(), config.strength)
@@ -219,6 +224,8 @@ def sampled_stacks(
 
 class Reconciliation:
     """The last replacement of several stacks: in turn, the first one last, until a round brings no more.
+
+    Stacks whose slices overlap are left out of it.
 
     Args:
         stacks: the further ones.
@@ -233,16 +240,17 @@ class Reconciliation:
 
     def __call__(self, whole: Tensor, blank: Tensor) -> None:
         """Change ``(p, q, n)`` intensities in place; blank voxels start at zero in every round."""
+        both = [(s, o) for s, o in zip(self.stacks, self.operators, strict=True) if not s.overlapping]
         before, kept = math.inf, whole
-        for _ in range(ROUNDS):
-            residuals = [o.residual(whole, s.slices) for s, o in zip(self.stacks, self.operators, strict=True)]
+        for _ in range(ROUNDS if both else 0):
+            residuals = [operator.residual(whole, stack.slices) for stack, operator in both]
             squares = sum(float(residual.double().square().sum()) for residual in residuals)
             if squares > before:
                 whole[:] = kept
             if squares > GAIN * before:
                 break
             before, kept = squares, whole.clone()
-            for i, (stack, operator) in enumerate(zip(self.stacks, self.operators, strict=True)):
+            for i, (stack, operator) in enumerate(both):
                 residual = residuals[0] if i == 0 else operator.residual(whole, stack.slices)
                 whole += operator.back(stack.acquisition.sampled.pseudo_inverse(residual))
             whole[blank] = 0

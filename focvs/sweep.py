@@ -16,11 +16,13 @@ import nibabel as nib
 import numpy as np
 from scipy import stats
 
+from focvs import __version__
 from focvs.cli import compose, quote, run_overrides, to_schema
-from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig
+from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoints_dir
 from focvs.errors import FocvsError, InputError
 from focvs.evaluate import COLUMNS, measure_estimates
 from focvs.pipeline import super_resolve
+from focvs.priors.pretrained import WEIGHTS
 from focvs.report.figures import draw_comparison, draw_curves
 from focvs.simulate import AXES, simulate_scan
 from focvs.volume import nifti_stem, read_nifti, write_atomically, write_json, write_nifti
@@ -29,9 +31,10 @@ log = logging.getLogger(__name__)
 
 KEYS = ("method", "thickness_mm", "gap_mm", "profile", "axis", "scan_noise", "trim_mm", "volume", "seed")
 REPEATS = ("volume", "seed")  # what means are taken over
-SCORES = (*COLUMNS, "seconds", "peak_memory_mib")
+SCORES = (*COLUMNS, "seconds")
 DRAWN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 CONFIDENCE = 0.95
+MOST_PICTURES = 60
 
 
 def run_job(config: SweepConfig) -> None:
@@ -39,7 +42,7 @@ def run_job(config: SweepConfig) -> None:
 
     The folder is named after all settings, so that a job that is done is never done again.
     """
-    settings = {key: value for key, value in asdict(config).items() if key != "output_dir"}
+    settings = job_settings(config)
     folder = job_folder(settings, Path(config.output_dir))
     path = folder / "job.json"
     if path.is_file() and "scores" in json.loads(path.read_text()):
@@ -47,18 +50,42 @@ def run_job(config: SweepConfig) -> None:
         return
     try:
         scores, files = _restore_and_score(config, folder)
-    except FocvsError as error:
-        log.error("focvs: %s: %s", folder.name, error)
-        write_json(path, {"settings": settings, "reason": str(error)})
+    except (FocvsError, RuntimeError, MemoryError, OSError, ValueError) as error:
+        reason = str(error) if isinstance(error, FocvsError) else f"{type(error).__name__}: {error}"
+        log.error("focvs: %s: %s", folder.name, reason)
+        write_json(path, {"settings": settings, "reason": reason})
         return
     write_json(path, {"settings": settings, "scores": scores, **files})
 
 
+def job_settings(config: SweepConfig) -> dict[str, Any]:
+    """All that decides the outcome of a job; of files, which they are and when they were written."""
+    settings = {key: value for key, value in asdict(config).items() if key != "output_dir"}
+    told = config.run.get("prior", {})
+    prior = Path(told.get("path") or checkpoints_dir() / str(told.get("choice", "head2d"))).resolve()
+    volume = Path(config.volume).resolve()
+    files = (volume, prior / WEIGHTS, prior)
+    stamps = {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
+    return {**settings, "volume": str(volume), "files": stamps, "version": __version__}
+
+
 def job_folder(settings: dict[str, Any], parent: Path) -> Path:
     """Where a job goes: the main settings in words, all of them in a short hash."""
-    stem, digest = nifti_stem(Path(settings["volume"])), hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    stem, digest = nifti_stem(Path(settings["volume"])), hash_of(settings)
     words = f"{settings['thickness']:g}mm_gap{settings['gap']:g}_seed{settings['seed']}"
     return parent / f"{stem}_{settings['method']}_{words}_{digest[:8]}"
+
+
+def hash_of(settings: dict[str, Any]) -> str:
+    """The same for the same settings in any order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def forget_failures(folder: Path) -> None:
+    """Remove the records of jobs that failed, so that they are tried again."""
+    for path in folder.glob("*/job.json"):
+        if "scores" not in json.loads(path.read_text()):
+            path.unlink()
 
 
 def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -79,7 +106,7 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
     affine = read_nifti(truth)[1]
     voxel_mm = float(np.linalg.norm(affine[:3, slice_axis(affine, config.axis)]))
     words = [f"scan={quote(str(scan))}", f"output_dir={quote(str(folder))}", f"method={config.method}"]
-    words += [f"voxel={voxel_mm}", "progress=false", *run_overrides(config.run)]
+    words += [f"voxel={voxel_mm}", "progress=false", f"seed={config.seed}", *run_overrides(config.run)]
     run = to_schema(compose("config", words))
     if not any(key.partition(".")[0] == "profile" for key in config.run):
         run.profile = profile
@@ -89,8 +116,8 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
         EvaluateConfig(str(truth), [str(paths["mean"])], scan=str(scan), profile=profile, trim=config.trim)
     )
     scores = {name: row[name] for name in COLUMNS}
-    scores |= {"seconds": report["seconds"]["total"], "peak_memory_mib": report["peak_memory_mib"]}
-    return scores, {"truth": str(truth), "estimate": str(paths["mean"])}
+    scores["seconds"] = report["seconds"]["total"]
+    return scores, {"truth": truth.name, "estimate": paths["mean"].name}
 
 
 def slice_axis(affine: np.ndarray, name: str) -> int:
@@ -162,14 +189,16 @@ def collect(folder: Path) -> tuple[list[dict[str, Any]], int]:
         log.warning("failed: %s: %s", job["folder"], job["reason"])
     rows = [as_row(job) for job in jobs if "scores" in job]
     if not rows:
-        raise InputError(f"none of the {len(jobs)} jobs in {folder} succeeded; their reasons are above.")
+        raise InputError(f"no job in {folder} succeeded ({len(failed)} failed, their reasons are above).")
     extra = sorted({key for row in rows for key in row} - {*KEYS, *SCORES, "folder"})
     rows.sort(key=lambda row: tuple(str(row.get(key)) for key in (*KEYS, *extra)))
     write_csv(folder / "results.csv", rows, [*KEYS, *extra, *SCORES, "folder"])
     summary = summarise(rows, extra)
     write_csv(folder / "summary.csv", summary, list(summary[0]))
     write_atomically(folder / "curves.png", ".png", draw_curves(summary, DRAWN).savefig)
-    write_atomically(folder / "images.png", ".png", draw_comparison(*_pictures(jobs)).savefig)
+    pictures = _pictures(folder, jobs)
+    if pictures[0]:
+        write_atomically(folder / "images.png", ".png", draw_comparison(*pictures).savefig)
     return summary, len(failed)
 
 
@@ -181,20 +210,30 @@ def as_row(job: dict[str, Any]) -> dict[str, Any]:
         "method": settings["method"],
         "thickness_mm": settings["thickness"],
         "gap_mm": settings["gap"],
-        "profile": settings["profile"]["kind"],
+        "profile": profile_name(settings["profile"]),
         "axis": settings["axis"],
         "scan_noise": settings["scan_noise"],
         "trim_mm": settings["trim"],
-        "volume": nifti_stem(Path(settings["volume"])),
+        "volume": settings["volume"],
         "seed": settings["seed"],
-        **{key: value.strip("'") for key, _, value in told},
+        **{f"run.{key}" if key in KEYS else key: value.strip("'") for key, _, value in told},
         **job["scores"],
         "folder": job["folder"],
     }
 
 
+def profile_name(profile: dict[str, Any]) -> str:
+    """A slice profile in a word or two."""
+    if profile["kind"] == "sampled":
+        return str(profile["path"])
+    return f"slr {profile['time_bandwidth']:g}" if profile["kind"] == "slr" else str(profile["kind"])
+
+
 def summarise(rows: Sequence[dict[str, Any]], extra: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean of every score over heads and seeds, and half the width of its 95 % confidence interval (Student's t)."""
+    """Mean of every score over heads and seeds, and half the width of its 95 % confidence interval (Student's t).
+
+    The interval is over heads, each the mean of its seeds, where there are two or more; else over seeds.
+    """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     names = [key for key in (*KEYS, *extra) if key not in REPEATS]
     for row in rows:
@@ -202,11 +241,16 @@ def summarise(rows: Sequence[dict[str, Any]], extra: Sequence[str]) -> list[dict
     summary = []
     for group, members in sorted(groups.items(), key=lambda item: [(v is None, str(type(v)), v) for v in item[0]]):
         line: dict[str, Any] = {**dict(zip(names, group, strict=True)), "repeats": len(members)}
+        heads: dict[str, list[dict[str, Any]]] = {}
+        for row in members:
+            heads.setdefault(row["volume"], []).append(row)
+        line["heads"] = len(heads)
         for score in SCORES:
             values = [row[score] for row in members if row[score] is not None]
             line[score] = float(np.mean(values)) if values else None
             if score in DRAWN:
-                line[f"{score}_ci"] = confidence(values)
+                means = [float(np.mean([row[score] for row in seeds])) for seeds in heads.values()]
+                line[f"{score}_ci"] = confidence(means if len(means) > 1 else values)
         summary.append(line)
     return summary
 
@@ -243,32 +287,35 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]
     write_atomically(path, ".csv", lambda temporary: Path(temporary).write_text(text.getvalue()))
 
 
-def _pictures(jobs: Sequence[dict[str, Any]]) -> tuple[list[str], list[str], dict[tuple[str, str], np.ndarray]]:
-    """Rows (acquisitions), columns (truth and methods) and middle slices of the first seed of each."""
+def _pictures(
+    folder: Path, jobs: Sequence[dict[str, Any]]
+) -> tuple[list[str], list[str], dict[tuple[str, str], np.ndarray]]:
+    """Rows (acquisitions), columns (truth and methods) and middle slices of the first head and seed of each."""
     rows: list[str] = []
     columns = ["truth"]
     images: dict[tuple[str, str], np.ndarray] = {}
-    for job in jobs:
-        if "scores" not in job:
-            continue
-        settings = job["settings"]
-        row = f"{nifti_stem(Path(settings['volume']))}\n{settings['thickness']:g} mm, gap {settings['gap']:g} mm"
+    done = [job for job in jobs if "scores" in job and (folder / job["folder"] / job["estimate"]).is_file()]
+    first = [job for job in done if job["settings"]["volume"] == done[0]["settings"]["volume"]]
+    for job in first[:MOST_PICTURES]:
+        settings, place = job["settings"], folder / job["folder"]
+        row = f"{settings['thickness']:g} mm, gap {settings['gap']:g} mm"
         column = " ".join([settings["method"], *run_overrides(settings["run"])])
         rows += [row] if row not in rows else []
         columns += [column] if column not in columns else []
-        for name, path in (("truth", job["truth"]), (column, job["estimate"])):
-            if (row, name) not in images:
-                images[row, name] = middle_slice(Path(path), settings["axis"])
+        if (row, column) not in images:
+            truth, estimate = middle_slices(place / job["truth"], place / job["estimate"], settings["axis"])
+            images[row, column] = estimate
+            images.setdefault((row, "truth"), truth)
     return rows, columns, images
 
 
-def middle_slice(path: Path, direction: str) -> np.ndarray:
-    """A slice through the middle of the head that contains the slice axis, its axis upright."""
-    canonical = nib.as_closest_canonical(nib.load(path))
-    data = np.asarray(canonical.dataobj, dtype=np.float32)
-    along = slice_axis(canonical.affine, direction)
+def middle_slices(truth: Path, estimate: Path, direction: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same slice of both, through the middle of the head, with the slice axis upright."""
+    both = [nib.as_closest_canonical(nib.load(path)) for path in (truth, estimate)]
+    data, other = (np.asarray(image.dataobj, dtype=np.float32) for image in both)
+    along = slice_axis(both[0].affine, direction)
     across = 1 if along != 1 else 0
     inside = np.argwhere(data > 0.15 * np.percentile(data, 99.5))
     middle = int(np.median(inside[:, across])) if len(inside) else data.shape[across] // 2
-    image = np.take(data, middle, axis=across)
-    return image.T if along == 2 else image  # rows along the slice axis
+    images = [np.take(volume, middle, axis=across) for volume in (data, other)]
+    return (images[0].T, images[1].T) if along == 2 else (images[0], images[1])

@@ -8,7 +8,7 @@ import pytest
 from conftest import write_scan
 
 from focvs import sweep
-from focvs.cli import compose, main, run_overrides, to_schema, told_to_runs
+from focvs.cli import UsageError, compose, main, run_overrides, to_schema, told_to_runs
 from focvs.errors import InputError
 from focvs.sweep import collect, confidence, crop_for_grid, run_job, summarise
 from focvs.volume import read_nifti
@@ -80,6 +80,16 @@ def test_wrong_sweeps_are_refused_before_the_first_job(tmp_path, head, capsys):
 def test_keys_of_the_restoration_are_told_to_it():
     words = ["thickness=3,4", "steps=2,4", "sampler.spread=0", "profile=rect", "adapt=true"]
     told = told_to_runs(words)
+    assert told_to_runs(["sampler=ddim,ddpm", "sampler.eta=1"]) == [
+        "+run.sampler.choice=ddim,ddpm",
+        "+run.sampler.eta=1",
+    ]
+    for order in (["sampler.eta=1", "sampler=ddim"], ["sampler=ddim", "sampler.eta=1"]):
+        config = to_schema(compose("sweep", ["volume=a", "output_dir=b", *told_to_runs(order)]))
+        run = compose("config", run_overrides(config.run))
+        assert (run.sampler.name, run.sampler.eta) == ("ddim", 1.0)
+    with pytest.raises(UsageError, match="decided by the sweep"):
+        told_to_runs(["spacing=6"])
     assert told == ["thickness=3,4", "+run.steps=2,4", "+run.sampler.spread=0", "profile=rect", "+run.adapt=true"]
     config = to_schema(compose("sweep", ["volume=a", "output_dir=b", "+run.sampler.spread=0", "+run.adapt=true"]))
     assert run_overrides(config.run) == ["sampler.spread=0", "adapt=true"]
@@ -125,6 +135,54 @@ def test_means_leave_out_what_was_not_measured():
     assert line["residual"] == 2.0 and line["repeats"] == 2 and line["psnr_db_ci"] == 0.0
 
 
+def test_intervals_are_over_heads_where_there_are_several():
+    base = {**dict.fromkeys(sweep.KEYS, 4.0), **dict.fromkeys(sweep.SCORES, 1.0)}
+    rows = [
+        {**base, "volume": volume, "seed": seed, "psnr_db": psnr}
+        for volume, psnr in (("a", 1.0), ("b", 3.0))
+        for seed in (0, 1, 2)
+    ]
+    (line,) = summarise(rows, [])
+    assert (line["repeats"], line["heads"], line["psnr_db"]) == (6, 2, 2.0)
+    assert line["psnr_db_ci"] == pytest.approx(confidence([1.0, 3.0]))
+
+
+def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatch):
+    def folder(*words):
+        config = to_schema(compose("sweep", [f"output_dir={tmp_path}", *told_to_runs(words)]))
+        return sweep.job_folder(sweep.job_settings(config), tmp_path)
+
+    monkeypatch.chdir(tmp_path)
+    wanted = folder(f"volume={head}", "figure=false", "batch=1")
+    assert folder("volume=head.nii.gz", "batch=1", "figure=false") == wanted
+    others = [["profile=slr"], ["profile=slr", "profile.time_bandwidth=8"], ["steps=3"], ["scan_noise=0"], ["trim=1"]]
+    folders = [folder("volume=head.nii.gz", "batch=1", "figure=false", *words) for words in others]
+    assert len({wanted, *folders}) == 6
+    names = {sweep.profile_name({"kind": "slr", "time_bandwidth": width, "path": None}) for width in (4.0, 8.0)}
+    assert names == {"slr 4", "slr 8"}
+
+
+def test_any_failure_is_written_down_and_forgotten_by_the_next_sweep(tmp_path, head, monkeypatch):
+    def fail(run):
+        raise RuntimeError("out of memory")
+
+    words = ["sweep", str(head), str(tmp_path / "out"), "thickness=6", "method=linear", "figure=false"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "super_resolve", fail)
+        assert main(words) == 1
+    (job,) = (tmp_path / "out").glob("*/job.json")
+    assert json.loads(job.read_text())["reason"] == "RuntimeError: out of memory"
+    assert main(words) == 0
+    next(job.parent.glob("*_linear.nii.gz")).unlink()
+    assert main(words) == 0  # the picture is left out
+
+
+def test_an_output_folder_that_cannot_be_is_refused(tmp_path, head, capsys):
+    (tmp_path / "file").touch()
+    assert main(["sweep", str(head), str(tmp_path / "file"), "thickness=6", "method=linear"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_nothing_to_collect_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="none of the 0 jobs"):
+    with pytest.raises(InputError, match="no job in"):
         collect(tmp_path)
