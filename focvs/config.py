@@ -224,6 +224,13 @@ SCHEMAS = {
     "evaluate": EvaluateConfig,
     "sweep": SweepConfig,
 }
+# groups of options that only a restoration has
+GROUPS = {
+    "sampler": SamplerConfig,
+    "consistency": ConsistencyConfig,
+    "prior": PriorConfig,
+    "adaptation": AdaptationConfig,
+}
 # keys, of any command, that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}
 
@@ -235,12 +242,5 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"{name}_schema", node=schema)
-    groups = {
-        "sampler": SamplerConfig,
-        "consistency": ConsistencyConfig,
-        "prior": PriorConfig,
-        "profile": ProfileConfig,
-        "adaptation": AdaptationConfig,
-    }
-    for group, schema in groups.items():
+    for group, schema in {**GROUPS, "profile": ProfileConfig}.items():
         store.store(group=group, name=f"{group}_schema", node=schema)

@@ -11,11 +11,11 @@ import torch
 
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.simulation import head_phantom
-from focvs.cli import compose, quote, to_schema
 from focvs.config import DemoConfig, SimulateConfig
 from focvs.errors import InputError
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.forward_model import model_acquisition
+from focvs.overrides import compose, quote, to_schema
 from focvs.pipeline import super_resolve
 from focvs.results import require_writable
 from focvs.simulate import simulate_scan

@@ -18,12 +18,12 @@ from scipy import ndimage
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.cli import compose, quote
 from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
 from focvs.evaluation import metrics
 from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find_lesions
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
+from focvs.overrides import compose, quote
 from focvs.results import require_writable
 from focvs.simulate import AXES
 from focvs.volume import (

@@ -14,13 +14,15 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from omegaconf import DictConfig
 from scipy import stats
 
 from focvs import __version__
-from focvs.cli import compose, quote, run_overrides, to_schema
 from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoints_dir
 from focvs.errors import FocvsError, InputError
 from focvs.evaluate import COLUMNS, measure_estimates
+from focvs.evaluation.baselines import METHODS
+from focvs.overrides import compose, quote, run_overrides, to_schema
 from focvs.pipeline import super_resolve
 from focvs.priors.pretrained import WEIGHTS
 from focvs.report.figures import draw_comparison, draw_curves
@@ -35,6 +37,25 @@ SCORES = (*COLUMNS, "seconds")
 DRAWN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 CONFIDENCE = 0.95
 MOST_PICTURES = 60
+
+
+def check_job(composed: DictConfig) -> None:
+    """Refuse what no job could be done with, before the first one starts.
+
+    Raises:
+        InputError: for an unknown method or axis, a missing volume, or a number that cannot be.
+        UsageError: for settings of the restoration that are not accepted.
+    """
+    config: SweepConfig = to_schema(composed)
+    compose("config", run_overrides(config.run))
+    for key, value, known in (("method", config.method, ("focvs", *METHODS)), ("axis", config.axis, tuple(AXES))):
+        if value not in known:
+            raise InputError(f"{key}={value} is not known; choose one of {', '.join(known)}.")
+    if not Path(config.volume).is_file():
+        raise InputError(f"{config.volume} does not exist; give a .nii or .nii.gz file.")
+    for key in ("trim", "scan_noise", "seed"):
+        if getattr(config, key) < 0:
+            raise InputError(f"{key}={getattr(config, key):g} must be at least 0.")
 
 
 def run_job(config: SweepConfig) -> None:
@@ -108,8 +129,7 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
     words = [f"scan={quote(str(scan))}", f"output_dir={quote(str(folder))}", f"method={config.method}"]
     words += [f"voxel={voxel_mm}", "progress=false", f"seed={config.seed}", *run_overrides(config.run)]
     run = to_schema(compose("config", words))
-    if not any(key.partition(".")[0] == "profile" for key in config.run):
-        run.profile = profile
+    run.profile = profile
     paths = super_resolve(run)
     report = json.loads(paths["json"].read_text())
     (row,), _ = measure_estimates(

@@ -30,10 +30,10 @@ from omegaconf import OmegaConf
 
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.adaptation import adapt_prior
-from focvs.cli import compose, quote, split_overrides
 from focvs.config import RunConfig, SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.forward_model import estimate_thickness, model_acquisition, take_slices
+from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, open_prior
 from focvs.simulate import simulate_scan

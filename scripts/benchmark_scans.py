@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from focvs.cli import compose, quote
 from focvs.errors import FocvsError
+from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
-from focvs.cli import compose, quote
+from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.volume import write_nifti
 

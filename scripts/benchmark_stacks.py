@@ -28,9 +28,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.cli import compose, quote, split_overrides
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.forward_model import blank_voxels, hold, model_acquisition
+from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
 from focvs.simulate import simulate_scan
 from focvs.stacks import Reconciliation, open_stacks

@@ -8,8 +8,8 @@ from torch import nn
 
 from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.profile import gaussian_profile
-from focvs.cli import compose, quote
 from focvs.errors import InputError
+from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.foreign import sha256_of

@@ -11,8 +11,9 @@ from conftest import write_scan
 from omegaconf import OmegaConf
 
 from focvs import __version__
-from focvs.cli import compose, main, quote, to_overrides
+from focvs.cli import main
 from focvs.config import SCHEMAS, conf_dir
+from focvs.overrides import compose, quote, to_overrides
 
 
 def run(capsys, *words):

@@ -9,9 +9,10 @@ from conftest import write_scan
 from focvs.acquisition.estimation import estimate_profile
 from focvs.acquisition.profile import make_profile, sampled_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.cli import compose, main
+from focvs.cli import main
 from focvs.errors import InputError
 from focvs.forward_model import model_acquisition
+from focvs.overrides import compose
 from focvs.volume import read_scan
 
 

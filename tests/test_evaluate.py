@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
-from focvs.cli import compose, main, to_overrides
+from focvs.cli import main
 from focvs.errors import InputError
 from focvs.evaluate import evaluate_estimates
+from focvs.overrides import compose, to_overrides
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 

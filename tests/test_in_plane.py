@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
 from focvs.acquisition.zero_filling import averaging_gain, resolved_fraction
-from focvs.cli import compose, quote
 from focvs.forward_model import model_acquisition, take_slices
 from focvs.in_plane import PixelGrid, coarsen, resolved_mm
+from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.volume import read_scan
 

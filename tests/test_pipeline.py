@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.cli import compose, quote
 from focvs.errors import FocvsError, InputError
 from focvs.forward_model import (
     LEAST_NOISE,
@@ -27,6 +26,7 @@ from focvs.forward_model import (
     volume_mask,
     voxel_window,
 )
+from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, voxel_warnings
 from focvs.priors.pretrained import Prior

@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.cli import compose, quote
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.forward_model import find_region, model_acquisition
+from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.volume import intensity_scale, read_nifti, read_scan
 

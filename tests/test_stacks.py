@@ -20,9 +20,10 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile, make_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
 from focvs.acquisition.stack_operator import StackOperator
-from focvs.cli import compose, further_stacks, main, quote
+from focvs.cli import main
 from focvs.errors import InputError
 from focvs.forward_model import model_acquisition, take_slices, volume_affine
+from focvs.overrides import compose, further_stacks, quote
 from focvs.pipeline import super_resolve
 from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency

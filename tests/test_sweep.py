@@ -8,8 +8,9 @@ import pytest
 from conftest import write_scan
 
 from focvs import sweep
-from focvs.cli import UsageError, compose, main, run_overrides, to_schema, told_to_runs
+from focvs.cli import main
 from focvs.errors import InputError
+from focvs.overrides import UsageError, compose, run_overrides, to_schema, told_to_runs
 from focvs.sweep import collect, confidence, crop_for_grid, run_job, summarise
 from focvs.volume import read_nifti
 
@@ -75,6 +76,23 @@ def test_wrong_sweeps_are_refused_before_the_first_job(tmp_path, head, capsys):
         assert main(["sweep", str(head), str(tmp_path / "out"), "method=linear", wrong]) == 2
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_jobs_that_cannot_be_are_refused_before_the_first(tmp_path, head, capsys):
+    for wrong, sentence in (
+        ("method=linear,wibble", "method=wibble is not known"),
+        ("axis=up", "axis=up is not known"),
+        ("trim=-1", "must be at least 0"),
+    ):
+        assert main(["sweep", str(head), str(tmp_path / "out"), wrong]) == 1
+        assert sentence in capsys.readouterr().err
+    assert (
+        main(["sweep", f"volume={head},{tmp_path / 'none.nii'}", str(tmp_path / "out"), "method=linear,nearest"]) == 1
+    )
+    assert "none.nii does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["sweep", str(head), "out", "method=linear,nearest", "--cfg", "job"]) == 0
+    assert "method: linear" in capsys.readouterr().out
 
 
 def test_keys_of_the_restoration_are_told_to_it():

@@ -1,0 +1,231 @@
+"""Words of a command line to overrides, overrides to a configuration, and what was wrong with them in one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from focvs.errors import FocvsError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class UsageError(FocvsError):
+    """A command line that cannot be understood."""
+
+
+def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "config") -> list[str]:
+    """Hydra overrides from command-line words: ``key=value`` as it is, other words as quoted positionals.
+
+    A word is ``key=value`` where it looks like one, unless a file of that name exists, or its key is none of
+    conf/``name``.yaml and it could be a path. A last positional with a star takes all the words that are left.
+
+    Raises:
+        UsageError: for more words than positionals.
+    """
+    overrides: list[str] = []
+    if name == "config":
+        words, stacks = further_stacks(words)
+        if stacks and any(word.startswith("stacks=") for word in words):
+            raise UsageError(f"stacks= and {stacks[0]} are both given; name further stacks in one place.")
+        overrides += [f"stacks=[{','.join(map(quote, stacks))}]"] if stacks else []
+    named = {word.partition("=")[0] for word in words if _is_override(word, name)}
+    single = [key for key in positional if not key.endswith("*") and key not in named]
+    given = 0
+    rest: list[str] = []
+    for word in words:
+        if _is_override(word, name):
+            overrides.append(_shorthand(word))
+        elif given < len(single):
+            overrides.append(f"{single[given]}={quote(word)}")
+            given += 1
+        elif not positional[-1].endswith("*"):
+            raise UsageError(f"{word} is one argument too many; paths first, then key=value (see focvs --help).")
+        else:
+            rest.append(quote(word))
+    if rest:
+        overrides.append(f"{positional[-1].rstrip('*')}=[{','.join(rest)}]")
+    return [o for override in overrides for o in override.split("\0")]
+
+
+def further_stacks(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words without the NIfTI files named after the first path, and those files: further stacks."""
+    kept: list[str] = []
+    stacks: list[str] = []
+    scan = any(word.startswith("scan=") for word in words)
+    for word in words:
+        path = not _is_override(word, "config")
+        (stacks if path and scan and word.endswith((".nii", ".nii.gz")) else kept).append(word)
+        scan |= path
+    return kept, stacks
+
+
+def _is_override(word: str, name: str) -> bool:
+    from focvs.config import SCHEMAS
+
+    found = re.match(r"^[~+]*([A-Za-z_][\w./@]*)=", word)
+    if not found or Path(word).is_file():
+        return False
+    key = found[1]
+    if re.split(r"[./@]", key)[0] in {"hydra", *(f.name for f in fields(SCHEMAS[name]))}:
+        return True
+    return "/" not in key and not Path(word).exists()
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments before and after the first ``--``: a script's own options, and overrides of a configuration."""
+    arguments = list(arguments)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:cut], arguments[cut + 1 :]
+
+
+def quote(text: str) -> str:
+    """A string as one value of Hydra's grammar, whatever it contains."""
+    escaped = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + r"\'", text)
+    escaped = escaped.replace("${", r"\${")
+    escaped = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, escaped)
+    return f"'{escaped}'"
+
+
+def _shorthand(word: str) -> str:
+    """``profile=FILE.npy`` and ``path=`` of the prior, written out."""
+    key, _, value = word.partition("=")
+    if key == "path":
+        return f"prior.path={quote(value)}"
+    if key == "profile" and value.endswith(".npy"):
+        return f"profile=sampled\0profile.path={quote(value)}"
+    return word
+
+
+def compose(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose conf/``name``.yaml with ``overrides``.
+
+    Raises:
+        UsageError: for an unknown key, a value of the wrong type or an unknown option.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from focvs.config import NUMBER_OR_WORD, conf_dir, register_schemas
+
+    register_schemas()
+    outer = GlobalHydra.get_state()  # of the job this is called from, if any
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = hydra_compose(name, list(overrides))
+        for key, word in NUMBER_OR_WORD.items():
+            value = config.get(key)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (value is None or value == word or number):
+                raise UsageError(f"{key}={value} is not accepted; give a number or {word}.")
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(explain(error, name, overrides)) from error
+    finally:
+        GlobalHydra.set_state(outer)
+    return config
+
+
+def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
+    """One sentence for a composition error: what was given and what is accepted."""
+    from focvs.config import SCHEMAS
+
+    text = "\n".join(str(e) for e in (error, error.__cause__, error.__context__) if e)
+    if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
+        schema: Any = SCHEMAS[name]
+        given = next((o for o in overrides if (found[1] or found[2]) in o.partition("=")[0]), "")
+        group = given.partition(".")[0]
+        if "." in given.partition("=")[0]:
+            schema = next((f.default_factory for f in fields(schema) if f.name == group), schema)
+            schema = schema if is_dataclass(schema) else SCHEMAS[name]
+        keys = ", ".join(f.name for f in fields(schema))
+        return f"{found[1] or found[2]} is not a key; accepted are {keys}."
+    if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
+        from focvs.config import conf_dir
+
+        options = ", ".join(sorted(p.stem for p in (conf_dir() / found[1]).glob("*.yaml")))
+        return f"{found[1]}={found[2]} is not known; choose one of {options}."
+    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? could not be converted to (\w+)", text):
+        key = re.search(r"full_key: (\S+)", text)
+        needed = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(found[2], found[2])
+        return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give {needed}."
+    if found := re.search(r"Value '(.*?)' is not a valid bool", text):
+        key = re.search(r"full_key: (\S+)", text)
+        return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give true or false."
+    if found := re.search(r"Invalid value '(.*?)', expected one of \[(.*?)\]", text):
+        key = re.search(r"full_key: (\S+)", text)
+        return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
+    first = str(error).strip().splitlines()[0]
+    if found := re.search(r"Error merging override (\w+)=(\S+)", first):
+        if found[1] in ("stacks", "estimates"):
+            return f"{found[1]}={found[2]} is not accepted; a list is written {found[1]}=[{found[2]}]."
+        return f"{found[1]}={found[2]} is not accepted; leave {found[1]} out or give it a value."
+    return f"the options {' '.join(overrides)} could not be understood: {first}"
+
+
+def to_schema(config: DictConfig) -> Any:
+    """The typed dataclass of a composed configuration.
+
+    Raises:
+        UsageError: if a value refers to something that does not exist.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"the options could not be understood: {str(error).splitlines()[0]}") from error
+
+
+def require_keys(config: DictConfig, keys: Sequence[str]) -> None:
+    """Refuse a configuration in which one of ``keys`` was not given.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    from omegaconf import OmegaConf
+
+    for key in keys:
+        if OmegaConf.is_missing(config, key):
+            raise UsageError(f"{key} is missing; see focvs --help.")
+
+
+def told_to_runs(overrides: Sequence[str]) -> list[str]:
+    """Overrides of conf/sweep.yaml; keys that only conf/config.yaml has go to ``run``, where they can be swept too."""
+    from focvs.config import GROUPS, RunConfig, SweepConfig
+
+    own, others = ({f.name for f in fields(schema)} for schema in (SweepConfig, RunConfig))
+    out = []
+    for override in overrides:
+        base = re.split(r"[.@=/]", override.lstrip("~+"))[0]
+        if base in ("scan", "spacing", "stacks"):
+            raise UsageError(f"{base}= is decided by the sweep; give volume=, thickness= and gap=.")
+        if base not in others - own:
+            out.append(override)
+            continue
+        key, _, value = override.partition("=")
+        # a choice of a group and its numbers are told apart
+        out.append(f"+run.{key}.choice={value}" if key in GROUPS else f"+run.{override}")
+    return out
+
+
+def run_overrides(run: dict[str, Any], prefix: str = "") -> list[str]:
+    """``run`` as words for conf/config.yaml; nested keys with dots."""
+    words = [f"{prefix.rstrip('.')}={run['choice']}"] if "choice" in run else []
+    for key, value in run.items():
+        if key == "choice":
+            continue
+        if isinstance(value, dict):
+            words += run_overrides(value, f"{prefix}{key}.")
+        else:
+            plain = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+            words.append(f"{prefix}{key}={quote(plain) if isinstance(value, str) else plain}")
+    return words
