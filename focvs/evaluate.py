@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from dataclasses import replace
@@ -33,7 +31,7 @@ from focvs.volume import (
     nifti_stem,
     read_nifti,
     read_scan,
-    write_atomically,
+    write_csv,
     write_json,
 )
 
@@ -279,11 +277,5 @@ def lesion_table(rows: list[dict[str, Any]]) -> list[str]:
 def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:
     """``evaluation.csv`` and ``evaluation.json`` in ``folder``."""
     require_writable(folder)
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, ["estimate", *COLUMNS, "resampled", "path"], lineterminator="\n", extrasaction="ignore"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / "evaluation.csv", ".csv", lambda path: Path(path).write_text(text.getvalue()))
+    write_csv(folder / "evaluation.csv", rows, ["estimate", *COLUMNS, "resampled", "path"])
     write_json(folder / "evaluation.json", {"definitions": definitions, "estimates": rows})

@@ -329,13 +329,6 @@ def volume_affine(
     return affine
 
 
-def nearest_slices(grid: ThroughPlaneGrid) -> Tensor:
-    """``(total,)`` index of the slice nearest to each voxel, margins counted."""
-    edges = grid.voxel_edges_mm
-    centres = (edges[1:] + edges[:-1]) / 2
-    return (centres / grid.spacing_mm + (grid.slices - 1) / 2).round().long().clamp(0, grid.slices - 1)
-
-
 def blank_voxels(scan: Tensor, grid: ThroughPlaneGrid) -> Tensor:
     """Voxels ``(p, q, n)`` of a background that was set to zero, or of padding: they are left at zero.
 
@@ -351,7 +344,7 @@ def blank_voxels(scan: Tensor, grid: ThroughPlaneGrid) -> Tensor:
     for reach in range(1, BLANK_REACH + 1):
         far[..., reach:] &= empty[..., :-reach]
         far[..., :-reach] &= empty[..., reach:]
-    return far[..., grid.crop(nearest_slices(grid))]
+    return far[..., grid.crop(grid.nearest_slices)]
 
 
 def hold(whole: Tensor, scan: Scan, acquisition: Acquisition) -> None:
@@ -370,4 +363,4 @@ def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:
     head = wide[:, 0].movedim(0, -1) > 0
     head = (head.cumsum(-1) > 0) & (head.flip(-1).cumsum(-1).flip(-1) > 0)
     head = torch.nn.functional.max_pool1d(head.float(), 3, stride=1, padding=1) > 0
-    return head[..., nearest_slices(grid)]
+    return head[..., grid.nearest_slices]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.zero_filling import averaging_gain, resolved_fraction
-from focvs.forward_model import Acquisition, blank_voxels
+from focvs.forward_model import Acquisition, blank_voxels, hold
 from focvs.volume import Scan
 
 TOLERANCE = 0.8  # working pixels may be as fine as this part of the finest the prior knows
@@ -139,8 +139,8 @@ class Refinement:
             part, y = whole[i : i + SLAB], data[i : i + SLAB]
             part += y @ finely.T
             part[blank[i : i + SLAB]] = 0
-            if self.exact:
-                part[:] = self.acquisition.written.replace(part.double(), y.double()).float()
+        if self.exact:
+            hold(whole, self.scan, self.acquisition)
         return whole.numpy()
 
     def images(self, coarse: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +14,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
-from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.adaptation import adapt_prior
-from focvs.config import ConsistencyConfig, RunConfig
+from focvs.config import RunConfig
 from focvs.dicom import open_scan
 from focvs.evaluation.baselines import EXACT, METHODS, Problem
 from focvs.forward_model import (
@@ -43,7 +39,9 @@ from focvs.preparation import (
     calibrate,
     check_options,
     choose_device,
+    choose_rule,
     conditioning_numbers,
+    make_rule,
     open_prior,
     schedule,
     volume_denoiser,
@@ -52,53 +50,14 @@ from focvs.preparation import (
 from focvs.priors.pretrained import Prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ReplacementRule, ddim, resample
-from focvs.sampling.spectral import DDRM, DDNMPlus
+from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, resample
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
+from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
 
 log = logging.getLogger(__name__)
-
-
-class Stopwatch:
-    """Adds up seconds by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def lap(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-    def timed(self, name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """``function`` with its seconds added under ``name``."""
-
-        def wrapper(*args: Any) -> Tensor:
-            with self.lap(name):
-                out = function(*args)
-                if out.device.type == "cuda":
-                    torch.cuda.synchronize(out.device)
-                elif out.device.type == "mps":
-                    torch.mps.synchronize()
-                return out
-
-        return wrapper
-
-
-class TimedConsistency:
-    """A consistency rule whose work is timed."""
-
-    def __init__(self, rule: ReplacementRule, clock: Stopwatch):
-        self.replace = clock.timed("replacement", rule.replace)
-        self.draw = clock.timed("replacement", rule.draw)
-        self.renoise = rule.renoise and clock.timed("replacement", rule.renoise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,45 +307,6 @@ def restore(
     }
     noise_level = noise_sigma * slices.scale / 2
     return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings)
-
-
-def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tuple[str, bool, str]:
-    """The consistency rule, whether the last exact replacement is made, and why.
-
-    Args:
-        config: what was asked for.
-        condition: condition number of the operator.
-        noise_sigma: noise of the scan in prior units.
-    """
-    rule, exact = config.consistency.rule, config.final_replacement and config.consistency.rule != "none"
-    noise = f"noise {50 * noise_sigma:.2g} % of the white level"
-    if rule == "none":
-        return rule, exact, f"none, as asked: nothing is replaced ({noise})"
-    if condition <= OVERLAP_CONDITION:
-        end = "with a last exact replacement" if exact else "without a last exact replacement, as asked"
-        return rule, exact, f"{rule}, {end}: the slices hardly overlap (condition number {condition:.3g}; {noise})"
-    why = f"slices overlap (condition number {condition:.3g}; {noise}), so exact replacement would amplify noise"
-    if rule == "ddnm":
-        return "calibrated", False, f"{why}: the calibrated rule without a last exact replacement was used"
-    return rule, False, f"{why}: the last exact replacement was left out"
-
-
-def make_rule(
-    rule: str,
-    config: ConsistencyConfig,
-    operator: ThroughPlaneOperator,
-    sigmas: Tensor,
-    noise_sigma: float,
-    spectra: Tensor | None,
-    support: Support | None,
-) -> ReplacementRule:
-    """The consistency rule named ``rule``; the arguments are those of the rules themselves."""
-    levels = sigmas.tolist()
-    if rule == "ddnm_plus":
-        return DDNMPlus(operator, levels, noise_sigma)
-    if rule == "ddrm":
-        return DDRM(operator, levels, noise_sigma, config.eta)
-    return Consistency(rule, operator, spectra, noise_sigma, support, levels, config.strength)
 
 
 def _advance(bar: tqdm, count: int, level: int) -> None:

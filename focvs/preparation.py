@@ -1,4 +1,4 @@
-"""What a run needs of the prior before it samples: device, noise levels, error spectrum, planes."""
+"""What a run needs before it samples: device, noise levels, prior, error spectrum, planes, consistency rule."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.degradation import make_degradation
+from focvs.acquisition.interpolation import OVERLAP_CONDITION
+from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import SHAPES
-from focvs.config import Calibration, Planes, PriorConfig, RunConfig, checkpoints_dir
+from focvs.config import Calibration, ConsistencyConfig, Planes, PriorConfig, RunConfig, checkpoints_dir
 from focvs.errors import InputError
 from focvs.evaluation.baselines import METHODS
 from focvs.forward_model import Acquisition, Slices, parse_auto
@@ -24,9 +26,10 @@ from focvs.priors.networks import ScanCondition
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 from focvs.priors.pretrained import Prior, load_prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
-from focvs.sampling.consistency import RULES, SPECTRAL_RULES
+from focvs.sampling.consistency import RULES, SPECTRAL_RULES, Consistency, Support
 from focvs.sampling.noise_schedule import karras_sigmas
-from focvs.sampling.samplers import SAMPLERS
+from focvs.sampling.samplers import SAMPLERS, ReplacementRule
+from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.volume import Scan
 
 CALIBRATION_SLICES = 6
@@ -267,3 +270,42 @@ def conditioning_numbers(acquisition: Acquisition, noise_sigma: float) -> tuple[
     """Thickness and spacing in voxels, noise in prior units: what a conditioned prior is told besides the image."""
     grid = acquisition.grid
     return acquisition.profile.fwhm_mm / grid.voxel_mm, grid.spacing_mm / grid.voxel_mm, noise_sigma
+
+
+def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tuple[str, bool, str]:
+    """The consistency rule, whether the last exact replacement is made, and why.
+
+    Args:
+        config: what was asked for.
+        condition: condition number of the operator.
+        noise_sigma: noise of the scan in prior units.
+    """
+    rule, exact = config.consistency.rule, config.final_replacement and config.consistency.rule != "none"
+    noise = f"noise {50 * noise_sigma:.2g} % of the white level"
+    if rule == "none":
+        return rule, exact, f"none, as asked: nothing is replaced ({noise})"
+    if condition <= OVERLAP_CONDITION:
+        end = "with a last exact replacement" if exact else "without a last exact replacement, as asked"
+        return rule, exact, f"{rule}, {end}: the slices hardly overlap (condition number {condition:.3g}; {noise})"
+    why = f"slices overlap (condition number {condition:.3g}; {noise}), so exact replacement would amplify noise"
+    if rule == "ddnm":
+        return "calibrated", False, f"{why}: the calibrated rule without a last exact replacement was used"
+    return rule, False, f"{why}: the last exact replacement was left out"
+
+
+def make_rule(
+    rule: str,
+    config: ConsistencyConfig,
+    operator: ThroughPlaneOperator,
+    sigmas: Tensor,
+    noise_sigma: float,
+    spectra: Tensor | None,
+    support: Support | None,
+) -> ReplacementRule:
+    """The consistency rule named ``rule``; the arguments are those of the rules themselves."""
+    levels = sigmas.tolist()
+    if rule == "ddnm_plus":
+        return DDNMPlus(operator, levels, noise_sigma)
+    if rule == "ddrm":
+        return DDRM(operator, levels, noise_sigma, config.eta)
+    return Consistency(rule, operator, spectra, noise_sigma, support, levels, config.strength)

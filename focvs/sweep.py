@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -27,16 +25,18 @@ from focvs.pipeline import super_resolve
 from focvs.priors.pretrained import WEIGHTS
 from focvs.report.figures import draw_comparison, draw_curves
 from focvs.simulate import AXES, simulate_scan
-from focvs.volume import nifti_stem, read_nifti, write_atomically, write_json, write_nifti
+from focvs.volume import nifti_stem, read_nifti, write_atomically, write_csv, write_json, write_nifti
 
 log = logging.getLogger(__name__)
 
 KEYS = ("method", "thickness_mm", "gap_mm", "profile", "axis", "scan_noise", "trim_mm", "volume", "seed")
+NEUTRAL = ("batch", "device", "figure", "progress", "save_samples")  # settings that change no score
 REPEATS = ("volume", "seed")  # what means are taken over
 SCORES = (*COLUMNS, "seconds")
 DRAWN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 CONFIDENCE = 0.95
 MOST_PICTURES = 60
+MOST_KEPT = 0.9  # of the voxels along the slice axis, below which cropping is worth a word
 
 
 def check_job(composed: DictConfig) -> None:
@@ -188,6 +188,14 @@ def crop_for_grid(data: np.ndarray, affine: np.ndarray, axis: int, spacing_mm: f
         n -= 1
     if n == 0:
         raise InputError(f"slices every {spacing_mm:g} mm share no grid with voxels of {voxel_mm:.4g} mm.")
+    if n < MOST_KEPT * data.shape[axis]:
+        log.warning(
+            "%d of %d voxels along the slice axis are scored: slices every %g mm fit voxels of %.4g mm no better",
+            n,
+            data.shape[axis],
+            spacing_mm,
+            voxel_mm,
+        )
     dropped = (data.shape[axis] - n) // 2
     affine = affine.copy()
     affine[:3, 3] += affine[:3, axis] * dropped
@@ -236,7 +244,7 @@ def as_row(job: dict[str, Any]) -> dict[str, Any]:
         "trim_mm": settings["trim"],
         "volume": settings["volume"],
         "seed": settings["seed"],
-        **{f"run.{key}" if key in KEYS else key: value.strip("'") for key, _, value in told},
+        **{f"run.{key}" if key in KEYS else key: value.strip("'") for key, _, value in told if key not in NEUTRAL},
         **job["scores"],
         "folder": job["folder"],
     }
@@ -296,15 +304,6 @@ def as_table(summary: Sequence[dict[str, Any]]) -> list[str]:
 
 def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Rows as CSV, by way of a temporary name."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, ".csv", lambda temporary: Path(temporary).write_text(text.getvalue()))
 
 
 def _pictures(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -211,6 +215,15 @@ def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.N
 def write_json(path: Path, content: dict) -> None:
     """Write JSON under a temporary name and rename."""
     write_atomically(path, ".json", lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write the ``columns`` of rows as CSV, what is missing empty, under a temporary name and rename."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, ".csv", lambda temporary: temporary.write_text(text.getvalue()))
 
 
 def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no-untyped-def]

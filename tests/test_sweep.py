@@ -137,6 +137,11 @@ def test_cropping_loses_little_and_keeps_the_middle_in_place(spacing):
         crop_for_grid(data, affine, 2, 100.0)
 
 
+def test_much_cropping_is_said(caplog):
+    out, _ = crop_for_grid(np.zeros((3, 3, 97)), np.diag([1.0, 1.0, 0.9375, 1.0]), 2, 6.5)
+    assert f"{out.shape[2]} of 97 voxels" in caplog.text
+
+
 def test_intervals_are_students():
     assert confidence([1.0]) is None
     # 95 % of t with one degree of freedom lies within 12.706 standard errors

@@ -43,6 +43,17 @@ class ThroughPlaneGrid:
         """``(total + 1,)`` float64, margins included."""
         return _centred(self.total + 1) * self.voxel_mm
 
+    @property
+    def voxel_places(self) -> Tensor:
+        """``(total,)`` float64: voxel centres, margins included, counted in slices from the centre of the first one."""
+        edges = self.voxel_edges_mm
+        return (edges[1:] + edges[:-1]) / 2 / self.spacing_mm + (self.slices - 1) / 2
+
+    @property
+    def nearest_slices(self) -> Tensor:
+        """``(total,)`` index of the slice nearest to each voxel, margins included."""
+        return self.voxel_places.round().long().clamp(0, self.slices - 1)
+
     def crop(self, volume: Tensor) -> Tensor:
         """Remove the margins from the last axis."""
         return volume[..., self.margin : self.margin + self.voxels]

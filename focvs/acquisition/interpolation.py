@@ -22,9 +22,7 @@ def spline_matrix(grid: ThroughPlaneGrid, *, margins: bool = True) -> Tensor:
         grid: slices and voxels.
         margins: whether the rows include the margins of the grid.
     """
-    edges = grid.voxel_edges_mm.numpy()
-    centres_mm = (edges[1:] + edges[:-1]) / 2
-    index = np.clip(centres_mm / grid.spacing_mm + (grid.slices - 1) / 2, 0, grid.slices - 1)
+    index = grid.voxel_places.clamp(0, grid.slices - 1).numpy()
     columns = [ndimage.map_coordinates(unit, index[None], order=3, mode="nearest") for unit in np.eye(grid.slices)]
     matrix = torch.from_numpy(np.stack(columns, axis=1))
     return matrix if margins else grid.crop(matrix.T).T

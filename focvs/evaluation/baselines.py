@@ -51,13 +51,15 @@ class Problem:
 
 def nearest(problem: Problem) -> Tensor:
     """The slice nearest to each voxel."""
-    return problem.y[..., _places(problem).round().long().clamp(0, problem.y.shape[-1] - 1)]
+    grid = problem.operator.grid
+    return problem.y[..., grid.crop(grid.nearest_slices)]
 
 
 def linear(problem: Problem) -> Tensor:
     """Linear between slice centres, the outermost slices continued."""
     last = problem.y.shape[-1] - 1
-    place = _places(problem).clamp(0, last)
+    grid = problem.operator.grid
+    place = grid.crop(grid.voxel_places).clamp(0, last)
     below = place.floor().long().clamp(max=max(0, last - 1))
     share = (place - below).to(problem.y)
     return problem.y[..., below] * (1 - share) + problem.y[..., (below + 1).clamp(max=last)] * share
@@ -174,14 +176,6 @@ def _train(problem: Problem) -> WideResidualNetwork:
         optimiser.step()
         schedule.step()
     return network
-
-
-def _places(problem: Problem) -> Tensor:
-    """``(n,)`` voxel centres in slices from the first one, float64."""
-    grid = problem.operator.grid
-    edges = grid.voxel_edges_mm
-    centres = grid.crop((edges[1:] + edges[:-1]) / 2)
-    return centres / grid.spacing_mm + (grid.slices - 1) / 2
 
 
 METHODS: dict[str, Callable[[Problem], Tensor]] = {

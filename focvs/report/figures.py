@@ -31,9 +31,7 @@ def draw_planes(
         name: of the method.
     """
     data = torch.from_numpy(scan.data)
-    edges = grid.voxel_edges_mm.numpy()[grid.margin : grid.margin + grid.voxels + 1]
-    centres = (edges[1:] + edges[:-1]) / 2
-    nearest = np.clip(np.rint(centres / grid.spacing_mm + (grid.slices - 1) / 2), 0, grid.slices - 1).astype(int)
+    nearest = grid.crop(grid.nearest_slices).numpy()
     spline = (data @ spline_matrix(grid, margins=False).float().T).numpy()
     columns = {"scan": scan.data[..., nearest], "B-spline": spline, name: mean}
     scale = intensity_scale(scan.data)
