@@ -182,6 +182,9 @@ class EvaluateConfig:
     axis: str = "inferior-superior"
     trim: float = 0.0
     lesions: str | None = None
+    tissues: int = 0
+    brain: str | None = None
+    segment_command: str | None = None
     slice_gains: str = "auto"
     output: str | None = None
 

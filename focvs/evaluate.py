@@ -23,12 +23,15 @@ from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.overrides import compose, quote
 from focvs.results import require_writable
+from focvs.segmenters import describe_labels, label_table, open_mask, open_segmenters
 from focvs.simulate import AXES
 from focvs.volume import (
+    SAME_MM,
     Scan,
     head_mask,
     intensity_scale,
     nifti_stem,
+    on_same_voxels,
     read_nifti,
     read_scan,
     write_csv,
@@ -37,7 +40,6 @@ from focvs.volume import (
 
 log = logging.getLogger(__name__)
 
-SAME_MM = 1e-3  # affines that differ by less are one grid
 SMALLEST = 11  # voxels of the window of SSIM
 COLUMNS = {
     "psnr_db": "PSNR dB",
@@ -62,7 +64,7 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         InputError: as :func:`measure_estimates`, or if the output folder cannot be written.
     """
     rows, definitions = measure_estimates(config)
-    for line in [*as_table(rows, definitions), *lesion_table(rows)]:
+    for line in [*as_table(rows, definitions), *lesion_table(rows), *label_table(rows)]:
         print(line)
     if config.output:
         write_rows(Path(config.output), rows, definitions)
@@ -122,6 +124,11 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
     lesions = None if config.lesions is None else open_lesions(config.lesions, reference, truth, mask)
     if lesions is not None:
         definitions["lesions"] = f"{config.lesions}, {int(lesions.sum())} voxels"
+    segmenters = open_segmenters(config, reference, mask)
+    labels = {name: segment(Path(config.truth), truth) for name, segment in segmenters.items()}
+    for name, found in labels.items():
+        if not found.any():
+            raise InputError(f"{name}: the truth has no labels in its head.")
     rows: list[dict[str, Any]] = []
     stems = [nifti_stem(path) for path in paths]
     for path, stem, data, where in zip(paths, stems, volumes, covered, strict=True):
@@ -147,6 +154,10 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
             found = compare_lesions(truth, data, lesions, mask, nib.affines.voxel_sizes(affine))
             rows[-1]["lesions"] = by_size(found)
             rows[-1]["lesions_left_out"] = int(ndimage.label(lesions)[1]) - len(found)
+        if segmenters:
+            rows[-1]["segmentations"] = {
+                name: describe_labels(labels[name], segment(path, data)) for name, segment in segmenters.items()
+            }
     return rows, definitions
 
 
@@ -159,10 +170,7 @@ def open_lesions(source: str, reference: nib.Nifti1Image, truth: np.ndarray, hea
     if source == "bright":
         mask = find_lesions(truth, head, nib.affines.voxel_sizes(reference.affine))
     else:
-        data, affine, _, _ = read_nifti(Path(source))
-        if data.shape != reference.shape or not np.allclose(affine, reference.affine, atol=SAME_MM):
-            raise InputError(f"{source} is not on the voxels of the truth; resample it first (nearest neighbour).")
-        mask = data > 0
+        mask = open_mask(source, reference)
     if not (mask & head).any():
         raise InputError(f"lesions={source}: there are none in the head of the truth.")
     return mask & head
@@ -203,7 +211,7 @@ def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, np.ndar
         InputError: if it does not overlap the truth.
     """
     data, affine, header, _ = read_nifti(path)
-    if data.shape == reference.shape and np.allclose(affine, reference.affine, atol=SAME_MM):
+    if on_same_voxels(data, affine, reference):
         return data, None
     moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="nearest")
     indices = np.stack(np.meshgrid(*map(np.arange, reference.shape), indexing="ij"), -1)

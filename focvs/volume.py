@@ -18,6 +18,7 @@ from scipy import ndimage
 from focvs.errors import InputError
 
 MINIMUM_SLICES = 5
+SAME_MM = 1e-3  # affines that differ by less are one grid
 ANISOTROPY = 1.25  # slices thinner than this times the in-plane voxel are not worth super-resolving
 _UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
@@ -72,6 +73,11 @@ class Scan:
         return {"R": "left-right", "L": "left-right", "A": "posterior-anterior", "P": "posterior-anterior"}.get(
             code, "inferior-superior"
         )
+
+
+def on_same_voxels(data: np.ndarray, affine: np.ndarray, reference: nib.Nifti1Image) -> bool:
+    """Whether an image has shape and affine of another."""
+    return data.shape == reference.shape and bool(np.allclose(affine, reference.affine, atol=SAME_MM))
 
 
 def nifti_stem(path: Path) -> str:
