@@ -126,8 +126,8 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
         definitions["lesions"] = f"{config.lesions}, {int(lesions.sum())} voxels"
     segmenters = open_segmenters(config, reference, mask)
     labels = {name: segment(Path(config.truth), truth) for name, segment in segmenters.items()}
-    for name, found in labels.items():
-        if not found.any():
+    for name, true_labels in labels.items():
+        if not true_labels.any():
             raise InputError(f"{name}: the truth has no labels in its head.")
     rows: list[dict[str, Any]] = []
     stems = [nifti_stem(path) for path in paths]
