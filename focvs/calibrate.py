@@ -13,7 +13,7 @@ from focvs.config import CalibrateConfig
 from focvs.errors import FocvsError, InputError
 from focvs.preparation import choose_device, open_prior
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, measure_volume_errors
-from focvs.priors.pretrained import Prior, calibration_path
+from focvs.priors.pretrained import CALIBRATION, Prior, beside
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.volume import head_mask, intensity_scale, read_nifti
@@ -45,7 +45,7 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         raise InputError(f"{root} holds no NIfTI file to calibrate on.")
     device = choose_device(config.device)
     prior = open_prior(config.prior, device)
-    out = Path(config.output) if config.output else calibration_path(prior)
+    out = Path(config.output) if config.output else beside(prior, CALIBRATION)
     sigmas = karras_sigmas(config.levels, SIGMA_RANGE[1], SIGMA_RANGE[0])
     rows = []
     for path in files:

@@ -21,7 +21,6 @@ from focvs.evaluation.baselines import EXACT, METHODS, Problem
 from focvs.forward_model import (
     LEAST_NOISE,
     Acquisition,
-    Region,
     Slices,
     balance_passes,
     blank_voxels,
@@ -39,6 +38,7 @@ from focvs.preparation import (
     calibrate,
     check_options,
     choose_device,
+    choose_interval,
     choose_rule,
     conditioning_numbers,
     make_rule,
@@ -47,6 +47,7 @@ from focvs.preparation import (
     volume_denoiser,
     voxel_warnings,
 )
+from focvs.priors.intervals import Interval
 from focvs.priors.pretrained import Prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
@@ -72,6 +73,7 @@ class Restoration:
     chi2_before_last_replacement: float | None
     seeds: list[int]
     warnings: list[str]
+    interval: Interval | None = None  # between q05 and q95
 
 
 def super_resolve(config: RunConfig) -> dict[str, Path]:
@@ -293,20 +295,25 @@ def restore(
     finish = partial(_finish, scan, acquisition, slices, exact, together)
     mean = finish(summary.mean)
     known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
-    for spread in (summary.std, summary.null_std):
+    interval = choose_interval(config, prior, rule, grid.spacing_mm, len(stacks))
+    log.info("q05 and q95: %.3g predictive standard deviations, %s", interval.factor, interval.reason)
+
+    def spread_out(spread: Tensor) -> np.ndarray:
         spread[known] = 0
-    for quantile in (summary.low, summary.high):
-        quantile[known] = summary.mean[known]
-    moved = mean[region.crop] - _intensity(summary.mean, slices.scale)
+        whole = np.zeros_like(mean)
+        whole[region.crop] = spread.numpy() * (slices.scale / 2)
+        return whole
+
+    half = interval.factor * spread_out(summary.predictive_std)
     images = {
         "mean": mean,
-        "std": _embed(np.zeros_like(mean), region, summary.std.numpy() * (slices.scale / 2)),
-        "nullstd": _embed(np.zeros_like(mean), region, summary.null_std.numpy() * (slices.scale / 2)),
-        "q05": _embed(mean.copy(), region, _intensity(summary.low, slices.scale) + moved),
-        "q95": _embed(mean.copy(), region, _intensity(summary.high, slices.scale) + moved),
+        "std": spread_out(summary.std),
+        "nullstd": spread_out(summary.null_std),
+        "q05": mean - half,
+        "q95": mean + half,
     }
     noise_level = noise_sigma * slices.scale / 2
-    return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings)
+    return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings, interval)
 
 
 def _advance(bar: tqdm, count: int, level: int) -> None:
@@ -337,8 +344,3 @@ def _finish(
 def _intensity(volume: Tensor, scale: float) -> np.ndarray:
     """Prior units to the scan's intensity units."""
     return ((volume + 1) * (scale / 2)).numpy()
-
-
-def _embed(canvas: np.ndarray, region: Region, part: np.ndarray) -> np.ndarray:
-    canvas[region.crop] = part
-    return canvas

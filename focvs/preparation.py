@@ -22,6 +22,7 @@ from focvs.evaluation.baselines import METHODS
 from focvs.forward_model import Acquisition, Slices, parse_auto
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_errors
 from focvs.priors.denoiser import Denoiser
+from focvs.priors.intervals import Interval
 from focvs.priors.networks import ScanCondition
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 from focvs.priors.pretrained import Prior, load_prior
@@ -30,9 +31,11 @@ from focvs.sampling.consistency import RULES, SPECTRAL_RULES, Consistency, Suppo
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS, ReplacementRule
 from focvs.sampling.spectral import DDRM, DDNMPlus
+from focvs.sampling.statistics import normal_quantile
 from focvs.volume import Scan
 
 CALIBRATION_SLICES = 6
+INTERVAL = 0.9  # of the head's voxels between q05 and q95
 SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 
@@ -309,3 +312,34 @@ def make_rule(
     if rule == "ddrm":
         return DDRM(operator, levels, noise_sigma, config.eta)
     return Consistency(rule, operator, spectra, noise_sigma, support, levels, config.strength)
+
+
+def choose_interval(config: RunConfig, prior: Prior, rule: str, spacing_mm: float, stacks: int) -> Interval:
+    """How many predictive standard deviations lie between the mean and q05 or q95, and on what grounds.
+
+    Args:
+        config: what was asked for.
+        prior: with its table of intervals, if it has one.
+        rule: consistency rule that was used.
+        spacing_mm: of the slices.
+        stacks: how many there are besides the first.
+    """
+    table, sampler = prior.intervals, config.sampler
+    used = (sampler.name, sampler.spread if sampler.name == "resample" else 0.0, rule)
+    if config.samples < 2:
+        reason = "one sample has no spread"
+    elif table is None:
+        reason = "no intervals were measured for this prior"
+    elif used != (table.sampler, table.spread, table.consistency):
+        reason = (
+            f"intervals were measured for sampler={table.sampler} sampler.spread={table.spread:g} "
+            f"consistency={table.consistency} only"
+        )
+    elif stacks:
+        reason = "intervals were measured for single stacks only"
+    else:
+        heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
+        spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
+        reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples"
+        return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), True, reason)
+    return Interval(INTERVAL, normal_quantile(INTERVAL), False, reason)

@@ -119,6 +119,7 @@ def describe_run(
             **measured,
             "chi2_before_last_replacement": restoration.chi2_before_last_replacement,
         },
+        "interval": restoration.interval and asdict(restoration.interval),
         "samples": len(restoration.seeds),
         "seeds": restoration.seeds,
         "device": device,

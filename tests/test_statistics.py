@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
-from focvs.sampling.statistics import SampleStore
+from focvs.sampling.statistics import SampleStore, normal_quantile, predictive_deviation
 
 
 def test_summary_is_that_of_all_samples_at_once():
@@ -16,8 +18,7 @@ def test_summary_is_that_of_all_samples_at_once():
     summary = store.summarise(operator)
     assert torch.allclose(summary.mean, samples.mean(0), atol=1e-6)
     assert torch.allclose(summary.std, samples.std(0), atol=1e-6)
-    assert torch.allclose(summary.low, samples.quantile(0.05, dim=0), atol=1e-6)
-    assert torch.allclose(summary.high, samples.quantile(0.95, dim=0), atol=1e-6)
+    assert torch.equal(summary.predictive_std, predictive_deviation(summary.std, 7))
     null = samples.double() - samples.double() @ (operator.pseudo_inverse_matrix @ operator.matrix).T
     assert torch.allclose(summary.null_std, null.std(0).float(), atol=1e-6)
 
@@ -45,4 +46,35 @@ def test_one_sample_has_no_spread_and_none_cannot_be_summarised():
     store.add(torch.ones(2, 2, 5))
     summary = store.summarise()
     assert summary.std.max() == 0
-    assert torch.equal(summary.low, summary.high)
+    assert summary.predictive_std.max() == 0
+
+
+@pytest.mark.parametrize("samples", [2, 4, 8])
+def test_intervals_of_few_draws_hold_one_more_as_often_as_they_say(samples):
+    """Normal draws of a deviation that varies slowly: the mean and 1.645 predictive deviations hold 90 % of others."""
+    generator = torch.Generator().manual_seed(samples)
+    deviation = 1 + 0.5 * torch.sin(torch.arange(40) / 8)[:, None, None] * torch.cos(torch.arange(36) / 9)[:, None]
+    draws = deviation * torch.randn(samples + 1, 40, 36, 32, generator=generator)
+    *some, other = draws
+    store = SampleStore(samples, (40, 36, 32))
+    for draw in some:
+        store.add(draw)
+    summary = store.summarise()
+    for level in (0.5, 0.9):
+        inside = (other - summary.mean).abs() <= normal_quantile(level) * summary.predictive_std
+        assert inside.float().mean() == pytest.approx(level, abs=0.01)
+
+
+def test_neighbours_share_variance_and_lose_none():
+    std = torch.zeros(21, 20, 19)
+    std[10, 10, 9] = 3.0
+    pooled = predictive_deviation(std, 4).square()
+    assert pooled.sum() == pytest.approx(9 * 1.25, rel=1e-5)
+    share = pooled[10, 10, 11] / pooled[10, 10, 9]
+    assert share == pytest.approx(math.exp(-0.5 * 2**2), rel=1e-4)
+    assert torch.allclose(predictive_deviation(torch.full((5, 4, 3), 2.0), 1), torch.tensor(2 * math.sqrt(2)))
+
+
+@pytest.mark.parametrize(("level", "quantile"), [(0.9, 1.6449), (0.5, 0.6745), (0.95, 1.96)])
+def test_normal_quantiles(level, quantile):
+    assert normal_quantile(level) == pytest.approx(quantile, abs=1e-4)

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -29,6 +29,7 @@ from focvs.priors.foreign import (
     monai_denoiser,
     sha256_of,
 )
+from focvs.priors.intervals import IntervalTable
 from focvs.priors.networks import HaarUNet2D, ScanCondition
 from focvs.priors.volumetric import Padded, Rescaled
 
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
 VOXEL_RANGE_MM = (0.59, 1.4)  # of conf/train.yaml, with a little slack
 CALIBRATION = "calibration.safetensors"
+INTERVALS = "intervals.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,7 @@ class Prior:
         mirrored: whether it was trained on mirrored images.
         slab: slices a 2D prior sees around the one it denoises, itself included.
         voxel_range_mm: in-plane voxels it was trained on, or None where that is not known.
+        intervals: how many standard deviations of its samples it errs by, or None.
     """
 
     denoise: Callable[..., Tensor]
@@ -73,6 +77,7 @@ class Prior:
     mirrored: bool = False
     slab: int = 1
     voxel_range_mm: tuple[float, float] | None = None
+    intervals: IntervalTable | None = None
 
     def in_units_of(self, scale: float, maximum: float) -> Callable[..., Tensor]:
         """The denoiser for volumes whose ``scale``, the 99.5th percentile, is +1, whatever +1 is for the prior.
@@ -127,23 +132,35 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
         prior = Prior(ready, None, sha256_of(weights), weights, dimensions=dimensions, multiple=multiple)
     else:
         raise PriorError(f"prior.kind={kind} is not known; choose one of {', '.join(KINDS)}.")
-    table = calibration_path(prior)
-    if table.is_file():
-        try:
-            prior = replace(prior, errors=ErrorTable.load(table))
-        except Exception as error:  # safetensors raises its own kinds for a broken file
-            raise PriorError(
-                f"{table} could not be read ({first_line(error)}); delete it or calibrate again."
-            ) from error
+    prior = replace(
+        prior,
+        errors=_stored(prior, CALIBRATION, ErrorTable.load),
+        intervals=_stored(prior, INTERVALS, IntervalTable.load),
+    )
     log.info("loaded prior %s on %s", path, device)
     return prior
 
 
-def calibration_path(prior: Prior) -> Path:
-    """Where the error table of a prior is: beside its weights, under their name where they are one file of many."""
+def _stored(prior: Prior, name: str, load: Callable[[Path], T]) -> T | None:
+    """A table of a prior, or None where it has none.
+
+    Raises:
+        PriorError: if it is broken.
+    """
+    path = beside(prior, name)
+    if not path.is_file():
+        return None
+    try:
+        return load(path)
+    except Exception as error:  # safetensors raises its own kinds for a broken file
+        raise PriorError(f"{path} could not be read ({first_line(error)}); delete it or measure it again.") from error
+
+
+def beside(prior: Prior, name: str) -> Path:
+    """Where a table of a prior is: beside its weights, under their name where they are one file of many."""
     if prior.path.stem == WEIGHTS_STEM:
-        return prior.path.parent / CALIBRATION
-    return prior.path.with_suffix("." + CALIBRATION)
+        return prior.path.parent / name
+    return prior.path.with_suffix("." + name)
 
 
 def _load_own(folder: Path, device: str) -> Prior:

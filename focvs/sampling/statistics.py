@@ -1,15 +1,18 @@
-"""Posterior statistics of samples: mean, standard deviation, its null-space part, quantiles."""
+"""Posterior statistics of samples: mean, standard deviation, its null-space part, and how far the truth may be."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from focvs.acquisition.operator import ThroughPlaneOperator
 
-QUANTILES = (0.05, 0.95)
+NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average variances of few samples
+REACH = 4  # voxels, where those weights end
 
 
 @dataclass(frozen=True)
@@ -20,15 +23,38 @@ class PosteriorSummary:
         mean: mean of the samples.
         std: standard deviation (divided by samples - 1); zero for a single sample.
         null_std: standard deviation of the part the scan says nothing about, (I - A^+ A) x.
-        low: 5 % quantile, linear between samples.
-        high: 95 % quantile.
+        predictive_std: of one more sample about ``mean``, see :func:`predictive_deviation`.
     """
 
     mean: Tensor
     std: Tensor
     null_std: Tensor
-    low: Tensor
-    high: Tensor
+    predictive_std: Tensor
+
+
+def predictive_deviation(std: Tensor, samples: int) -> Tensor:
+    """Standard deviation of one more draw about the mean of ``samples`` draws: sqrt((1 + 1/M) G s^2).
+
+    G averages the variances s^2 of neighbouring voxels, as a handful of draws tell little of each by itself.
+
+    Args:
+        std: ``(a, b, n)`` standard deviation of the draws, divided by M - 1.
+        samples: M.
+    """
+    offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (offsets / NEIGHBOURHOOD) ** 2)
+    weights = (weights / weights.sum()).to(std.device)
+    variance = std.float().square()
+    for axis in range(3):
+        columns = variance.movedim(axis, -1)
+        padded = F.pad(columns.reshape(-1, 1, columns.shape[-1]), (REACH, REACH), mode="replicate")
+        variance = F.conv1d(padded, weights[None, None]).view(columns.shape).movedim(-1, axis)
+    return variance.mul(1 + 1 / samples).sqrt()
+
+
+def normal_quantile(level: float) -> float:
+    """Half the width of the central interval of a standard normal distribution that holds ``level`` of it."""
+    return math.sqrt(2) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
 
 
 class SampleStore:
@@ -57,12 +83,11 @@ class SampleStore:
         if not self.count:
             raise ValueError("there are no samples to summarise.")
         values = self.values[: self.count]
-        out = [torch.empty(values.shape[1:]) for _ in range(5)]
+        mean, std, null_std = (torch.empty(values.shape[1:]) for _ in range(3))
         for i in range(values.shape[1]):
             slab = values[:, i].double()
             null = slab if operator is None else operator.null_space(slab)
-            low, high = torch.quantile(slab, torch.tensor(QUANTILES, dtype=torch.float64), dim=0)
             spread = [s.std(0, unbiased=True) if self.count > 1 else torch.zeros_like(s[0]) for s in (slab, null)]
-            for target, value in zip(out, (slab.mean(0), *spread, low, high), strict=True):
+            for target, value in zip((mean, std, null_std), (slab.mean(0), *spread), strict=True):
                 target[i] = value
-        return PosteriorSummary(*out)
+        return PosteriorSummary(mean, std, null_std, predictive_deviation(std, self.count))

@@ -1,0 +1,109 @@
+"""How many standard deviations of its samples a prior errs by: measured on known heads, stored beside the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class IntervalRow:
+    """What was measured on slices of one kind.
+
+    Attributes:
+        thickness_mm: FWHM of the slices.
+        spacing_mm: of their centres.
+        factors: half the width of the interval that holds each of :data:`LEVELS` of the head's voxels, in predictive
+            standard deviations of the samples.
+        heads: what it was measured on, by name.
+    """
+
+    thickness_mm: float
+    spacing_mm: float
+    factors: tuple[float, ...]
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How q05 and q95 come about: the mean less and plus ``factor`` predictive standard deviations of the samples.
+
+    Attributes:
+        level: what the interval is meant to hold.
+        factor: predictive standard deviations.
+        calibrated: whether the factor was measured, or is that of a normal distribution.
+        reason: on what it was measured, or why not.
+    """
+
+    level: float
+    factor: float
+    calibrated: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class IntervalTable:
+    """Factors of a prior used with one sampler.
+
+    Attributes:
+        sampler: its name.
+        spread: of the sampler.
+        consistency: the rule.
+        samples: they were measured with; of little influence, as the predictive deviation corrects for it.
+        rows: in the order of their spacing.
+    """
+
+    sampler: str
+    spread: float
+    consistency: str
+    samples: int
+    rows: tuple[IntervalRow, ...]
+
+    def factor(self, spacing_mm: float, level: float) -> float:
+        """Factor of a level for slices ``spacing_mm`` apart, linear between rows, the outermost ones continued.
+
+        Raises:
+            ValueError: for a level that was not measured.
+        """
+        if level not in LEVELS:
+            raise ValueError(f"no intervals of {level:g} were measured, but of {', '.join(map(str, LEVELS))}.")
+        index = LEVELS.index(level)
+        for before, after in zip(self.rows, self.rows[1:], strict=False):
+            if spacing_mm < after.spacing_mm:
+                share = max(0.0, (spacing_mm - before.spacing_mm) / (after.spacing_mm - before.spacing_mm))
+                return before.factors[index] + share * (after.factors[index] - before.factors[index])
+        return self.rows[-1].factors[index]
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps({"levels": LEVELS, **asdict(self)}, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> IntervalTable:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        try:
+            content = json.loads(path.read_text())
+            if tuple(content.pop("levels")) != LEVELS:
+                raise ValueError("its levels are others")
+            rows = [
+                IntervalRow(row["thickness_mm"], row["spacing_mm"], tuple(row["factors"]), tuple(row["heads"]))
+                for row in content.pop("rows")
+            ]
+            if not rows or any(len(row.factors) != len(LEVELS) for row in rows):
+                raise ValueError("rows or factors are missing")
+            return cls(rows=ordered(rows), **content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def ordered(rows: Sequence[IntervalRow]) -> tuple[IntervalRow, ...]:
+    """By spacing."""
+    return tuple(sorted(rows, key=lambda row: row.spacing_mm))
