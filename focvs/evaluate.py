@@ -20,6 +20,7 @@ from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
 from focvs.evaluation import metrics
 from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find_lesions
+from focvs.evaluation.uncertainty import rank_correlation
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.overrides import compose, quote
 from focvs.results import require_writable
@@ -64,7 +65,8 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         InputError: as :func:`measure_estimates`, or if the output folder cannot be written.
     """
     rows, definitions = measure_estimates(config)
-    for line in [*as_table(rows, definitions), *lesion_table(rows), *label_table(rows)]:
+    tables = (interval_table, lesion_table, label_table)
+    for line in [*as_table(rows, definitions), *(line for table in tables for line in table(rows))]:
         print(line)
     if config.output:
         write_rows(Path(config.output), rows, definitions)
@@ -150,6 +152,8 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
                 "resampled": where is not None,
             }
         )
+        if where is None and (interval := measure_interval(path, data, reference, mask)) is not None:
+            rows[-1]["interval"] = interval
         if lesions is not None:
             found = compare_lesions(truth, data, lesions, mask, nib.affines.voxel_sizes(affine))
             rows[-1]["lesions"] = by_size(found)
@@ -159,6 +163,31 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
                 name: describe_labels(labels[name], segment(path, data)) for name, segment in segmenters.items()
             }
     return rows, definitions
+
+
+def measure_interval(
+    path: Path, estimate: np.ndarray, reference: nib.Nifti1Image, mask: np.ndarray
+) -> dict[str, float] | None:
+    """What the interval of an estimate is worth, where ``-q05.nii.gz`` and ``-q95.nii.gz`` lie beside it.
+
+    Returns:
+        ``held``, the fraction of the head's voxels whose truth lies in it; ``width``, its mean over the truth's 99.5th
+        percentile; ``rank_correlation`` of the width with the absolute error. None without such files on the truth's
+        voxels, or where the interval has no width.
+    """
+    files = [path.with_name(f"{nifti_stem(path)}-{name}.nii.gz") for name in ("q05", "q95")]
+    if not all(file.is_file() for file in files):
+        return None
+    (low, affine, _, _), (high, _, _, _) = map(read_nifti, files)
+    if not on_same_voxels(low, affine, reference) or low.shape != high.shape or not (high > low)[mask].any():
+        return None
+    truth = np.asarray(reference.dataobj)
+    width = (high - low)[mask]
+    return {
+        "held": float(np.mean((truth >= low)[mask] & (truth <= high)[mask])),
+        "width": float(width.mean() / intensity_scale(truth)),
+        "rank_correlation": rank_correlation(width, (estimate - truth)[mask]),
+    }
 
 
 def open_lesions(source: str, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -263,6 +292,16 @@ def as_table(rows: list[dict[str, Any]], definitions: dict[str, Any]) -> list[st
         )
         lines.append(f"{row['estimate']:{width}s} {' '.join(cells)}{'  resampled' if row['resampled'] else ''}")
     return lines
+
+
+def interval_table(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each estimate that came with an interval."""
+    lines = [
+        f"{row['estimate']:24s} {values['held']:7.3f} {values['width']:7.4f} {values['rank_correlation']:17.3f}"
+        for row in rows
+        if (values := row.get("interval")) is not None
+    ]
+    return [f"{'q05 to q95':24s} {'held':>7s} {'width':>7s} {'rank correlation':>17s}", *lines] if lines else []
 
 
 def lesion_table(rows: list[dict[str, Any]]) -> list[str]:

@@ -140,3 +140,20 @@ def test_trimmed_ends_do_not_count(tmp_path, truth, phantom):
 def test_bad_requests_are_one_sentence(words, said, code, capsys):
     assert main(words) == code
     assert said in capsys.readouterr().err
+
+
+def test_an_interval_beside_an_estimate_is_judged(tmp_path, truth, phantom, capsys):
+    clean = 1000 * phantom[0].astype(np.float64)
+    deviation = 5 + 40 * np.abs(np.sin(np.arange(clean.shape[0]) / 5))[:, None, None] * np.ones_like(clean)
+    error = deviation * np.random.default_rng(0).standard_normal(clean.shape)
+    for name, moved in (("", 0), ("-q05", -1.6449), ("-q95", 1.6449)):
+        image = (clean + error + moved * deviation).astype(np.float32)
+        write_scan(tmp_path / f"estimate{name}.nii.gz", image, AFFINE)
+    (row, plain) = evaluate(truth, tmp_path / "estimate.nii.gz", truth)
+    assert "interval" not in plain
+    assert row["interval"]["held"] == pytest.approx(0.9, abs=0.01)
+    assert 0.3 < row["interval"]["rank_correlation"] < 0.9
+    assert "q05 to q95" in capsys.readouterr().out
+    write_scan(tmp_path / "truth-q05.nii.gz", clean.astype(np.float32), AFFINE)
+    write_scan(tmp_path / "truth-q95.nii.gz", clean.astype(np.float32), AFFINE)
+    assert "interval" not in evaluate(truth, truth)[0]  # of one sample
