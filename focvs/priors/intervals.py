@@ -80,7 +80,10 @@ class IntervalTable:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps({"levels": LEVELS, **asdict(self)}, indent=1) + "\n")
+        rows = ",\n  ".join(json.dumps(asdict(row)) for row in self.rows)
+        head = {key: value for key, value in asdict(self).items() if key != "rows"}
+        settings = json.dumps({"levels": LEVELS, **head})
+        path.write_text(f'{settings[:-1]}, "rows": [\n  {rows}\n]}}\n')
 
     @classmethod
     def load(cls, path: Path) -> IntervalTable:
