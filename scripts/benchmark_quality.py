@@ -4,8 +4,10 @@ Each thin-slice volume is degraded by ``focvs simulate`` along its superior-infe
 size of the truth, and scored in the head mask (PSNR in dB and SSIM, intensities scaled by the 99.5th percentile)
 beside cubic B-spline and B-spline + one exact replacement. Each ``--run`` names a set of overrides of
 conf/config.yaml, ``{spacing}`` standing for that of the scan; several make a table of methods. Anything after ``--``
-holds for every run. With ``--box`` a run with ``adapt=true`` still adapts to the slices of the whole scan, its seconds
-those of the adaptation and of the box, and one with ``thickness=estimate`` estimates it on the whole scan.
+holds for every run. With ``--box`` only the middle of the head is scored, and FOCVS restores only that; a run with
+``adapt=true`` still adapts to the slices of the whole scan, its seconds those of the adaptation and of the box, one
+with ``thickness=estimate`` estimates it on the whole scan, and one with another ``method=`` restores the whole scan.
+With ``--csv`` rows that the file has already are not computed again.
 
     python scripts/benchmark_quality.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 4:5.2 6:6
     python scripts/benchmark_quality.py ... --noise 0.01 --run "calibrated:" --run "ddnm: consistency=ddnm" -- samples=2
@@ -17,10 +19,12 @@ those of the adaptation and of the box, and one with ``thickness=estimate`` esti
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -40,6 +44,8 @@ from focvs.simulate import simulate_scan
 from focvs.sweep import crop_for_grid
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti, read_scan, write_nifti
 
+WITHOUT_PRIOR = ("B-spline", "B-spline + replacement")
+
 
 def main() -> None:
     arguments, overrides = split_overrides(sys.argv[1:])
@@ -50,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the scan's noise")
     parser.add_argument("--noise", type=float, default=0.0, help="noise of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=0, help="restore only this many middle voxels of the first axis")
-    parser.add_argument("--json", type=Path, help="append one line per row to this file")
+    parser.add_argument("--csv", type=Path, help="file that keeps the rows")
     options = parser.parse_args(arguments)
     runs = {}
     for word in options.run or ["FOCVS:"]:
@@ -60,24 +66,19 @@ def main() -> None:
         f"{'truth':12s} {'slices mm':9s} {'seed':>4s} {'method':28s} {'PSNR dB':>8s} {'SSIM':>7s} {'seconds':>8s}",
         flush=True,
     )
+    kept = Results(options.csv)
     gathered: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for truth in options.truth:
-        stem = truth.name.split(".")[0]
         for slices in options.slices:
-            thickness, spacing = map(float, slices.split(":"))
             for seed in options.seeds:
-                for row in run_case(truth, thickness, spacing, seed, options, runs):
-                    method, psnr, ssim, seconds = row
-                    gathered.setdefault((stem, slices, method), []).append((psnr, ssim))
+                for row in run_case(truth, slices, seed, options, runs, kept):
+                    psnr, ssim = float(row["psnr_db"]), float(row["ssim"])
+                    gathered.setdefault((row["truth"], slices, row["method"]), []).append((psnr, ssim))
                     print(
-                        f"{stem:12s} {slices:9s} {seed:4d} {method:28s} {psnr:8.2f} {ssim:7.4f} {seconds:8.1f}",
+                        f"{row['truth']:12s} {slices:9s} {seed:4d} {row['method']:28s} {psnr:8.2f} {ssim:7.4f} "
+                        f"{float(row['seconds']):8.1f}",
                         flush=True,
                     )
-                    if options.json:
-                        keys = ("truth", "slices", "noise", "seed", "method", "psnr", "ssim", "seconds", "overrides")
-                        values = (stem, slices, options.noise, seed, *row, runs.get(method, []))
-                        with options.json.open("a") as stream:
-                            stream.write(json.dumps(dict(zip(keys, values, strict=True))) + "\n")
     if len(options.seeds) > 1:
         print(f"mean over {len(options.seeds)} noise seeds")
         for (stem, slices, method), scores in gathered.items():
@@ -86,14 +87,54 @@ def main() -> None:
             print(f"{stem:12s} {slices:9s} {method:28s} {psnr:8.2f} +- {spread:.2f} {ssim:7.4f}")
 
 
+class Results:
+    """Rows by what they are the result of, kept in a file where one is given."""
+
+    keys = ("truth", "slices", "noise", "box", "seed", "method", "overrides")
+    columns = (*keys, "psnr_db", "ssim", "seconds")
+
+    def __init__(self, path: Path | None):
+        self.path, self.rows = path, {}
+        if path is not None and path.is_file():
+            with path.open(newline="") as stream:
+                self.rows = {tuple(row[key] for key in self.keys): row for row in csv.DictReader(stream)}
+
+    def find(self, case: dict[str, object]) -> dict[str, str] | None:
+        """The row of a case, or None."""
+        return self.rows.get(tuple(str(case[key]) for key in self.keys))
+
+    def add(self, case: dict[str, object], psnr: float, ssim: float, seconds: float) -> dict[str, str]:
+        """Append a row."""
+        row = {key: str(value) for key, value in case.items()}
+        row |= {"psnr_db": f"{psnr:.4f}", "ssim": f"{ssim:.5f}", "seconds": f"{seconds:.1f}"}
+        self.rows[tuple(row[key] for key in self.keys)] = row
+        if self.path is not None:
+            fresh = not self.path.is_file()
+            with self.path.open("a", newline="") as stream:
+                writer = csv.DictWriter(stream, self.columns, lineterminator="\n")
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+        return row
+
+
 def run_case(
     truth_path: Path,
-    thickness: float,
-    spacing: float,
+    slices: str,
     seed: int,
     options: argparse.Namespace,
     runs: dict[str, list[str]],
-):
+    kept: Results,
+) -> Iterator[dict[str, str]]:
+    thickness, spacing = map(float, slices.split(":"))
+    common = {"truth": truth_path.name.split(".")[0], "slices": slices, "noise": options.noise, "box": options.box}
+    cases = {
+        method: common | {"seed": seed, "method": method, "overrides": " ".join(words)}
+        for method, words in {**{name: [] for name in WITHOUT_PRIOR}, **runs}.items()
+    }
+    if all(kept.find(case) for case in cases.values()):
+        yield from (row for case in cases.values() if (row := kept.find(case)))
+        return
     data, affine, header, _ = read_nifti(truth_path)
     axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
     voxel = float(np.linalg.norm(affine[:3, axis]))
@@ -117,6 +158,7 @@ def run_case(
             return read_scan(simulate_scan(simulation))
 
         scan = simulate("scan", data, affine)
+        whole_scan = simulate("whole", *whole) if options.box else scan
 
         def score(estimate: np.ndarray) -> tuple[float, float]:
             return (
@@ -124,28 +166,39 @@ def run_case(
                 structural_similarity(truth, estimate, mask, scale),
             )
 
-        spline = None
-        for method, overrides in runs.items():
-            words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
-            overrides = [word.replace("{spacing}", str(spacing)) for word in overrides]
-            config = OmegaConf.to_object(compose("config", [*words, "figure=false", *overrides]))
-            if config.thickness == "estimate" and options.box:
-                config.thickness = estimate_thickness(simulate("whole", *whole), spacing, config.profile).thickness_mm
-            if spline is None:
-                acquisition = model_acquisition(scan, config)  # of the first run: it should know the truth
-                y = torch.from_numpy(scan.data).double()
-                spline = y @ spline_matrix(acquisition.grid, margins=False).T
-                yield "B-spline", *score(spline.numpy()), 0.0
-                yield "B-spline + replacement", *score(acquisition.written.replace(spline, y).numpy()), 0.0
+        def configure(scanned: Scan, words: list[str]) -> RunConfig:
+            places = [f"scan={quote(str(scanned.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
+            words = [word.replace("{spacing}", str(spacing)) for word in words]
+            return OmegaConf.to_object(compose("config", [*places, "figure=false", *words]))
+
+        acquisition = model_acquisition(scan, configure(scan, next(iter(runs.values()))))  # it should know the truth
+        y = torch.from_numpy(scan.data).double()
+        spline = y @ spline_matrix(acquisition.grid, margins=False).T
+        simple = dict(zip(WITHOUT_PRIOR, (spline, acquisition.written.replace(spline, y)), strict=True))
+        for method, case in cases.items():
+            if row := kept.find(case):
+                yield row
+                continue
+            if method in simple:
+                yield kept.add(case, *score(simple[method].numpy()), 0.0)
+                continue
+            config = configure(scan, runs[method])
             spent = 0.0
-            if config.adapt and options.box:
-                began = time.monotonic()
-                config.prior.path = str(adapted_to(simulate("whole", *whole), config, folder / "adapted"))
-                config.adapt, spent = False, time.monotonic() - began
+            if config.method != "focvs":
+                config = configure(whole_scan, runs[method])
+            elif options.box:
+                if config.thickness == "estimate":
+                    config.thickness = estimate_thickness(whole_scan, spacing, config.profile).thickness_mm
+                if config.adapt:
+                    began = time.monotonic()
+                    config.prior.path = str(adapted_to(whole_scan, config, folder / "adapted"))
+                    config.adapt, spent = False, time.monotonic() - began
             paths = super_resolve(config)
             seconds = spent + json.loads(paths["json"].read_text())["seconds"]["total"]
-            ours = np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1)
-            yield method, *score(ours), seconds
+            ours, placed, _, _ = read_nifti(paths["mean"])
+            if len(ours) > len(data):
+                ours, _ = middle_box(ours, placed, options.box)
+            yield kept.add(case, *score(np.moveaxis(ours, scan.axis, -1)), seconds)
 
 
 def adapted_to(scan: Scan, config: RunConfig, kept: Path) -> Path:

@@ -1,0 +1,31 @@
+"""docs/results.md is what its tables say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "results_page.py"
+
+
+@pytest.fixture(scope="module")
+def results_page():
+    spec = importlib.util.spec_from_file_location("results_page", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_that_of_its_tables(results_page):
+    assert results_page.PAGE.read_text() == results_page.page(), "run python scripts/results_page.py"
+
+
+def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
+    def row(method, seed, psnr, slices="4:5.2"):
+        return {"truth": "some_T1w", "slices": slices, "method": method, "seed": seed, "psnr_db": psnr, "ssim": "0.9"}
+
+    rows = [row("a", "0", "20"), row("a", "1", "22"), row("b", "0", "24"), row("b", "0", "25", "3:3")]
+    lines = results_page.methods_table(rows)
+    assert lines[0] == "| head | slices | a | b |"
+    assert lines[2] == "| some T1w | 3 mm |  | **25.00**, 0.900 |"
+    assert lines[3] == "| some T1w | 4 mm every 5.2 | 21.00 ± 1.41, 0.900 | **24.00**, 0.900 |"
