@@ -1,19 +1,20 @@
 """docs/results.md is what its tables say."""
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "results_page.py"
-
 
 @pytest.fixture(scope="module")
 def results_page():
-    spec = importlib.util.spec_from_file_location("results_page", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    scripts = str(Path(__file__).resolve().parents[1] / "scripts")
+    sys.path.insert(0, scripts)
+    try:
+        import results_page
+    finally:
+        sys.path.remove(scripts)
+    return results_page
 
 
 def test_the_page_is_that_of_its_tables(results_page):
