@@ -48,6 +48,7 @@ class SamplerConfig:
     rho: float = 7.0
     eta: float = 0.0
     spread: float = 1.0
+    guidance: float = 1.0
 
 
 @dataclass

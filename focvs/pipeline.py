@@ -51,7 +51,7 @@ from focvs.priors.intervals import Interval
 from focvs.priors.pretrained import Prior
 from focvs.results import describe_run, require_writable, write_images, write_sidecar
 from focvs.sampling.consistency import Consistency, Support
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, resample
+from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
@@ -271,12 +271,14 @@ def restore(
         run = partial(ddim, eta=sampler.eta)
     elif run is resample:
         run = partial(resample, spread=sampler.spread)
+    elif run is dps:
+        run = partial(dps, operator=operator, strength=sampler.guidance)
     seeds = [config.seed + m for m in range(1, config.samples + 1)]
     store = SampleStore(config.samples, (*start.shape[:2], grid.voxels))
     bar = tqdm(
         total=len(sigmas) * config.samples, desc=scan.stem, disable=None if config.progress else True, leave=False
     )
-    with bar, clock.lap("sampling"), torch.inference_mode():
+    with bar, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
         for first in range(0, config.samples, config.batch):
             noise = NoiseSource(seeds[first : first + config.batch])
             count = len(noise.generators)

@@ -84,6 +84,7 @@ def check_options(config: RunConfig) -> None:
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
         ("sampler.spread", config.sampler.spread, 0 <= config.sampler.spread <= 1, "between 0 and 1"),
         ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
+        ("sampler.guidance", config.sampler.guidance, config.sampler.guidance > 0, "above 0"),
         ("consistency.air", config.consistency.air, 0 < config.consistency.air <= 1, "above 0 and at most 1"),
         ("consistency.strength", config.consistency.strength, config.consistency.strength > 0, "above 0"),
         ("consistency.eta", config.consistency.eta, 0 <= config.consistency.eta <= 1, "between 0 and 1"),
@@ -97,6 +98,8 @@ def check_options(config: RunConfig) -> None:
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "
             f"sampler={config.sampler.name}; add sampler=ddpm."
         )
+    if config.sampler.name == "dps" and config.consistency.rule != "none":
+        raise InputError("sampler=dps follows a gradient where others replace; add consistency=none.")
     for name in config.stacks:
         if not Path(name).exists():
             raise InputError(f"{name} does not exist; give further stacks as .nii or .nii.gz files.")

@@ -144,10 +144,10 @@ SECTIONS = (
         "uncertainty.csv",
         "python scripts/benchmark_uncertainty.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4 6:6\n"
         "    --keep runs/uncertainty --csv docs/results/uncertainty.csv --plot docs/results/reliability.png",
-        "Per cent of the head's voxels that intervals hold: before, Student's t of eight samples' own deviation; after, "
-        "as `focvs` writes its 90 % interval, factors measured on two other heads. The scale is that of the 90 % factor "
-        "against a normal distribution's. CRPS as a fraction of the 99.5th percentile; rank correlation (Spearman) of "
-        "the predictive deviation with the absolute error.",
+        "Per cent of the head's voxels that intervals hold: before, Student's t of eight samples' own deviation; "
+        "after, as `focvs` writes its 90 % interval, factors measured on two other heads. The scale is that of the "
+        "90 % factor against a normal distribution's. CRPS as a fraction of the 99.5th percentile; rank correlation "
+        "(Spearman) of the predictive deviation with the absolute error.",
         uncertainty_table,
         "reliability.png",
     ),

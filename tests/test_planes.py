@@ -144,3 +144,25 @@ def test_work_is_done_in_order_by_threads_of_one_core_each():
     in_parallel(work, items, torch.device("cpu"))
     assert seen == {(threading.get_ident(), 1, False)}
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("across", [0, 1])
+def test_gradients_pass_and_activations_are_not_kept(across):
+    calls = []
+
+    def square(x, sigma):
+        calls.append(x.shape[0])
+        return x[:, :1] ** 2 + 2 * x[:, 1:2] + x[:, 2:]
+
+    volume = torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    denoiser = PlaneDenoiser(square, across, slab=3)
+    weights = torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((denoiser(volume, 0.1) * weights).sum(), volume)
+    assert len(calls) == 2  # once more for the gradient
+    x, w = volume.detach().movedim(1 + across, 0), weights.movedim(1 + across, 0)
+    expected = 2 * w
+    expected[:-1] += 2 * x[:-1] * w[1:]
+    expected[0] += 2 * x[0] * w[0]  # the first slice stands for the one before it
+    expected[1:] += w[:-1]
+    expected[-1] += w[-1]
+    assert torch.allclose(gradient.movedim(1 + across, 0), expected)

@@ -11,8 +11,8 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.gaussian import GaussianPrior
 from focvs.sampling.consistency import Consistency, Support, dct_matrix
-from focvs.sampling.noise_schedule import karras_sigmas
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, ddpm, dpmpp_2m, resample
+from focvs.sampling.noise_schedule import ancestral_split, karras_sigmas
+from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, ddpm, dpmpp_2m, dps, resample
 
 NOISE = 0.02
 
@@ -37,6 +37,9 @@ class Problem:
     def consistency(self, rule, sigmas, **options):
         spectra = torch.stack([self.prior.error_spectrum(s) for s in sigmas.tolist()])
         return Consistency(rule, self.operator, spectra, NOISE, **options)
+
+    def sampler(self, name):
+        return partial(dps, operator=self.operator) if name == "dps" else SAMPLERS[name]
 
     def sample(self, sampler, rule, steps, start, end, count, prior=None):
         sigmas = karras_sigmas(steps, start, end)
@@ -113,7 +116,7 @@ def test_ddnm_with_ddpm_is_the_published_update():
     assert torch.allclose(seen[1], expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"dps"}))
 def test_none_is_the_unconditional_sampler(name):
     """With consistency=none the scan has no influence, and the samples have the prior's own covariance."""
     problem = Problem(columns=30)
@@ -167,7 +170,7 @@ def test_a_sample_is_the_same_in_any_batch(name):
         source = NoiseSource(seeds)
         x = problem.mean + 0.8 * source.like(problem.mean.expand(len(seeds), *problem.mean.shape))
         rule = problem.consistency("calibrated", sigmas)
-        return SAMPLERS[name](problem.prior, rule, problem.scan[None], x, sigmas, source)
+        return problem.sampler(name)(problem.prior, rule, problem.scan[None], x, sigmas, source)
 
     together, alone = run([5, 6, 7]), run([6])
     assert torch.allclose(together[1], alone[0], atol=1e-12)
@@ -177,7 +180,7 @@ def test_a_sample_is_the_same_in_any_batch(name):
 def test_progress_counts_every_level():
     problem = Problem(columns=2)
     sigmas = karras_sigmas(5, 0.8, 0.05)
-    for sampler in SAMPLERS.values():
+    for sampler in map(problem.sampler, SAMPLERS):
         seen = []
         x = problem.mean[None].clone()
         rule = problem.consistency("calibrated", sigmas)
@@ -232,6 +235,37 @@ def test_bad_requests_are_refused():
         karras_sigmas(4, 0.1, 0.2)
     with pytest.raises(ValueError, match="2 generators"):
         NoiseSource([1, 2]).like(torch.empty(3, 4))
-    for sampler in SAMPLERS.values():
+    for sampler in map(Problem(columns=2).sampler, SAMPLERS):
         with pytest.raises(ValueError, match="at least one level"):
             sampler(None, Consistency("none", operator), None, None, torch.empty(0), NoiseSource([0]))
+
+
+def test_dps_follows_the_gradient_through_the_prior(problem):
+    """Of a Gaussian prior the Jacobian is known: Phi^T S / (S + sigma^2) Phi, so the step is too."""
+    sigmas, strength = torch.tensor([0.5, 0.2], dtype=torch.float64), 0.7
+    x = problem.mean[None] + 0.5 * NoiseSource([1]).like(problem.mean[None])
+    seen = []
+
+    def spy(v, sigma):
+        seen.append(v.detach().clone())
+        return problem.prior(v, sigma)
+
+    out = dps(spy, None, problem.scan[None], x, sigmas, NoiseSource([2]), operator=problem.operator, strength=strength)
+    denoised = problem.prior(x, 0.5)
+    shrink = problem.prior.spectrum / (problem.prior.spectrum + 0.5**2)
+    back = (problem.operator(denoised) - problem.scan) @ problem.operator.matrix  # A^T (A D - y)
+    gradient = (back @ problem.prior.transform.T * shrink) @ problem.prior.transform
+    kept, fresh = ancestral_split(0.5, 0.2, 1.0)
+    largest = torch.linalg.matrix_norm(problem.operator.matrix, 2)
+    expected = denoised + kept * (x - denoised) + fresh * NoiseSource([2]).like(x) - strength / largest**2 * gradient
+    assert torch.allclose(seen[1], expected, atol=1e-12)
+    assert torch.allclose(out, problem.prior(expected, 0.2), atol=1e-12) and not out.requires_grad
+
+
+def test_dps_comes_near_the_scan(problem):
+    def misfit(strength):
+        sampler = partial(dps, operator=problem.operator, strength=strength)
+        samples = problem.sample(sampler, "none", 60, 2.0, 0.01, count=8)
+        return float((problem.operator(samples) - problem.scan).square().mean().sqrt())
+
+    assert misfit(1.0) < 0.3 * misfit(1e-6)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.networks import ScanCondition, require_background
@@ -74,6 +76,11 @@ class PlaneDenoiser:
             known = self._slices(self.background.to(x).expand_as(x))
 
         def denoise(places: Tensor) -> Tensor:
+            if torch.is_grad_enabled() and x.requires_grad:  # else activations of a whole head would be held
+                return cast(Tensor, checkpoint(denoise_slabs, places, use_reentrant=False))
+            return denoise_slabs(places)
+
+        def denoise_slabs(places: Tensor) -> Tensor:
             some = self._slabs(slices, places)
             if known is None:
                 return self.denoise(some, sigma).flip(self.flips)

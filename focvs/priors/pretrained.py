@@ -221,14 +221,13 @@ def save_prior(network: ModelMixin, folder: Path, dtype: torch.dtype = torch.flo
 
 
 class Inference(nn.Module):
-    """No gradients; bfloat16 autocast on CUDA, float32 elsewhere."""
+    """No gradients of weights; bfloat16 autocast on CUDA, float32 elsewhere."""
 
     def __init__(self, denoiser: nn.Module, device: str):
         super().__init__()
         self.denoiser = denoiser
         self.kind = torch.device(device).type
 
-    @torch.inference_mode()
     def forward(self, x: Tensor, sigma: float | Tensor, *condition: ScanCondition) -> Tensor:
         with torch.autocast("cuda", dtype=torch.bfloat16) if self.kind == "cuda" else nullcontext():
             return self.denoiser(x, sigma, *condition).float()
