@@ -1,0 +1,146 @@
+r"""Our rules beside deepinv's own DDRM and DiffPIR, on the same prior, scan and number of evaluations of the network.
+
+``python scripts/compare_deepinv.py TRUTH [options]``, in an environment with both projects
+(``pip install . deepinv``; deepinv is BSD-3-Clause). deepinv gets our denoiser, its images in [0, 1], and our operator
+by its singular value decomposition (DDRM) or as a linear map with its adjoint (DiffPIR, whose proximal step is then
+iterative). Printed are PSNR in the head, seconds a step, and of those the seconds outside the network.
+
+    python scripts/compare_deepinv.py $EVAL/ms07_FLAIR.nii.gz --box 32 --csv docs/results/deepinv.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import deepinv
+import nibabel as nib
+import numpy as np
+import torch
+from benchmark_quality import middle_box
+from deepinv.optim.data_fidelity import L2
+from deepinv.physics import DecomposablePhysics, GaussianNoise, LinearPhysics
+from deepinv.sampling import DDRM, DiffPIR
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from focvs.acquisition.interpolation import interpolation_matrix
+from focvs.config import RunConfig, SimulateConfig
+from focvs.evaluation.metrics import peak_signal_to_noise
+from focvs.forward_model import model_acquisition, take_slices, voxel_window
+from focvs.overrides import compose
+from focvs.preparation import conditioning_numbers, make_rule, open_prior, schedule, volume_denoiser
+from focvs.sampling.samplers import NoiseSource, ddpm
+from focvs.simulate import simulate_scan
+from focvs.sweep import crop_for_grid
+from focvs.timing import Stopwatch
+from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_nifti
+
+COLUMNS = ("method", "steps", "psnr_db", "seconds_per_step", "outside_network")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--slices", default="4:4", help="thickness:spacing in mm")
+    parser.add_argument("--box", type=int, default=32, help="restore only this many middle voxels of the first axis")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--noise", type=float, default=0.01, help="of the scan, fraction of the 99.5th percentile")
+    parser.add_argument("--csv", type=Path)
+    options = parser.parse_args()
+    thickness, spacing = map(float, options.slices.split(":"))
+    data, affine, header, _ = read_nifti(options.truth)
+    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
+    volume, placed = middle_box(*crop_for_grid(data, affine, axis, spacing), options.box)
+    with tempfile.TemporaryDirectory() as folder:
+        truth_path, scan_path = Path(folder) / "truth.nii.gz", Path(folder) / "scan.nii.gz"
+        write_nifti(truth_path, volume, placed, header)
+        simulation = SimulateConfig(str(truth_path), str(scan_path), thickness=thickness, spacing=spacing)
+        simulation.profile.kind, simulation.noise = "gaussian", options.noise
+        scan = read_scan(simulate_scan(simulation))
+        voxel = float(np.linalg.norm(affine[:3, axis]))
+        words = [f"scan={scan_path}", f"voxel={voxel}", f"steps={options.steps}", "sampler=ddpm"]
+        config: RunConfig = OmegaConf.to_object(compose("config", words))
+        acquisition = model_acquisition(scan, config)
+    truth = np.moveaxis(volume, axis, -1)
+    scale = intensity_scale(truth)
+    mask = head_mask(truth, scale)
+
+    prior = open_prior(config.prior, "cpu")
+    slices = take_slices(scan, config)
+    operator, y, noise = acquisition.sampled, slices.y, slices.noise_sigma
+    sigmas = schedule(config, conditioned=prior.conditioned)
+    start = y @ interpolation_matrix(operator).float().T
+    clock = Stopwatch()
+    window = voxel_window(acquisition.grid, slices.region.slices)
+    told = conditioning_numbers(acquisition, noise)
+    network = prior.in_units_of(slices.scale, float(scan.data.max()))
+    denoise = clock.timed("network", volume_denoiser(prior, network, scan, config, sigmas, window, start, told))
+
+    def ours(rule: str) -> Tensor:
+        consistency = make_rule(rule, config.consistency, operator, sigmas, noise, None, None)
+        source = NoiseSource([1])
+        x = start[None] + float(sigmas[0]) * source.like(start[None])
+        return ddpm(denoise, consistency, y[None], x, sigmas, source)
+
+    def in_unit_range(x: Tensor, sigma: float | Tensor, **_: object) -> Tensor:
+        level = float(torch.as_tensor(sigma).flatten()[0])
+        return (denoise(2 * x[:, 0] - 1, min(max(2 * level, float(sigmas[-1])), float(sigmas[0])))[:, None] + 1) / 2
+
+    unit, first = ((y + 1) / 2)[None, None], ((start + 1) / 2)[None, None]
+    matrix = operator.matrix.float()
+    model = GaussianNoise(sigma=noise / 2)
+
+    def their_ddrm() -> Tensor:
+        # deepinv wants all singular vectors of the volume, and their values for every voxel
+        left, values, right = torch.linalg.svd(matrix)
+        missing = right.shape[0] - len(values)
+        physics = DecomposablePhysics(
+            U=lambda s: s[..., : len(values)] @ left.T,
+            U_adjoint=lambda s: torch.nn.functional.pad(s @ left, (0, missing)),
+            V=lambda s: s @ right,
+            V_adjoint=lambda x: x @ right.T,
+            mask=torch.nn.functional.pad(values, (0, missing)).expand(first.shape).clone(),
+            noise_model=model,
+        )
+        return DDRM(in_unit_range, sigmas=(sigmas / 2).numpy())(unit, physics, seed=1)[:, 0] * 2 - 1
+
+    def their_diffpir() -> Tensor:
+        physics = LinearPhysics(A=lambda x: x @ matrix.T, A_adjoint=lambda s: s @ matrix, noise_model=model)
+        method = DiffPIR(in_unit_range, L2(), sigma=noise / 2, max_iter=options.steps)
+        return method(unit, physics, seed=1, x_init=first)[:, 0] * 2 - 1
+
+    runs: dict[str, Callable[[], Tensor]] = {
+        "DDRM, ours": lambda: ours("ddrm"),
+        f"DDRM, deepinv {deepinv.__version__}": their_ddrm,
+        "DiffPIR, ours": lambda: ours("diffpir"),
+        f"DiffPIR, deepinv {deepinv.__version__}": their_diffpir,
+    }
+    restored = np.zeros(mask.shape, dtype=bool)
+    restored[slices.region.crop] = True
+    rows = []
+    for name, run in runs.items():
+        clock.seconds.clear()
+        began = time.perf_counter()
+        with torch.no_grad():
+            out = acquisition.grid.crop(run())[0]
+        seconds = (time.perf_counter() - began) / options.steps
+        estimate = np.zeros_like(truth)
+        estimate[slices.region.crop] = ((out + 1) * (slices.scale / 2)).numpy()
+        psnr = peak_signal_to_noise(truth, estimate, mask & restored, scale)
+        numbers = (options.steps, psnr, seconds, seconds - clock.seconds["network"] / options.steps)
+        rows.append(dict(zip(COLUMNS, (name, *numbers), strict=True)))
+        print(f"{name:24s} {psnr:6.2f} dB {seconds:7.2f} s a step, {numbers[-1]:7.3f} outside the network", flush=True)
+    if options.csv:
+        with options.csv.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+
+
+if __name__ == "__main__":
+    main()
