@@ -24,7 +24,7 @@ from focvs.evaluation.uncertainty import rank_correlation
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.overrides import compose, quote
 from focvs.results import require_writable
-from focvs.segmenters import describe_labels, label_table, open_mask, open_segmenters
+from focvs.segmenters import label_table, open_mask, open_segmenters, segment_estimate
 from focvs.simulate import AXES
 from focvs.volume import (
     SAME_MM,
@@ -159,34 +159,42 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
             rows[-1]["lesions"] = by_size(found)
             rows[-1]["lesions_left_out"] = int(ndimage.label(lesions)[1]) - len(found)
         if segmenters:
-            rows[-1]["segmentations"] = {
-                name: describe_labels(labels[name], segment(path, data)) for name, segment in segmenters.items()
-            }
+            rows[-1]["segmentations"] = segment_estimate(segmenters, labels, path, data)
     return rows, definitions
 
 
 def measure_interval(
     path: Path, estimate: np.ndarray, reference: nib.Nifti1Image, mask: np.ndarray
-) -> dict[str, float] | None:
-    """What the interval of an estimate is worth, where ``-q05.nii.gz`` and ``-q95.nii.gz`` lie beside it.
+) -> dict[str, float | None] | None:
+    """What the interval of an estimate is worth, where files named as its own and ``-q05``, ``-q95`` lie beside it.
 
     Returns:
         ``held``, the fraction of the head's voxels whose truth lies in it; ``width``, its mean over the truth's 99.5th
-        percentile; ``rank_correlation`` of the width with the absolute error. None without such files on the truth's
-        voxels, or where the interval has no width.
+        percentile; ``rank_correlation`` of the width with the absolute error, None where all widths are equal. None
+        without such files on the truth's voxels, or where the interval has no width.
     """
-    files = [path.with_name(f"{nifti_stem(path)}-{name}.nii.gz") for name in ("q05", "q95")]
+    ending = path.name.removeprefix(nifti_stem(path))
+    files = [path.with_name(f"{nifti_stem(path)}-{name}{ending}") for name in ("q05", "q95")]
     if not all(file.is_file() for file in files):
         return None
-    (low, affine, _, _), (high, _, _, _) = map(read_nifti, files)
-    if not on_same_voxels(low, affine, reference) or low.shape != high.shape or not (high > low)[mask].any():
+    bounds = []
+    for file in files:
+        data, affine, _, warnings = read_nifti(file)
+        for warning in warnings:
+            log.warning("%s: %s", file, warning)
+        if not on_same_voxels(data, affine, reference):
+            return None
+        bounds.append(data)
+    low, high = bounds
+    width = (high - low)[mask]
+    if not (width > 0).any():
         return None
     truth = np.asarray(reference.dataobj)
-    width = (high - low)[mask]
+    correlation = rank_correlation(width, (estimate - truth)[mask])
     return {
         "held": float(np.mean((truth >= low)[mask] & (truth <= high)[mask])),
         "width": float(width.mean() / intensity_scale(truth)),
-        "rank_correlation": rank_correlation(width, (estimate - truth)[mask]),
+        "rank_correlation": correlation if math.isfinite(correlation) else None,
     }
 
 
@@ -297,11 +305,16 @@ def as_table(rows: list[dict[str, Any]], definitions: dict[str, Any]) -> list[st
 def interval_table(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each estimate that came with an interval."""
     lines = [
-        f"{row['estimate']:24s} {values['held']:7.3f} {values['width']:7.4f} {values['rank_correlation']:17.3f}"
+        f"{row['estimate']:24s} {values['held']:7.3f} {values['width']:7.4f} "
+        f"{_or_dash(values['rank_correlation']):>17s}"
         for row in rows
         if (values := row.get("interval")) is not None
     ]
     return [f"{'q05 to q95':24s} {'held':>7s} {'width':>7s} {'rank correlation':>17s}", *lines] if lines else []
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def lesion_table(rows: list[dict[str, Any]]) -> list[str]:

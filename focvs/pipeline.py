@@ -53,7 +53,7 @@ from focvs.results import describe_run, require_writable, write_images, write_si
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
-from focvs.sampling.statistics import SampleStore
+from focvs.sampling.statistics import SampleStore, predictive_deviation
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
 from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
@@ -73,7 +73,7 @@ class Restoration:
     chi2_before_last_replacement: float | None
     seeds: list[int]
     warnings: list[str]
-    interval: Interval | None = None  # between q05 and q95
+    interval: Interval | None = None  # between q05 and q95, where there are several samples
 
 
 def super_resolve(config: RunConfig) -> dict[str, Path]:
@@ -297,16 +297,18 @@ def restore(
     finish = partial(_finish, scan, acquisition, slices, exact, together)
     mean = finish(summary.mean)
     known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
-    interval = choose_interval(config, prior, rule, grid.spacing_mm, len(stacks))
-    log.info("q05 and q95: %.3g predictive standard deviations, %s", interval.factor, interval.reason)
+    interval = choose_interval(config, prior, rule, exact, grid.spacing_mm, len(stacks))
+    if interval:
+        log.info("q05 and q95: %.3g predictive standard deviations, %s", interval.factor, interval.reason)
+    # of the finished samples, in which the last exact replacement leaves what the scan says nothing about
+    predictive = predictive_deviation(summary.null_std if exact else summary.std, config.samples)
 
     def spread_out(spread: Tensor) -> np.ndarray:
-        spread[known] = 0
         whole = np.zeros_like(mean)
-        whole[region.crop] = spread.numpy() * (slices.scale / 2)
+        whole[region.crop] = torch.where(known, 0.0, spread).numpy() * (slices.scale / 2)
         return whole
 
-    half = interval.factor * spread_out(summary.predictive_std)
+    half = (interval.factor if interval else 0.0) * spread_out(predictive)
     images = {
         "mean": mean,
         "std": spread_out(summary.std),

@@ -100,6 +100,8 @@ def check_options(config: RunConfig) -> None:
         )
     if config.sampler.name == "dps" and config.consistency.rule != "none":
         raise InputError("sampler=dps follows a gradient where others replace; add consistency=none.")
+    if config.sampler.name == "dps" and config.stacks:
+        raise InputError("sampler=dps restores one stack; leave it out for several.")
     for name in config.stacks:
         if not Path(name).exists():
             raise InputError(f"{name} does not exist; give further stacks as .nii or .nii.gz files.")
@@ -317,32 +319,60 @@ def make_rule(
     return Consistency(rule, operator, spectra, noise_sigma, support, levels, config.strength)
 
 
-def choose_interval(config: RunConfig, prior: Prior, rule: str, spacing_mm: float, stacks: int) -> Interval:
+def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, str | float | bool]:
+    """What decides how far samples are from the truth: intervals hold for runs that agree in all of it.
+
+    Args:
+        config: what was asked for.
+        rule: consistency rule that was used.
+        exact: whether the last exact replacement was made.
+    """
+    sampler = config.sampler
+    return {
+        "sampler": sampler.name,
+        "steps": sampler.steps if config.steps is None else config.steps,
+        "sampler.spread": sampler.spread if sampler.name == "resample" else 0.0,
+        "sampler.sigma_start": "auto" if sampler.sigma_start is None else sampler.sigma_start,
+        "sampler.sigma_end": sampler.sigma_end,
+        "consistency": rule,
+        "planes": config.planes.value,
+        "adapt": config.adapt,
+        "final_replacement": exact,
+    }
+
+
+def choose_interval(
+    config: RunConfig, prior: Prior, rule: str, exact: bool, spacing_mm: float, stacks: int
+) -> Interval | None:
     """How many predictive standard deviations lie between the mean and q05 or q95, and on what grounds.
 
     Args:
         config: what was asked for.
         prior: with its table of intervals, if it has one.
         rule: consistency rule that was used.
+        exact: whether the last exact replacement was made.
         spacing_mm: of the slices.
         stacks: how many there are besides the first.
+
+    Returns:
+        None for a single sample, which has no spread.
     """
-    table, sampler = prior.intervals, config.sampler
-    used = (sampler.name, sampler.spread if sampler.name == "resample" else 0.0, rule)
+    table = prior.intervals
     if config.samples < 2:
-        reason = "one sample has no spread"
-    elif table is None:
-        reason = "no intervals were measured for this prior"
-    elif used != (table.sampler, table.spread, table.consistency):
-        reason = (
-            f"intervals were measured for sampler={table.sampler} sampler.spread={table.spread:g} "
-            f"consistency={table.consistency} only"
-        )
-    elif stacks:
-        reason = "intervals were measured for single stacks only"
-    else:
-        heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
-        spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
-        reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples"
-        return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), True, reason)
-    return Interval(INTERVAL, normal_quantile(INTERVAL), False, reason)
+        return None
+    normal = Interval(INTERVAL, normal_quantile(INTERVAL), False, "")
+    if table is None:
+        return replace(normal, reason="no intervals were measured for this prior")
+    if stacks:
+        return replace(normal, reason="intervals were measured for single stacks only")
+    used = interval_settings(config, rule, exact)
+    other = [f"{key}={value}" for key, value in table.settings.items() if used.get(key) != value]
+    if other:
+        return replace(normal, reason=f"intervals were measured for {', '.join(other)} only")
+    heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
+    spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
+    reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples, no added noise"
+    reaches = table.reaches(spacing_mm)
+    if not reaches:
+        reason = f"{reason}; {spacing_mm:g} mm is far from those, and the nearest factor was used"
+    return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), reaches, reason)

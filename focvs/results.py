@@ -109,7 +109,7 @@ def describe_run(
     named = ("total", "sampling", "network", "replacement", "calibration", "adaptation", "alignment")
     return {
         "version": __version__,
-        "config": _plain(asdict(config)),
+        "config": plain(asdict(config)),
         "method": config.method,
         "prior": prior and {"name": config.prior.name, "sha256": prior.sha256, "adapted": config.adapt},
         "acquisition": acquisition.describe(scan),
@@ -135,7 +135,8 @@ def peak_memory_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Enumerations by their values, in dictionaries of any depth."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     return value.value if isinstance(value, Enum) else value

@@ -49,7 +49,10 @@ def open_segmenters(config: EvaluateConfig, reference: nib.Nifti1Image, head: np
     elif config.brain is not None:
         raise InputError("brain= is the mask of tissue classes; give tissues=3 as well.")
     if config.segment_command is not None:
-        words = shlex.split(config.segment_command)
+        try:
+            words = shlex.split(config.segment_command)
+        except ValueError as error:
+            raise InputError(f"segment_command='{config.segment_command}' is no command ({error}).") from error
         if not all(any(place in word for word in words) for place in ("{input}", "{output}")):
             raise InputError(
                 f"segment_command='{config.segment_command}' must name {{input}} and {{output}}, "
@@ -99,7 +102,7 @@ def run_segmenter(words: list[str], path: Path, reference: nib.Nifti1Image) -> n
         command = [word.replace("{input}", str(path)).replace("{output}", str(out)) for word in words]
         log.info("running %s", shlex.join(command))
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
         except OSError as error:
             raise InputError(f"segment_command: {words[0]} could not be started ({error.strerror}).") from error
         if done.returncode:
@@ -123,11 +126,28 @@ def describe_labels(truth: np.ndarray, estimate: np.ndarray) -> dict[str, Any]:
     }
 
 
+def segment_estimate(
+    segmenters: dict[str, Segmenter], truth: dict[str, np.ndarray], path: Path, image: np.ndarray
+) -> dict[str, dict[str, Any] | None]:
+    """:func:`describe_labels` by segmenter; None, and the reason in the log, for one that failed on this estimate."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for name, segment in segmenters.items():
+        try:
+            found[name] = describe_labels(truth[name], segment(path, image))
+        except InputError as error:
+            log.error("%s", error)
+            found[name] = None
+    return found
+
+
 def label_table(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each estimate, segmenter and label, or only for the mean where there are many; else none."""
     lines = []
     for row in rows:
         for name, found in row.get("segmentations", {}).items():
+            if found is None:
+                lines.append(f"{row['estimate']:24s} {name:16s} failed")
+                continue
             labels = found["labels"] if len(found["labels"]) <= MOST_LINES else {}
             for label, values in labels.items():
                 lines.append(

@@ -90,7 +90,7 @@ def main() -> None:
 class Results:
     """Rows by what they are the result of, kept in a file where one is given."""
 
-    keys = ("truth", "slices", "noise", "box", "seed", "method", "overrides")
+    keys = ("truth", "slices", "noise", "box", "seed", "method", "overrides", "prior")
     columns = (*keys, "psnr_db", "ssim", "seconds")
 
     def __init__(self, path: Path | None):
@@ -129,16 +129,17 @@ def run_case(
     thickness, spacing = map(float, slices.split(":"))
     common = {"truth": truth_path.name.split(".")[0], "slices": slices, "noise": options.noise, "box": options.box}
     cases = {
-        method: common | {"seed": seed, "method": method, "overrides": " ".join(words)}
-        for method, words in {**{name: [] for name in WITHOUT_PRIOR}, **runs}.items()
+        method: common | {"seed": seed, "method": method, "overrides": " ".join(words), "prior": hash_of_prior(words)}
+        for method, words in runs.items()
     }
+    cases = {
+        name: common | {"seed": seed, "method": name, "overrides": "", "prior": ""} for name in WITHOUT_PRIOR
+    } | cases
     if all(kept.find(case) for case in cases.values()):
         yield from (row for case in cases.values() if (row := kept.find(case)))
         return
-    data, affine, header, _ = read_nifti(truth_path)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
-    voxel = float(np.linalg.norm(affine[:3, axis]))
-    whole = crop_for_grid(data, affine, axis, spacing)
+    whole, header, axis = cropped(truth_path, spacing)
+    voxel = float(np.linalg.norm(whole[1][:3, axis]))
     data, affine = middle_box(*whole, options.box) if options.box else whole
     scale = intensity_scale(data)
     mask = head_mask(np.moveaxis(data, axis, -1), scale)
@@ -148,14 +149,8 @@ def run_case(
 
         def simulate(stem: str, volume: np.ndarray, placed: np.ndarray) -> Scan:
             write_nifti(folder / f"{stem}_truth.nii.gz", volume, placed, header)
-            simulation = SimulateConfig(
-                str(folder / f"{stem}_truth.nii.gz"),
-                str(folder / f"{stem}.nii.gz"),
-                thickness=thickness,
-                spacing=spacing,
-            )
-            simulation.profile.kind, simulation.noise, simulation.seed = "gaussian", options.noise, seed
-            return read_scan(simulate_scan(simulation))
+            path = folder / f"{stem}.nii.gz"
+            return degrade(folder / f"{stem}_truth.nii.gz", path, thickness, spacing, options.noise, seed)
 
         scan = simulate("scan", data, affine)
         whole_scan = simulate("whole", *whole) if options.box else scan
@@ -201,6 +196,12 @@ def run_case(
             yield kept.add(case, *score(np.moveaxis(ours, scan.axis, -1)), seconds)
 
 
+def hash_of_prior(words: list[str]) -> str:
+    """The first characters of the hash of the weights a run uses, or nothing for a method without a prior."""
+    config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words]))
+    return open_prior(config.prior, "cpu").sha256[:8] if config.method == "focvs" else ""
+
+
 def adapted_to(scan: Scan, config: RunConfig, kept: Path) -> Path:
     """The folder of the prior adapted to a scan."""
     config.adaptation.cache = str(kept)
@@ -216,6 +217,38 @@ def adapted_to(scan: Scan, config: RunConfig, kept: Path) -> Path:
         progress=False,
     )
     return max(kept.iterdir(), key=lambda folder: folder.stat().st_mtime)
+
+
+def cropped(path: Path, spacing: float) -> tuple[tuple[np.ndarray, np.ndarray], nib.Nifti1Header, int]:
+    """A volume and its affine, cropped to slices ``spacing`` mm apart, its header, and its superior-inferior axis."""
+    data, affine, header, _ = read_nifti(path)
+    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
+    return crop_for_grid(data, affine, axis, spacing), header, axis
+
+
+def degrade(truth: Path, scan: Path, thickness: float, spacing: float, noise: float = 0.0, seed: int = 0) -> Scan:
+    """Write and read the scan of a volume, slices of a Gaussian profile."""
+    simulation = SimulateConfig(str(truth), str(scan), thickness=thickness, spacing=spacing)
+    simulation.profile.kind, simulation.noise, simulation.seed = "gaussian", noise, seed
+    return read_scan(simulate_scan(simulation))
+
+
+def degraded_box(
+    truth: Path, slices: str, box: int, folder: Path, noise: float = 0.0
+) -> tuple[Scan, np.ndarray, float]:
+    """``truth.nii.gz``, the middle ``box`` voxels of a volume (0 = all), and its ``scan.nii.gz`` in a folder.
+
+    Returns:
+        The scan, the truth with the slice axis last, and the truth's voxel size along it.
+    """
+    thickness, spacing = map(float, slices.split(":"))
+    (volume, affine), header, axis = cropped(truth, spacing)
+    if box:
+        volume, affine = middle_box(volume, affine, box)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_nifti(folder / "truth.nii.gz", volume, affine, header)
+    scan = degrade(folder / "truth.nii.gz", folder / "scan.nii.gz", thickness, spacing, noise)
+    return scan, np.moveaxis(volume, axis, -1), float(np.linalg.norm(affine[:3, axis]))
 
 
 def middle_box(data: np.ndarray, affine: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,29 +18,29 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import nibabel as nib
 import numpy as np
 import torch
-from benchmark_quality import middle_box
+from benchmark_quality import degraded_box
 from omegaconf import OmegaConf
 
-from focvs.config import RunConfig, SimulateConfig
+from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
 from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
-from focvs.preparation import open_prior
+from focvs.preparation import interval_settings, open_prior
 from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
+from focvs.results import plain
 from focvs.sampling.statistics import normal_quantile, predictive_deviation
-from focvs.simulate import simulate_scan
-from focvs.sweep import crop_for_grid
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_nifti
+from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
     parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--box", type=int, default=24, help="restore only this many middle voxels of the first axis")
+    parser.add_argument("--box", type=int, default=24, help="only this many middle voxels of the first axis; 0 = all")
     parser.add_argument("--keep", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--measure", type=Path, help="write the factors to this file")
     parser.add_argument("--csv", type=Path, help="write the rows to this file")
@@ -57,63 +57,64 @@ def main() -> None:
     options = parser.parse_args(arguments)
     config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *overrides]))
     table = open_prior(config.prior, "cpu").intervals
+    if table is None and not options.measure:
+        parser.error("this prior has no intervals.json; give --measure to make it")
 
     rows, measured = [], []
     for slices in options.slices:
         thickness, spacing = map(float, slices.split(":"))
         errors, deviations = [], []
         for truth in options.truth:
-            stem = truth.name.split(".")[0]
+            stem = nifti_stem(truth)
             folder = options.keep / f"{stem}_{thickness:g}_{spacing:g}_{options.samples}_{options.box}"
-            restore(truth, thickness, spacing, options, overrides, folder)
+            restore(truth, slices, options, overrides, folder)
             samples, clean, deviation = read_head(folder, options.samples)
             errors.append(samples.mean(0) - clean)
             deviations.append(deviation)
             if options.measure:
                 continue
-            factors = None if table is None else [table.factor(spacing, level) for level in LEVELS]
+            factors = [table.factor(spacing, level) for level in LEVELS]
             rows.append({"truth": stem, "slices": slices, **describe(samples, clean, deviation, factors)})
             print("  ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in rows[-1].items()))
         if options.measure:
             factors = uncertainty.factors_of(errors, deviations, LEVELS)
-            heads = tuple(truth.name.split(".")[0] for truth in options.truth)
+            heads = tuple(map(nifti_stem, options.truth))
             measured.append(IntervalRow(thickness, spacing, tuple(round(k, 3) for k in factors), heads))
             each = [uncertainty.coverage(e, factors[2] * d) for e, d in zip(errors, deviations, strict=True)]
             print(slices, "factors", factors, "90 % holds", dict(zip(heads, each, strict=True)), flush=True)
     if options.measure:
-        sampler = config.sampler
-        spread = sampler.spread if sampler.name == "resample" else 0.0
-        rule = config.consistency.rule
-        IntervalTable(sampler.name, spread, rule, options.samples, ordered(measured)).save(options.measure)
+        settings = interval_settings(config, config.consistency.rule, config.final_replacement)
+        IntervalTable(settings, options.samples, ordered(measured)).save(options.measure)
         return
     if options.csv:
         with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     if options.plot:
         draw(rows).savefig(options.plot)
 
 
-def restore(
-    truth: Path, thickness: float, spacing: float, options: argparse.Namespace, overrides: list[str], folder: Path
-) -> None:
-    """Leave ``truth.nii.gz`` and every sample in the folder, unless they are there."""
-    if (folder / "scan_focvs.json").is_file():
+def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: list[str], folder: Path) -> None:
+    """Leave ``truth.nii.gz`` and every sample in the folder, unless they are there.
+
+    Raises:
+        SystemExit: if what is there was made with other settings or another prior.
+    """
+    words = [f"output_dir={quote(str(folder))}", "figure=false", "save_samples=true", f"samples={options.samples}"]
+    report = folder / "scan_focvs.json"
+    if report.is_file():
+        config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words, *overrides]))
+        made = json.loads(report.read_text())
+        keys = ("sampler", "consistency", "planes", "adapt", "adaptation", "steps", "noise", "final_replacement")
+        wanted = plain(asdict(config))
+        same = all(made["config"][key] == wanted[key] for key in keys)
+        if not same or made["prior"]["sha256"] != open_prior(config.prior, "cpu").sha256:
+            raise SystemExit(f"{folder} holds samples of another prior or other settings; give another --keep.")
         return
-    data, affine, header, _ = read_nifti(truth)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
-    volume, placed = middle_box(*crop_for_grid(data, affine, axis, spacing), options.box)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_nifti(folder / "truth.nii.gz", volume, placed, header)
-    simulation = SimulateConfig(
-        str(folder / "truth.nii.gz"), str(folder / "scan.nii.gz"), thickness=thickness, spacing=spacing
-    )
-    simulation.profile.kind = "gaussian"
-    scan = simulate_scan(simulation)
-    words = [f"scan={quote(str(scan))}", f"output_dir={quote(str(folder))}", "figure=false", "save_samples=true"]
-    words += [f"voxel={np.linalg.norm(affine[:3, axis])}", f"samples={options.samples}", *overrides]
-    super_resolve(OmegaConf.to_object(compose("config", words)))
+    scan, _, voxel = degraded_box(truth, slices, options.box, folder)
+    words += [f"scan={quote(str(scan.path))}", f"voxel={voxel}"]
+    super_resolve(OmegaConf.to_object(compose("config", [*words, *overrides])))
 
 
 def read_head(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,25 +129,21 @@ def read_head(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     mask = head_mask(truth, scale)
     samples = np.stack([read(f"scan_focvs-sample-{m:02d}") for m in range(1, count + 1)]) / scale
     deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), count).numpy()
-    return samples[:, mask], truth[mask] / scale, np.maximum(deviation[mask], 1e-6)
+    return samples[:, mask], truth[mask] / scale, deviation[mask]
 
 
-def describe(
-    samples: np.ndarray, truth: np.ndarray, deviation: np.ndarray, factors: list[float] | None
-) -> dict[str, float]:
+def describe(samples: np.ndarray, truth: np.ndarray, deviation: np.ndarray, factors: list[float]) -> dict[str, float]:
     count, error = len(samples), samples.mean(0) - truth
     std = samples.std(0, ddof=1)
     row = {"psnr": float(-10 * np.log10(np.mean(error**2)))}
     for level in LEVELS:
         half = uncertainty.student_half_width(std, count, level)
         row[f"before_{level:g}"] = uncertainty.coverage(error, half)
-    for i, level in enumerate(LEVELS if factors else ()):
+    for i, level in enumerate(LEVELS):
         row[f"after_{level:g}"] = uncertainty.coverage(error, factors[i] * deviation)
     row["crps_samples"] = uncertainty.sample_crps(samples, truth)
-    if factors:
-        scale = factors[LEVELS.index(0.8)] / normal_quantile(0.8)
-        row["crps_after"] = uncertainty.normal_crps(error, scale * deviation)
-        row["scale"] = factors[LEVELS.index(0.9)] / normal_quantile(0.9)
+    row["scale"] = factors[LEVELS.index(0.9)] / normal_quantile(0.9)
+    row["crps_after"] = uncertainty.normal_crps(error, row["scale"] * deviation)
     row["spread_skill"] = uncertainty.spread_skill(std, error, count)
     row["rank_std"] = uncertainty.rank_correlation(std, error)
     row["rank_predictive"] = uncertainty.rank_correlation(deviation, error)
@@ -159,10 +156,9 @@ def draw(rows: list[dict[str, float]]) -> plt.Figure:
     axes.plot([0, 1], [0, 1], color="0.7", lw=1)
     for i, row in enumerate(rows):
         for when, style in (("before", "--o"), ("after", "-o")):
-            if f"{when}_{LEVELS[0]:g}" in row:
-                held = [row[f"{when}_{level:g}"] for level in LEVELS]
-                label = f"{row['truth']}, {row['slices'].replace(':', ' mm every ')} mm, {when}"
-                axes.plot(LEVELS, held, style, ms=4, color=f"C{i}", label=label)
+            held = [row[f"{when}_{level:g}"] for level in LEVELS]
+            label = f"{row['truth']}, {row['slices'].replace(':', ' mm every ')} mm, {when}"
+            axes.plot(LEVELS, held, style, ms=4, color=f"C{i}", label=label)
     axes.set(xlabel="interval", ylabel="fraction of head voxels it holds", xlim=(0.4, 1), ylim=(0, 1))
     axes.legend(fontsize=7, frameon=False)
     return figure

@@ -18,10 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import deepinv
-import nibabel as nib
 import numpy as np
 import torch
-from benchmark_quality import middle_box
+from benchmark_quality import degraded_box
 from deepinv.optim.data_fidelity import L2
 from deepinv.physics import DecomposablePhysics, GaussianNoise, LinearPhysics
 from deepinv.sampling import DDRM, DiffPIR
@@ -29,16 +28,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from focvs.acquisition.interpolation import interpolation_matrix
-from focvs.config import RunConfig, SimulateConfig
+from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.forward_model import model_acquisition, take_slices, voxel_window
 from focvs.overrides import compose
 from focvs.preparation import conditioning_numbers, make_rule, open_prior, schedule, volume_denoiser
 from focvs.sampling.samplers import NoiseSource, ddpm
-from focvs.simulate import simulate_scan
-from focvs.sweep import crop_for_grid
 from focvs.timing import Stopwatch
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_nifti
+from focvs.volume import head_mask, intensity_scale
 
 COLUMNS = ("method", "steps", "psnr_db", "seconds_per_step", "outside_network")
 
@@ -52,21 +49,11 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.01, help="of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
-    thickness, spacing = map(float, options.slices.split(":"))
-    data, affine, header, _ = read_nifti(options.truth)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
-    volume, placed = middle_box(*crop_for_grid(data, affine, axis, spacing), options.box)
     with tempfile.TemporaryDirectory() as folder:
-        truth_path, scan_path = Path(folder) / "truth.nii.gz", Path(folder) / "scan.nii.gz"
-        write_nifti(truth_path, volume, placed, header)
-        simulation = SimulateConfig(str(truth_path), str(scan_path), thickness=thickness, spacing=spacing)
-        simulation.profile.kind, simulation.noise = "gaussian", options.noise
-        scan = read_scan(simulate_scan(simulation))
-        voxel = float(np.linalg.norm(affine[:3, axis]))
-        words = [f"scan={scan_path}", f"voxel={voxel}", f"steps={options.steps}", "sampler=ddpm"]
+        scan, truth, voxel = degraded_box(options.truth, options.slices, options.box, Path(folder), options.noise)
+        words = [f"scan={scan.path}", f"voxel={voxel}", f"steps={options.steps}", "sampler=ddpm"]
         config: RunConfig = OmegaConf.to_object(compose("config", words))
         acquisition = model_acquisition(scan, config)
-    truth = np.moveaxis(volume, axis, -1)
     scale = intensity_scale(truth)
     mask = head_mask(truth, scale)
 

@@ -27,15 +27,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import yaml
-from benchmark_quality import middle_box
+from benchmark_quality import degraded_box
 
-from focvs.acquisition.grid import make_grid
-from focvs.config import EvaluateConfig, SimulateConfig
+from focvs.config import EvaluateConfig, ProfileConfig
 from focvs.errors import FocvsError
 from focvs.evaluate import measure_estimates
-from focvs.simulate import simulate_scan
-from focvs.sweep import crop_for_grid
-from focvs.volume import read_nifti, read_scan, write_nifti
+from focvs.volume import nifti_stem
 
 COLUMNS = ("truth", "slices", "method", "psnr_db", "ssim", "seconds", "memory_mib", "residual", "header", "budget")
 SHIFT_MM = 0.05  # shifts and changes of the extent below this are rounding
@@ -53,9 +50,13 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run")
     parser.add_argument("--csv", type=Path, help="write the rows to this file")
     options = parser.parse_args()
+    if not all("=" in word for word in options.environment):
+        parser.error("--environment takes NAME=FOLDER")
     environments = dict(word.split("=", 1) for word in options.environment)
     peers = yaml.safe_load(options.peers.read_text())
-    rows = []
+    if unknown := set(options.only or ()) - set(peers):
+        parser.error(f"{', '.join(sorted(unknown))}: not in {options.peers}, which has {', '.join(peers)}")
+    rows: list[dict[str, Any]] = []
     for truth in options.truth:
         for slices in options.slices:
             for name in options.only or peers:
@@ -63,13 +64,19 @@ def main() -> None:
                     place = environments.get(name, "")
                     row = compare(truth, slices, name, peers[name], place, options, Path(folder))
                 rows.append(row)
+                if options.csv:
+                    write_rows(options.csv, rows)
                 print("  ".join(f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in COLUMNS))
                 sys.stdout.flush()
-    if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: round(v, 4) if isinstance(v, float) and k != "residual" else v for k, v in row.items()} for row in rows
+        )
 
 
 def compare(
@@ -82,33 +89,24 @@ def compare(
     folder: Path,
 ) -> dict[str, Any]:
     thickness, spacing = map(float, slices.split(":"))
-    data, affine, header, _ = read_nifti(truth)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
-    volume, placed = crop_for_grid(data, affine, axis, spacing)
-    if options.box:
-        volume, placed = middle_box(volume, placed, options.box)
-    write_nifti(folder / "truth.nii.gz", volume, placed, header)
-    simulation = SimulateConfig(
-        str(folder / "truth.nii.gz"), str(folder / "scan.nii.gz"), thickness=thickness, spacing=spacing
-    )
-    simulation.profile.kind = "gaussian"
-    scan = read_scan(simulate_scan(simulation))
+    scan, _, _ = degraded_box(truth, slices, options.box, folder)
     out = folder / "out"
     out.mkdir()
     in_plane = float(np.mean(scan.in_plane_mm))
-    command = peer["command"].format(
-        scan=scan.path,
-        folder=out,
-        thickness_mm=thickness,
-        spacing_mm=spacing,
-        in_plane_mm=in_plane,
-        thickness_px=thickness / in_plane,
-        environment=environment,
-    )
+    places = {
+        "scan": scan.path,
+        "folder": out,
+        "thickness_mm": thickness,
+        "spacing_mm": spacing,
+        "in_plane_mm": in_plane,
+        "thickness_px": thickness / in_plane,
+        "environment": environment,
+    }
+    command = [word.format(**places) for word in shlex.split(peer["command"])]
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "-")
-    row |= {"truth": truth.name.split(".")[0], "slices": slices, "method": name, "budget": peer["budget"]}
+    row |= {"truth": nifti_stem(truth), "slices": slices, "method": name, "budget": peer["budget"]}
     try:
-        row["seconds"], row["memory_mib"] = run(shlex.split(command), options.timeout)
+        row["seconds"], row["memory_mib"] = run(command, options.timeout)
         found = sorted(out.rglob(peer["output"]))
         if len(found) != 1:
             raise OSError(f"it left {len(found)} files like {peer['output']}, one was expected")
@@ -118,12 +116,12 @@ def compare(
                 [str(found[0])],
                 scan=str(scan.path),
                 thickness=thickness,
-                profile=simulation.profile,
+                profile=ProfileConfig("gaussian"),
             )
         )
         row |= {key: scored[key] for key in ("psnr_db", "ssim")}
         row["residual"] = "-" if scored["residual"] is None else scored["residual"]
-        row["header"] = "; ".join(header_errors(found[0], scan)) or "right"
+        row["header"] = "; ".join(header_errors(found[0], scan.path)) or "right"
     except (FocvsError, OSError, subprocess.SubprocessError) as error:
         row["header"] = f"failed: {error}"
     return row
@@ -148,29 +146,22 @@ def run(command: list[str], timeout: float) -> tuple[float, float]:
     return time.monotonic() - began, done[2].ru_maxrss / 2**10
 
 
-def header_errors(path: Path, scan: Any) -> list[str]:
-    """What a reader of the file would be told wrongly about where the voxels are."""
-    image = nib.load(path)
-    affine, shape = image.affine, np.array(image.shape[:3])
+def header_errors(path: Path, scan: Path) -> list[str]:
+    """What a reader of the file would be told wrongly about where the voxels are; any order of axes is right."""
+    given, image = (nib.as_closest_canonical(nib.load(name)) for name in (scan, path))
     said = []
-    sizes = np.array([*scan.data.shape[:2]])
-    sizes = np.insert(sizes, scan.axis, scan.data.shape[2])
-    centres = [a @ [*((n - 1) / 2), 1] for a, n in ((affine, shape), (scan.affine, sizes))]
-    shift = np.linalg.norm((centres[0] - centres[1])[:3])
-    if shift > SHIFT_MM:
+    extents, centres = [], []
+    for volume in (image, given):
+        shape = np.array(volume.shape[:3])
+        extents.append(nib.affines.voxel_sizes(volume.affine) * shape)
+        centres.append(nib.affines.apply_affine(volume.affine, (shape - 1) / 2))
+    if (shift := np.linalg.norm(centres[0] - centres[1])) > SHIFT_MM:
         said.append(f"centre moved by {shift:.2f} mm")
-    extents = [np.linalg.norm(a[:3, :3], axis=0) * n for a, n in ((affine, shape), (scan.affine, sizes))]
-    grid = make_grid(int(sizes[scan.axis]), scan.spacing_mm, float(np.linalg.norm(affine[:3, scan.axis])), 0.0)
-    allowed = np.full(3, SHIFT_MM)
-    allowed[scan.axis] += grid.voxel_mm
+    # a whole number of voxels fills the field of view to within half of one
+    allowed = SHIFT_MM + nib.affines.voxel_sizes(image.affine) / 2
     if (np.abs(extents[0] - extents[1]) > allowed).any():
-        said.append(
-            "extent "
-            + " x ".join(f"{e:.1f}" for e in extents[0])
-            + " mm for "
-            + " x ".join(f"{e:.1f}" for e in extents[1])
-        )
-    header = image.header
+        said.append("extent " + " for ".join(" x ".join(f"{e:.1f}" for e in extent) + " mm" for extent in extents))
+    header = nib.load(path).header
     if header["sform_code"] > 0 and header["qform_code"] > 0:
         apart = np.abs(header.get_sform() - header.get_qform()).max()
         if apart > SHIFT_MM:

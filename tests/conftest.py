@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: one thread, small phantoms, a tiny prior, real data where it is."""
+"""Fixtures shared by all tests: few threads, small phantoms, a tiny prior, real data where it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from focvs.acquisition.simulation import head_phantom, simulate_slices
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)  # a core for each process
 
 
 @pytest.fixture(scope="session")

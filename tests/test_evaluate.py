@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import write_scan
 from omegaconf import OmegaConf
+from scipy.stats import spearmanr
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -17,6 +18,7 @@ from focvs.cli import main
 from focvs.errors import InputError
 from focvs.evaluate import evaluate_estimates
 from focvs.overrides import compose, to_overrides
+from focvs.volume import head_mask, intensity_scale
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 
@@ -152,7 +154,11 @@ def test_an_interval_beside_an_estimate_is_judged(tmp_path, truth, phantom, caps
     (row, plain) = evaluate(truth, tmp_path / "estimate.nii.gz", truth)
     assert "interval" not in plain
     assert row["interval"]["held"] == pytest.approx(0.9, abs=0.01)
-    assert 0.3 < row["interval"]["rank_correlation"] < 0.9
+    scale = intensity_scale(clean)
+    mask = head_mask(clean.astype(np.float32), scale)
+    assert row["interval"]["width"] == pytest.approx(2 * 1.6449 * deviation[mask].mean() / scale, rel=1e-3)
+    rank = spearmanr(deviation[mask], np.abs(error)[mask]).statistic
+    assert row["interval"]["rank_correlation"] == pytest.approx(rank, abs=1e-3)
     assert "q05 to q95" in capsys.readouterr().out
     write_scan(tmp_path / "truth-q05.nii.gz", clean.astype(np.float32), AFFINE)
     write_scan(tmp_path / "truth-q95.nii.gz", clean.astype(np.float32), AFFINE)

@@ -23,10 +23,19 @@ def test_the_page_is_that_of_its_tables(results_page):
 
 def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
     def row(method, seed, psnr, slices="4:5.2"):
-        return {"truth": "some_T1w", "slices": slices, "method": method, "seed": seed, "psnr_db": psnr, "ssim": "0.9"}
+        case = {"truth": "some_T1w", "slices": slices, "method": method, "seed": seed, "noise": "0", "box": "0"}
+        return case | {"psnr_db": psnr, "ssim": "0.9"}
 
-    rows = [row("a", "0", "20"), row("a", "1", "22"), row("b", "0", "24"), row("b", "0", "25", "3:3")]
+    rows = [
+        row("a", "0", "20"),
+        row("a", "1", "22"),
+        row("b", "0", "24"),
+        row("b", "1", "24"),
+        row("b", "0", "25", "3:3"),
+    ]
     lines = results_page.methods_table(rows)
     assert lines[0] == "| head | slices | a | b |"
     assert lines[2] == "| some T1w | 3 mm |  | **25.00**, 0.900 |"
     assert lines[3] == "| some T1w | 4 mm every 5.2 | 21.00 ± 1.41, 0.900 | **24.00**, 0.900 |"
+    with pytest.raises(ValueError, match="differ in seeds"):
+        results_page.methods_table(rows[1:])

@@ -51,6 +51,14 @@ def test_scale_and_offset_of_intensities_do_not_matter(layers):
     np.testing.assert_array_equal(first, second)
 
 
+def test_one_hot_voxel_changes_nothing(layers):
+    image = np.array([0.0, 100, 200, 300])[layers] + np.random.default_rng(2).normal(0, 12, layers.shape)
+    clean = tissue_classes(image, layers > 0)
+    image[20, 18, 16] = 1e6
+    hot = tissue_classes(image, layers > 0)
+    assert (hot != clean).mean() < 1e-3
+
+
 def test_what_cannot_be_told_apart_is_refused(layers):
     with pytest.raises(ValueError, match="different intensities"):
         tissue_classes(np.ones(layers.shape), layers > 0)
@@ -118,6 +126,7 @@ def test_evaluate_runs_another_program(tmp_path, pair):
         (["brain={truth}"], "tissues=3"),
         (["tissues=3", "brain={other}"], "voxels of the truth"),
         (["segment_command='segment {input}'"], "{output}"),
+        (["segment_command=" + quote("segment {input} {output} '")], "is no command"),
         (["segment_command='no-such-program {input} {output}'"], "could not be started"),
         (["segment_command='{python} -c raise(ValueError(1)) {input} {output}'"], "ValueError: 1"),
         (["segment_command='{python} -c pass {input} {output}'"], "wrote no"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from test_pipeline import reread, settings
 
@@ -16,26 +17,30 @@ from focvs.pipeline import super_resolve
 from focvs.preparation import choose_interval
 from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
 from focvs.priors.pretrained import INTERVALS, load_prior
+from focvs.sampling.statistics import predictive_deviation
 
-RNG = np.random.default_rng(0)
 ROW = IntervalRow(4.0, 4.0, (1.0, 2.0, 3.0, 4.0), ("some_head",))
-TABLE = IntervalTable(
-    "resample", 0.25, "calibrated", 8, (ROW, replace(ROW, thickness_mm=6.0, spacing_mm=8.0, factors=(2.0, 4, 6, 8)))
-)
+ROWS = (ROW, replace(ROW, thickness_mm=6.0, spacing_mm=8.0, factors=(2.0, 4, 6, 8)))
+TABLE = IntervalTable({"sampler": "resample", "sampler.spread": 0.25, "adapt": False}, 8, ROWS)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("samples", [2, 4, 8])
 @pytest.mark.parametrize("level", [0.5, 0.9])
-def test_student_intervals_hold_one_more_normal_draw(samples, level):
-    draws = 3 + RNG.normal(size=(samples + 1, 100_000))
+def test_student_intervals_hold_one_more_normal_draw(rng, samples, level):
+    draws = 3 + rng.normal(size=(samples + 1, 100_000))
     error = draws[:-1].mean(0) - draws[-1]
     half = uncertainty.student_half_width(draws[:-1].std(0, ddof=1), samples, level)
     assert uncertainty.coverage(error, half) == pytest.approx(level, abs=0.006)
 
 
-def test_factors_hold_their_share_of_the_heads_together_and_of_one_alike():
-    deviation = RNG.uniform(0.5, 2, size=50_000)
-    sharp, dull = deviation * RNG.normal(size=50_000), 3 * deviation * RNG.normal(size=50_000)
+def test_factors_hold_their_share_of_the_heads_together_and_of_one_alike(rng):
+    deviation = rng.uniform(0.5, 2, size=50_000)
+    sharp, dull = deviation * rng.normal(size=50_000), 3 * deviation * rng.normal(size=50_000)
     factors = uncertainty.factors_of([sharp], [deviation], LEVELS)
     assert factors == pytest.approx([stats.norm.ppf((1 + level) / 2) for level in LEVELS], rel=0.03)
     both = uncertainty.factors_of([sharp, dull[:20_000]], [deviation, deviation[:20_000]], LEVELS)
@@ -48,9 +53,9 @@ def test_factors_hold_their_share_of_the_heads_together_and_of_one_alike():
         uncertainty.factors_of([sharp], [0 * deviation], LEVELS)
 
 
-def test_crps_of_few_samples_is_that_of_many():
-    truth = RNG.normal(size=200_000)
-    samples = 0.5 + 2 * RNG.normal(size=(3, truth.size))
+def test_crps_of_few_samples_is_that_of_many(rng):
+    truth = rng.normal(size=200_000)
+    samples = 0.5 + 2 * rng.normal(size=(3, truth.size))
     exact = uncertainty.normal_crps(0.5 - truth, np.full(truth.size, 2.0))
     assert uncertainty.sample_crps(samples, truth) == pytest.approx(exact, rel=0.01)
     assert uncertainty.normal_crps(np.zeros(3), np.ones(3)) == pytest.approx((math.sqrt(2) - 1) / math.sqrt(math.pi))
@@ -59,18 +64,18 @@ def test_crps_of_few_samples_is_that_of_many():
 
 
 @pytest.mark.parametrize("confidence", [1.0, 0.25])
-def test_spread_over_skill_is_one_for_honest_samples(confidence):
-    samples, truth = confidence * RNG.normal(size=(4, 100_000)), RNG.normal(size=100_000)
+def test_spread_over_skill_is_one_for_honest_samples(rng, confidence):
+    samples, truth = confidence * rng.normal(size=(4, 100_000)), rng.normal(size=100_000)
     error = samples.mean(0) - truth
     ratio = uncertainty.spread_skill(samples.std(0, ddof=1), error, 4)
     expected = confidence * math.sqrt(1.25 / (1 + confidence**2 / 4))
     assert ratio == pytest.approx(expected, rel=0.01)
 
 
-def test_rank_correlation_knows_order_only():
-    deviation = RNG.uniform(size=1000)
+def test_rank_correlation_knows_order_only(rng):
+    deviation = rng.uniform(size=1000)
     assert uncertainty.rank_correlation(deviation, -(deviation**3)) == pytest.approx(1)
-    assert abs(uncertainty.rank_correlation(deviation, RNG.normal(size=1000))) < 0.1
+    assert abs(uncertainty.rank_correlation(deviation, rng.normal(size=1000))) < 0.1
 
 
 @pytest.mark.parametrize(("spacing", "factor"), [(2.0, 3.0), (4.0, 3.0), (5.0, 3.75), (8.0, 6.0), (11.0, 6.0)])
@@ -82,8 +87,10 @@ def test_factors_are_linear_in_the_spacing_and_continued(spacing, factor):
 
 
 def test_a_table_comes_back_in_order(tmp_path):
-    replace(TABLE, rows=TABLE.rows[::-1]).save(tmp_path / INTERVALS)
-    assert IntervalTable.load(tmp_path / INTERVALS) == replace(TABLE, rows=ordered(TABLE.rows))
+    replace(TABLE, rows=ordered(ROWS[::-1])).save(tmp_path / INTERVALS)
+    assert IntervalTable.load(tmp_path / INTERVALS) == TABLE
+    with pytest.raises(ValueError, match="ascending"):
+        replace(TABLE, rows=(ROW, ROW))
 
 
 @pytest.mark.parametrize("broken", ["{}", "[]", "not json", '{"levels": [0.5, 0.8, 0.9, 0.95], "rows": []}'])
@@ -105,32 +112,42 @@ def measured_prior(tmp_path, tiny_prior):
     return folder
 
 
-def test_a_run_takes_its_factor_from_the_table(tmp_path, thick_scan, tiny_prior, measured_prior):
-    widths = []
-    for prior in (tiny_prior, measured_prior):
-        paths = super_resolve(settings(thick_scan, tmp_path / prior.name, prior, "samples=3", "sampler.spread=0.25"))
-        mean, low, high = (reread(paths[name]) for name in ("mean", "q05", "q95"))
-        np.testing.assert_allclose(high - mean, mean - low, atol=2e-3)
-        widths.append((high - low).sum())
-        interval = json.loads(paths["json"].read_text())["interval"]
-        assert interval["level"] == 0.9 and interval["calibrated"] == (prior == measured_prior)
-    spacing = 6.0
-    assert widths[1] / widths[0] == pytest.approx(TABLE.factor(spacing, 0.9) / 1.6449, rel=1e-3)
-    assert interval["factor"] == TABLE.factor(spacing, 0.9) and "some_head" in interval["reason"]
+def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, thick_scan, measured_prior):
+    words = ["samples=3", "sampler.spread=0.25", "save_samples=true"]
+    paths = super_resolve(settings(thick_scan, tmp_path, measured_prior, *words))
+    mean, low, high = (reread(paths[name]) for name in ("mean", "q05", "q95"))
+    np.testing.assert_allclose(high - mean, mean - low, atol=2e-3)
+    samples = np.stack([reread(paths[f"sample-{m:02d}"]) for m in (1, 2, 3)])
+    deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), 3).numpy()
+    factor = TABLE.factor(6.0, 0.9)
+    inside = np.zeros(mean.shape, bool)
+    inside[15:-15, 15:-15, 10:-10] = True  # away from the box of the head, at which the pooled variances end
+    assert deviation[inside].min() > 0
+    np.testing.assert_allclose((high - mean)[inside], factor * deviation[inside], rtol=0.02)
+    interval = json.loads(paths["json"].read_text())["interval"]
+    assert interval["level"] == 0.9 and interval["factor"] == factor and interval["calibrated"]
+    assert "some_head" in interval["reason"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "rule", "stacks", "said"),
+    ("changes", "stacks", "spacing", "factor", "said"),
     [
-        ({"samples": 1}, "calibrated", 0, "one sample"),
-        ({"spread": 1.0}, "calibrated", 0, "spread=0.25"),
-        ({"name": "ddim"}, "calibrated", 0, "sampler=resample"),
-        ({}, "ddnm", 0, "consistency=calibrated"),
-        ({}, "calibrated", 1, "single stacks"),
+        ({"spread": 1.0}, 0, 4.0, 1.6449, "spread=0.25"),
+        ({"name": "ddim"}, 0, 4.0, 1.6449, "sampler=resample"),
+        ({"adapt": True}, 0, 4.0, 1.6449, "adapt=False"),
+        ({}, 1, 4.0, 1.6449, "single stacks"),
+        ({}, 0, 20.0, 6.0, "far from those"),
+        ({}, 0, 2.0, 3.0, "far from those"),
     ],
 )
-def test_other_settings_are_not_calibrated(measured_prior, changes, rule, stacks, said):
-    config = RunConfig(samples=changes.pop("samples", 4))
+def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes, stacks, spacing, factor, said):
+    config = RunConfig(samples=4, adapt=changes.pop("adapt", False))
     config.sampler = replace(config.sampler, **{"name": "resample", "spread": 0.25, **changes})
-    interval = choose_interval(config, load_prior(measured_prior), rule, 4.0, stacks)
-    assert not interval.calibrated and interval.factor == pytest.approx(1.6449, abs=1e-4) and said in interval.reason
+    interval = choose_interval(config, load_prior(measured_prior), "calibrated", True, spacing, stacks)
+    assert not interval.calibrated and interval.factor == pytest.approx(factor, abs=1e-4) and said in interval.reason
+
+
+def test_priors_without_a_table_and_single_samples(tiny_prior, measured_prior):
+    interval = choose_interval(RunConfig(samples=2), load_prior(tiny_prior), "calibrated", True, 4.0, 0)
+    assert not interval.calibrated and "no intervals" in interval.reason
+    assert choose_interval(RunConfig(samples=1), load_prior(measured_prior), "calibrated", True, 4.0, 0) is None

@@ -10,6 +10,7 @@ from skimage.filters import threshold_multiotsu
 
 SMOOTHNESS = 0.5  # what a neighbour of the same class adds to the log prior
 ITERATIONS = 30
+ODD = 1e-3  # fraction of the voxels at either end that thresholds take no notice of
 MOST_CLASSES, BINS = 5, 96  # the time of Otsu's thresholds is that of all choices among the bins
 SETTLED = 1e-3  # largest change of a class mean, over the range of the means, at which iteration stops
 
@@ -83,7 +84,10 @@ def tissue_classes(image: np.ndarray, mask: np.ndarray, classes: int = 3, smooth
 
 def _start(values: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Means and variances of the classes that Otsu's thresholds part."""
-    member = np.searchsorted(threshold_multiotsu(values, classes, nbins=BINS), values)
+    most = values.clip(*np.quantile(values, (ODD, 1 - ODD)))  # a single hot voxel would leave the bins to nothing
+    if np.unique(np.histogram_bin_edges(most, BINS).searchsorted(most)).size < classes:
+        raise ValueError(f"all but a few intensities of the masked image fall into fewer than {classes} groups.")
+    member = np.searchsorted(threshold_multiotsu(most, classes, nbins=BINS), values)
     counts = np.maximum(np.bincount(member, minlength=classes), 1)
     means = np.bincount(member, values, minlength=classes) / counts
     squares = np.bincount(member, (values - means[member]) ** 2, minlength=classes)

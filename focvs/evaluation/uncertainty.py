@@ -28,8 +28,8 @@ def factors_of(
 ) -> tuple[float, ...]:
     """Factors k for which |error| <= k deviation holds at each level's share of voxels, heads counting alike.
 
-    Split conformal prediction with scores normalised by the deviation (Lei et al. 2018, section 5.2), its quantile
-    that of the scores of all heads together.
+    The quantile of split conformal prediction with scores normalised by the deviation (Lei et al. 2018, section 5.2),
+    of all heads together; voxels of few heads are not exchangeable, so that it comes without the guarantee.
 
     Args:
         errors: of each head, mean of the samples less truth.
@@ -54,7 +54,7 @@ def factors_of(
 
 
 def sample_crps(samples: np.ndarray, truth: np.ndarray) -> float:
-    """Mean CRPS of an ensemble without its bias for few members (Ferro 2014, equation 4).
+    """Mean CRPS of an ensemble without its bias for few members (Ferro 2014, fair scores).
 
     Args:
         samples: ``(M, voxels)``, at least two.
@@ -68,7 +68,7 @@ def sample_crps(samples: np.ndarray, truth: np.ndarray) -> float:
 
 
 def normal_crps(error: np.ndarray, deviation: np.ndarray) -> float:
-    """Mean CRPS of normal distributions (Gneiting and Raftery 2007, equation 5)."""
+    """Mean CRPS of normal distributions (Gneiting et al. 2005, equation 5)."""
     z = error / deviation
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     return float((deviation * (z * special.erf(z / np.sqrt(2)) + 2 * density - 1 / np.sqrt(np.pi))).mean())

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+BEYOND = 1.35  # times the largest spacing measured, or one over it the smallest, up to where factors are continued
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,26 @@ class IntervalTable:
     """Factors of a prior used with one sampler.
 
     Attributes:
-        sampler: its name.
-        spread: of the sampler.
-        consistency: the rule.
-        samples: they were measured with; of little influence, as the predictive deviation corrects for it.
-        rows: in the order of their spacing.
+        settings: of the runs they were measured on, by name.
+        samples: of those runs; of little influence, as the predictive deviation corrects for their number.
+        rows: in the order of their spacing, all different.
+
+    Raises:
+        ValueError: without rows, or for two of one spacing.
     """
 
-    sampler: str
-    spread: float
-    consistency: str
+    settings: dict[str, str | float | bool]
     samples: int
     rows: tuple[IntervalRow, ...]
+
+    def __post_init__(self) -> None:
+        spacings = [row.spacing_mm for row in self.rows]
+        if not spacings or spacings != sorted(set(spacings)):
+            raise ValueError(f"rows must be of ascending spacings, not {spacings}")
+
+    def reaches(self, spacing_mm: float) -> bool:
+        """Whether slices ``spacing_mm`` apart are within or close to what was measured."""
+        return self.rows[0].spacing_mm / BEYOND <= spacing_mm <= self.rows[-1].spacing_mm * BEYOND
 
     def factor(self, spacing_mm: float, level: float) -> float:
         """Factor of a level for slices ``spacing_mm`` apart, linear between rows, the outermost ones continued.
@@ -100,8 +109,8 @@ class IntervalTable:
                 IntervalRow(row["thickness_mm"], row["spacing_mm"], tuple(row["factors"]), tuple(row["heads"]))
                 for row in content.pop("rows")
             ]
-            if not rows or any(len(row.factors) != len(LEVELS) for row in rows):
-                raise ValueError("rows or factors are missing")
+            if any(len(row.factors) != len(LEVELS) for row in rows):
+                raise ValueError("factors are missing")
             return cls(rows=ordered(rows), **content)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error

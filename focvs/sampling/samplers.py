@@ -178,8 +178,8 @@ def dps(
 
     After each ancestral step x moves by -``strength`` / s^2 times the gradient of |y - A D(x)|^2 / 2, s the largest
     singular value of A, so that a strength of 1 suits every operator and size. (The paper divides by |y - A D(x)|
-    instead, which depends on the number of voxels.) The gradient goes through the network: two to three times
-    the time of its evaluation. The rule is not used.
+    instead, which depends on the number of voxels.) The gradient goes through the network, which takes as long again
+    and more. The rule is not used.
     """
     levels = sigmas.tolist()
     step = strength / float(operator.svd[1][0]) ** 2

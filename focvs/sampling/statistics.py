@@ -23,13 +23,11 @@ class PosteriorSummary:
         mean: mean of the samples.
         std: standard deviation (divided by samples - 1); zero for a single sample.
         null_std: standard deviation of the part the scan says nothing about, (I - A^+ A) x.
-        predictive_std: of one more sample about ``mean``, see :func:`predictive_deviation`.
     """
 
     mean: Tensor
     std: Tensor
     null_std: Tensor
-    predictive_std: Tensor
 
 
 def predictive_deviation(std: Tensor, samples: int) -> Tensor:
@@ -90,4 +88,4 @@ class SampleStore:
             spread = [s.std(0, unbiased=True) if self.count > 1 else torch.zeros_like(s[0]) for s in (slab, null)]
             for target, value in zip((mean, std, null_std), (slab.mean(0), *spread), strict=True):
                 target[i] = value
-        return PosteriorSummary(mean, std, null_std, predictive_deviation(std, self.count))
+        return PosteriorSummary(mean, std, null_std)
