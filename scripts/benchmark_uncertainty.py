@@ -8,7 +8,7 @@ predictive deviation); CRPS of the samples and of a normal distribution of the c
 ``--measure`` writes the factors instead, found on volumes the prior was not judged by. Anything after ``--`` holds for
 every run.
 
-    python scripts/benchmark_uncertainty.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 3:3 4:4 6:6 8:8 \
+    python scripts/benchmark_uncertainty.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 4:4 6:6 8:8 \
         --keep runs/uncertainty --measure checkpoints/head2d/intervals.json
     python scripts/benchmark_uncertainty.py adi_T1w.nii.gz ms07_FLAIR.nii.gz --slices 4:4 6:6 --keep runs/uncertainty \
         --csv docs/results/uncertainty.csv --plot docs/results/reliability.png
@@ -106,9 +106,15 @@ def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: li
     if report.is_file():
         config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words, *overrides]))
         made = json.loads(report.read_text())
-        keys = ("sampler", "consistency", "planes", "adapt", "adaptation", "steps", "noise", "final_replacement")
         wanted = plain(asdict(config))
-        same = all(made["config"][key] == wanted[key] for key in keys)
+        same = all(
+            made["config"][key][name] == value
+            for key in ("sampler", "consistency")
+            for name, value in wanted[key].items()
+            if name in made["config"][key]  # settings that came later had their defaults then
+        ) and all(
+            made["config"][key] == wanted[key] for key in ("planes", "adapt", "steps", "noise", "final_replacement")
+        )
         if not same or made["prior"]["sha256"] != open_prior(config.prior, "cpu").sha256:
             raise SystemExit(f"{folder} holds samples of another prior or other settings; give another --keep.")
         return

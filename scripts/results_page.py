@@ -144,7 +144,7 @@ SECTIONS = (
         "quality.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --seeds 0 1 2\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/quality.csv\n"
-        '    --run "2D: samples=2"',
+        '    --run "FOCVS: samples=2"',
         "The middle 32 voxels from left to right, scans with 1 % noise, mean and standard deviation over three seeds.",
         methods_table,
     ),
