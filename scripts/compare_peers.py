@@ -35,6 +35,12 @@ from focvs.evaluate import measure_estimates
 from focvs.volume import nifti_stem
 
 COLUMNS = ("truth", "slices", "method", "psnr_db", "ssim", "seconds", "memory_mib", "residual", "header", "budget")
+WATCH = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 SHIFT_MM = 0.05  # shifts and changes of the extent below this are rounding
 
 
@@ -128,22 +134,26 @@ def compare(
 
 
 def run(command: list[str], timeout: float) -> tuple[float, float]:
-    """Seconds, and the largest resident memory in MiB of a process or of one it waited for."""
+    """Seconds, and the largest resident memory in MiB of a process or of one it waited for.
+
+    Raises:
+        SubprocessError: if it fails or takes longer than ``timeout`` seconds.
+    """
     began = time.monotonic()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
-        while not (done := os.wait4(process.pid, os.WNOHANG))[0]:
-            if time.monotonic() - began > timeout:
-                os.killpg(process.pid, signal.SIGKILL)
-                os.wait4(process.pid, 0)
-                raise subprocess.TimeoutExpired(command[0], timeout)
-            time.sleep(0.05)
-        process.returncode = os.waitstatus_to_exitcode(done[1])
-        if process.returncode:
-            said.seek(0)
-            last = said.read().decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-            raise subprocess.SubprocessError(f"exit {process.returncode}, it said: {last[0]}")
-    return time.monotonic() - began, done[2].ru_maxrss / 2**10
+    # started by a small process, as a fork's memory counts from that of its parent
+    command = [sys.executable, "-S", "-c", WATCH, *command]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            counted, said = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        last = said.decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+        raise subprocess.SubprocessError(f"exit {process.returncode}, it said: {last[0]}")
+    return time.monotonic() - began, int(counted) / 2**10
 
 
 def header_errors(path: Path, scan: Path) -> list[str]:

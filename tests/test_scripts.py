@@ -1,0 +1,69 @@
+"""What scripts share: results that are kept, other programs that are run, headers that are judged."""
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import write_scan
+
+from focvs.acquisition.grid import make_grid
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    folder = str(Path(__file__).resolve().parents[1] / "scripts")
+    sys.path.insert(0, folder)
+    try:
+        import benchmark_quality
+        import compare_peers
+    finally:
+        sys.path.remove(folder)
+    return benchmark_quality, compare_peers
+
+
+def test_results_are_found_again_and_only_by_all_they_depend_on(scripts, tmp_path):
+    quality, _ = scripts
+    case = {"truth": "a", "slices": "4:4", "noise": 0.01, "box": 32, "seed": 0, "method": "FOCVS"}
+    case |= {"overrides": "samples=2", "prior": "12345678"}
+    written = quality.Results(tmp_path / "rows.csv").add(case, 21.5, 0.75, 60.04)
+    again = quality.Results(tmp_path / "rows.csv")
+    assert again.find(case) == written and written["psnr_db"] == "21.5000"
+    for key, other in {"seed": 1, "noise": 0.0, "prior": "87654321", "overrides": "", "box": 0}.items():
+        assert again.find(case | {key: other}) is None, key
+    again.add(case | {"seed": 1}, 20, 0.7, 1)
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
+
+
+def test_a_program_is_timed_and_its_failure_told(scripts):
+    _, peers = scripts
+    seconds, memory = peers.run([sys.executable, "-c", "import time; a = bytearray(2 * 10**8); time.sleep(0.3)"], 30)
+    assert seconds >= 0.3 and memory > 190
+    small = peers.run([sys.executable, "-c", "pass"], 30)[1]  # not that of the largest program so far
+    assert small < memory - 150
+    with pytest.raises(Exception, match="exit 1, it said: ValueError: nonsense"):
+        peers.run([sys.executable, "-c", "raise ValueError('nonsense')"], 30)
+    with pytest.raises(Exception, match="timed out"):
+        peers.run([sys.executable, "-c", "import time; time.sleep(60)"], 0.2)
+
+
+def test_headers_are_judged_by_where_voxels_are(scripts, tmp_path):
+    _, peers = scripts
+    affine = np.diag([-1.0, 1, 4, 1])
+    affine[:3, 3] = (20, -30, -22)
+    scan = write_scan(tmp_path / "scan.nii.gz", np.ones((40, 50, 12), np.float32), affine)
+    fine = make_grid(12, 4.0, 1.0, 0.0).affine(affine, 2)
+    data = np.ones((40, 50, 48), np.float32)
+    right = write_scan(tmp_path / "right.nii.gz", data, fine)
+    assert peers.header_errors(right, scan) == []
+    turned = nib.as_closest_canonical(nib.load(right)).as_reoriented([[1, 1], [2, 1], [0, 1]])
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    assert peers.header_errors(tmp_path / "turned.nii.gz", scan) == []
+    careless = fine.copy()
+    careless[:3, 3] = affine[:3, 3]  # the corner voxel kept, as is often seen
+    (said,) = peers.header_errors(write_scan(tmp_path / "careless.nii.gz", data, careless), scan)
+    assert said == "centre moved by 1.50 mm"
+    short = write_scan(tmp_path / "short.nii.gz", data[..., :45], fine)
+    assert peers.header_errors(short, scan)[1] == "extent 40.0 x 50.0 x 45.0 mm for 40.0 x 50.0 x 48.0 mm"
+    assert "no form code" in peers.header_errors(write_scan(tmp_path / "codes.nii.gz", data, fine, 0, 0), scan)
