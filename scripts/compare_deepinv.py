@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import deepinv
 import numpy as np
@@ -32,11 +34,13 @@ from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.forward_model import model_acquisition, take_slices, voxel_window
 from focvs.overrides import compose
+from focvs.pipeline import super_resolve
 from focvs.preparation import conditioning_numbers, make_rule, open_prior, schedule, volume_denoiser
 from focvs.sampling.samplers import NoiseSource, ddpm
 from focvs.timing import Stopwatch
-from focvs.volume import head_mask, intensity_scale
+from focvs.volume import head_mask, intensity_scale, read_nifti
 
+LINE = "{method:34s} {psnr_db:6.2f} dB {seconds_per_step:7.2f} s a step, {outside_network:7.3f} outside the network"
 COLUMNS = ("method", "steps", "psnr_db", "seconds_per_step", "outside_network")
 
 
@@ -50,17 +54,28 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        scan, truth, voxel = degraded_box(options.truth, options.slices, options.box, Path(folder), options.noise)
-        words = [f"scan={scan.path}", f"voxel={voxel}", f"steps={options.steps}", "sampler=ddpm"]
-        config: RunConfig = OmegaConf.to_object(compose("config", words))
-        acquisition = model_acquisition(scan, config)
+        rows = compare(options, Path(folder))
+    if options.csv:
+        with options.csv.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+
+
+def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    scan, truth, voxel = degraded_box(options.truth, options.slices, options.box, folder, options.noise)
+    words = [f"scan={scan.path}", f"voxel={voxel}", f"steps={options.steps}", "samples=1", f"output_dir={folder}"]
+    words += ["figure=false", "progress=false"]
+    config: RunConfig = OmegaConf.to_object(compose("config", words))
+    ancestral: RunConfig = OmegaConf.to_object(compose("config", [*words, "sampler=ddpm"]))
+    acquisition = model_acquisition(scan, config)
     scale = intensity_scale(truth)
     mask = head_mask(truth, scale)
 
     prior = open_prior(config.prior, "cpu")
     slices = take_slices(scan, config)
     operator, y, noise = acquisition.sampled, slices.y, slices.noise_sigma
-    sigmas = schedule(config, conditioned=prior.conditioned)
+    sigmas = schedule(ancestral, conditioned=prior.conditioned)
     start = y @ interpolation_matrix(operator).float().T
     clock = Stopwatch()
     window = voxel_window(acquisition.grid, slices.region.slices)
@@ -121,12 +136,16 @@ def main() -> None:
         psnr = peak_signal_to_noise(truth, estimate, mask & restored, scale)
         numbers = (options.steps, psnr, seconds, seconds - clock.seconds["network"] / options.steps)
         rows.append(dict(zip(COLUMNS, (name, *numbers), strict=True)))
-        print(f"{name:24s} {psnr:6.2f} dB {seconds:7.2f} s a step, {numbers[-1]:7.3f} outside the network", flush=True)
-    if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        print(LINE.format(**rows[-1]), flush=True)
+    paths = super_resolve(config)
+    took = json.loads(paths["json"].read_text())["seconds"]
+    estimate = np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1)
+    psnr = peak_signal_to_noise(truth, estimate, mask & restored, scale)
+    each = took["sampling"] / options.steps
+    numbers = (options.steps, psnr, each, each - took["network"] / options.steps)
+    rows.append(dict(zip(COLUMNS, ("the default rule and sampler, ours", *numbers), strict=True)))
+    print(LINE.format(**rows[-1]), flush=True)
+    return rows
 
 
 if __name__ == "__main__":
