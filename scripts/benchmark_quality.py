@@ -198,6 +198,7 @@ def run_case(
 
 def hash_of_prior(words: list[str]) -> str:
     """The first characters of the hash of the weights a run uses, or nothing for a method without a prior."""
+    words = [word.replace("{spacing}", "1") for word in words]
     config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words]))
     return open_prior(config.prior, "cpu").sha256[:8] if config.method == "focvs" else ""
 
