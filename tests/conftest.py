@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +29,21 @@ def data_dir() -> Path:
     if not os.environ.get("FOCVS_DATA") or not folder.is_dir():
         pytest.skip("FOCVS_DATA does not name a folder of real scans")
     return folder
+
+
+@pytest.fixture(scope="session")
+def import_script() -> Callable[[str], ModuleType]:
+    """A function that imports a file of scripts/ by its name."""
+    folder = str(Path(__file__).resolve().parents[1] / "scripts")
+
+    def load(name: str) -> ModuleType:
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(folder)
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,11 @@
 """docs/results.md is what its tables say."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture(scope="module")
-def results_page():
-    scripts = str(Path(__file__).resolve().parents[1] / "scripts")
-    sys.path.insert(0, scripts)
-    try:
-        import results_page
-    finally:
-        sys.path.remove(scripts)
-    return results_page
+def results_page(import_script):
+    return import_script("results_page")
 
 
 def test_the_page_is_that_of_its_tables(results_page):

@@ -1,7 +1,6 @@
 """What scripts share: results that are kept, other programs that are run, headers that are judged."""
 
 import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,19 +11,16 @@ from focvs.acquisition.grid import make_grid
 
 
 @pytest.fixture(scope="module")
-def scripts():
-    folder = str(Path(__file__).resolve().parents[1] / "scripts")
-    sys.path.insert(0, folder)
-    try:
-        import benchmark_quality
-        import compare_peers
-    finally:
-        sys.path.remove(folder)
-    return benchmark_quality, compare_peers
+def quality(import_script):
+    return import_script("benchmark_quality")
 
 
-def test_results_are_found_again_and_only_by_all_they_depend_on(scripts, tmp_path):
-    quality, _ = scripts
+@pytest.fixture(scope="module")
+def peers(import_script):
+    return import_script("compare_peers")
+
+
+def test_results_are_found_again_and_only_by_all_they_depend_on(quality, tmp_path):
     case = {"truth": "a", "slices": "4:4", "noise": 0.01, "box": 32, "seed": 0, "method": "FOCVS"}
     case |= {"overrides": "samples=2", "prior": "12345678"}
     written = quality.Results(tmp_path / "rows.csv").add(case, 21.5, 0.75, 60.04)
@@ -36,8 +32,7 @@ def test_results_are_found_again_and_only_by_all_they_depend_on(scripts, tmp_pat
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
 
 
-def test_a_program_is_timed_and_its_failure_told(scripts):
-    _, peers = scripts
+def test_a_program_is_timed_and_its_failure_told(peers):
     seconds, memory = peers.run([sys.executable, "-c", "import time; a = bytearray(2 * 10**8); time.sleep(0.3)"], 30)
     assert seconds >= 0.3 and memory > 190
     small = peers.run([sys.executable, "-c", "pass"], 30)[1]  # not that of the largest program so far
@@ -48,8 +43,7 @@ def test_a_program_is_timed_and_its_failure_told(scripts):
         peers.run([sys.executable, "-c", "import time; time.sleep(60)"], 0.2)
 
 
-def test_headers_are_judged_by_where_voxels_are(scripts, tmp_path):
-    _, peers = scripts
+def test_headers_are_judged_by_where_voxels_are(peers, tmp_path):
     affine = np.diag([-1.0, 1, 4, 1])
     affine[:3, 3] = (20, -30, -22)
     scan = write_scan(tmp_path / "scan.nii.gz", np.ones((40, 50, 12), np.float32), affine)
