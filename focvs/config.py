@@ -186,6 +186,8 @@ class EvaluateConfig:
     tissues: int = 0
     brain: str | None = None
     segment_command: str | None = None
+    vgg: str | None = None
+    lpips: str | None = None
     slice_gains: str = "auto"
     output: str | None = None
 

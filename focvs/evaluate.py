@@ -20,6 +20,7 @@ from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
 from focvs.evaluation import metrics
 from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find_lesions
+from focvs.evaluation.perceptual import PerceptualDistance, describe_slices
 from focvs.evaluation.uncertainty import rank_correlation
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.overrides import compose, quote
@@ -65,7 +66,7 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         InputError: as :func:`measure_estimates`, or if the output folder cannot be written.
     """
     rows, definitions = measure_estimates(config)
-    tables = (interval_table, lesion_table, label_table)
+    tables = (interval_table, perceptual_table, lesion_table, label_table)
     for line in [*as_table(rows, definitions), *(line for table in tables for line in table(rows))]:
         print(line)
     if config.output:
@@ -131,6 +132,9 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
     for name, true_labels in labels.items():
         if not true_labels.any():
             raise InputError(f"{name}: the truth has no labels in its head.")
+    distance = open_perceptual(config)
+    if distance is not None:
+        definitions["perceptual"] = f"{distance.name} distance, FID and KID of VGG16's last activations, of slices"
     rows: list[dict[str, Any]] = []
     stems = [nifti_stem(path) for path in paths]
     for path, stem, data, where in zip(paths, stems, volumes, covered, strict=True):
@@ -160,6 +164,11 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
             rows[-1]["lesions_left_out"] = int(ndimage.label(lesions)[1]) - len(found)
         if segmenters:
             rows[-1]["segmentations"] = segment_estimate(segmenters, labels, path, data)
+        if distance is not None:
+            try:
+                rows[-1]["perceptual"] = describe_slices(distance, truth, data, mask, scale)
+            except ValueError as error:
+                raise InputError(str(error)) from error
     return rows, definitions
 
 
@@ -196,6 +205,19 @@ def measure_interval(
         "width": float(width.mean() / intensity_scale(truth)),
         "rank_correlation": correlation if math.isfinite(correlation) else None,
     }
+
+
+def open_perceptual(config: EvaluateConfig) -> PerceptualDistance | None:
+    """The network asked for by ``vgg`` and ``lpips``.
+
+    Raises:
+        InputError: for weights that do not fit, or ``lpips`` without ``vgg``.
+    """
+    if config.vgg is None:
+        if config.lpips is not None:
+            raise InputError("lpips= weighs the channels of VGG16; give its weights with vgg= as well.")
+        return None
+    return PerceptualDistance(Path(config.vgg), None if config.lpips is None else Path(config.lpips))
 
 
 def open_lesions(source: str, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -315,6 +337,17 @@ def interval_table(rows: list[dict[str, Any]]) -> list[str]:
 
 def _or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def perceptual_table(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each estimate, where VGG16 was given."""
+    lines = [
+        f"{row['estimate']:24s} {values['distance']:9.4f} {values['fid']:9.4g} {values['kid']:9.2e} "
+        f"{values['slices']:7d}"
+        for row in rows
+        if (values := row.get("perceptual")) is not None
+    ]
+    return [f"{'perceptual':24s} {'distance':>9s} {'FID':>9s} {'KID':>9s} {'slices':>7s}", *lines] if lines else []
 
 
 def lesion_table(rows: list[dict[str, Any]]) -> list[str]:
