@@ -37,7 +37,7 @@ common keys (focvs --cfg job prints all of them with their values):
   profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
   samples=4           posterior samples; their mean is the result, their spread the uncertainty
   method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
-                      self_super_resolution
+                      self_super_resolution, implicit_representation
   sampler=resample    resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
   steps=12            denoising steps per sample
   consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm

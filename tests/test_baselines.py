@@ -34,7 +34,10 @@ def head(phantom):
     return torch.from_numpy(phantom[1]).float()
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n != "self_super_resolution"])
+LEARNED = ("self_super_resolution", "implicit_representation")
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in LEARNED])
 def test_a_constant_stays_itself(name):
     flat = torch.full((12, 13, 40), 0.7, dtype=torch.float64)
     out = METHODS[name](problem_of(flat))
@@ -98,10 +101,43 @@ def test_self_super_resolution_learns_from_the_scan(head, monkeypatch):
     assert torch.equal(*twice)
 
 
+def test_the_implicit_representation_is_that_of_its_place():
+    """Grids that are ramps, and a network that passes features on: every level says the place itself."""
+    torch.manual_seed(0)
+    field = baselines.FeatureGrids((9, 17, 33))
+    assert [tuple(grid.shape[2:]) for grid in field.grids][-2:] == [(6, 10, 18), (10, 18, 34)]
+    with torch.no_grad():
+        for grid in field.grids:
+            ramps = torch.meshgrid(*(torch.linspace(-1, 1, size) for size in grid.shape[2:]), indexing="ij")
+            grid.copy_(torch.stack([ramps[0] + 2 * ramps[1], ramps[2]])[None])
+    field.network = torch.nn.Identity()
+    places = torch.rand(5, 7, 3) * 2 - 1
+    found = field(places).unflatten(-1, (len(field.grids), 2))
+    across = places[..., 0] + 2 * places[..., 1]
+    assert torch.allclose(found[..., 0], across[..., None].expand_as(found[..., 0]), atol=1e-5)
+    assert torch.allclose(found[..., 1], places[..., 2, None].expand_as(found[..., 1]), atol=1e-5)
+
+
+def test_the_implicit_representation_comes_to_agree_with_the_scan(head):
+    problem = problem_of(head, steps=150)
+    out = METHODS["implicit_representation"](problem)
+    assert float((problem.operator(out) - problem.y).std()) < 0.1 * float(problem.y.std())
+    errors = {
+        n: float((v - head).square().mean()) for n, v in (("field", out), ("nearest", METHODS["nearest"](problem)))
+    }
+    assert errors["field"] < 0.8 * errors["nearest"]
+    twice = [METHODS["implicit_representation"](problem_of(head[:, 20:44], steps=3)) for _ in range(2)]
+    assert torch.equal(*twice)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_writes_its_volume(tmp_path, thick_scan, name):
     words = [f"scan={quote(str(thick_scan))}", f"output_dir={quote(str(tmp_path / 'out'))}", "thickness=5"]
-    words += [f"method={name}", "baseline.training_steps=4", "baseline.tv_iterations=2"]
+    words += [
+        f"method={name}",
+        f"baseline.training_steps={60 if name == 'implicit_representation' else 4}",
+        "baseline.tv_iterations=2",
+    ]
     paths = super_resolve(OmegaConf.to_object(compose("config", words)))
     assert paths.keys() == {"mean", "figure", "json"}
     assert paths["mean"].name == f"scan_{name}.nii.gz"
