@@ -119,7 +119,7 @@ def test_the_implicit_representation_is_that_of_its_place():
 
 
 def test_the_implicit_representation_comes_to_agree_with_the_scan(head):
-    problem = problem_of(head, steps=150)
+    problem = problem_of(head, steps=300)
     out = METHODS["implicit_representation"](problem)
     assert float((problem.operator(out) - problem.y).std()) < 0.1 * float(problem.y.std())
     errors = {

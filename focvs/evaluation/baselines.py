@@ -27,8 +27,8 @@ CHAMBOLLE = 10  # iterations of each proximal step
 # of the implicit representation
 CELLS = (16, 8, 4, 2, 1)  # voxels between the points of its grids
 CELL_FEATURES, HIDDEN, GRID_RATE = 2, 32, 2e-2
-VISITS = 12  # of each column of the head in all steps
-ELSEWHERE = 1 / 8  # of the columns of a step
+COLUMNS = 1 / 50  # of the head's columns seen in a step
+ELSEWHERE = 1 / 8  # of as many columns from anywhere
 AT_ONCE = 1024  # columns written out
 
 
@@ -225,7 +225,7 @@ def implicit_representation(problem: Problem) -> Tensor:
     generator = torch.Generator().manual_seed(problem.seed)
     seen, matrix = problem.y.flatten(0, 1).float(), problem.operator.matrix.float()
     head = problem.mask.any(-1).flatten().nonzero()[:, 0]
-    inside = math.ceil(VISITS * len(head) / problem.steps)
+    inside = math.ceil(COLUMNS * len(head))
     outside = math.ceil(inside * ELSEWHERE)
     along = torch.linspace(-1, 1, n)
 
