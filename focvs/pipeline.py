@@ -53,7 +53,7 @@ from focvs.results import describe_run, require_writable, write_images, write_si
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
-from focvs.sampling.statistics import SampleStore, predictive_deviation
+from focvs.sampling.statistics import SampleStore, half_width, predictive_deviation, replaced_noise
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
 from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
@@ -308,13 +308,18 @@ def restore(
         whole[region.crop] = torch.where(known, 0.0, spread).numpy() * (slices.scale / 2)
         return whole
 
-    half = (interval.factor if interval else 0.0) * spread_out(predictive)
+    half = torch.zeros_like(predictive)
+    if interval:
+        noise_left = replaced_noise(acquisition.written, noise_sigma).float() if exact else 0.0
+        half = half_width(predictive, interval.factor, noise_left, interval.level)
+    reach = spread_out(half)
+    lowest = min(0.0, float(scan.data.min()))  # magnitudes are not negative
     images = {
         "mean": mean,
         "std": spread_out(summary.std),
         "nullstd": spread_out(summary.null_std),
-        "q05": mean - half,
-        "q95": mean + half,
+        "q05": np.maximum(mean - reach, np.minimum(mean, lowest)),
+        "q95": mean + reach,
     }
     noise_level = noise_sigma * slices.scale / 2
     return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings, interval)

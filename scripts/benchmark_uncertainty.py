@@ -3,8 +3,9 @@ r"""Do the intervals hold the truth? ``python scripts/benchmark_uncertainty.py T
 Each thin-slice volume is degraded as in benchmark_quality.py and restored with all samples kept in ``--keep``, from
 where they are taken the next time. Printed are, in the head mask: the fraction of voxels that the 50, 80, 90 and 95 %
 intervals hold, before (Student's t of the samples' own deviation) and after (factors stored with the prior, of the
-predictive deviation); CRPS of the samples and of a normal distribution of the calibrated width, as a fraction of the
-99.5th percentile; spread over skill; and the rank correlation of the deviation with the absolute error.
+predictive deviation, and what the last exact replacement takes over of the scan's noise); CRPS of the samples and of a
+normal distribution of the calibrated width, as a fraction of the 99.5th percentile; spread over skill; and the rank
+correlation of the deviation with the absolute error.
 ``--measure`` writes the factors instead, found on volumes the prior was not judged by. Anything after ``--`` holds for
 every run.
 
@@ -34,12 +35,13 @@ from omegaconf import OmegaConf
 
 from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
+from focvs.forward_model import model_acquisition
 from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
 from focvs.preparation import interval_settings, open_prior
 from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
 from focvs.results import plain
-from focvs.sampling.statistics import normal_quantile, predictive_deviation
+from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
 from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan
 
 
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
     parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--noise", type=float, default=0.0, help="of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=24, help="only this many middle voxels of the first axis; 0 = all")
     parser.add_argument("--keep", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--measure", type=Path, help="write the factors to this file")
@@ -63,24 +66,30 @@ def main() -> None:
     rows, measured = [], []
     for slices in options.slices:
         thickness, spacing = map(float, slices.split(":"))
-        errors, deviations = [], []
+        errors, deviations, noises = [], [], []
         for truth in options.truth:
             stem = nifti_stem(truth)
             folder = options.keep / f"{stem}_{thickness:g}_{spacing:g}_{options.samples}_{options.box}"
+            folder = folder.with_name(f"{folder.name}_{options.noise:g}") if options.noise else folder
             restore(truth, slices, options, overrides, folder)
-            samples, clean, deviation = read_head(folder, options.samples)
+            samples, clean, deviation, noise = read_head(folder, options.samples)
             errors.append(samples.mean(0) - clean)
             deviations.append(deviation)
+            noises.append(noise)
             if options.measure:
                 continue
             factors = [table.factor(spacing, level) for level in LEVELS]
-            rows.append({"truth": stem, "slices": slices, **describe(samples, clean, deviation, factors)})
+            rows.append({"truth": stem, "slices": slices, "noise": options.noise})
+            rows[-1] |= describe(samples, clean, deviation, noise, factors)
             print("  ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in rows[-1].items()))
         if options.measure:
-            factors = uncertainty.factors_of(errors, deviations, LEVELS)
+            factors = uncertainty.factors_of(errors, deviations, LEVELS, noises)
             heads = tuple(map(nifti_stem, options.truth))
             measured.append(IntervalRow(thickness, spacing, tuple(round(k, 3) for k in factors), heads))
-            each = [uncertainty.coverage(e, factors[2] * d) for e, d in zip(errors, deviations, strict=True)]
+            each = [
+                uncertainty.coverage(e, reach(d, factors[2], c, LEVELS[2]))
+                for e, d, c in zip(errors, deviations, noises, strict=True)
+            ]
             print(slices, "factors", factors, "90 % holds", dict(zip(heads, each, strict=True)), flush=True)
     if options.measure:
         settings = interval_settings(config, config.consistency.rule, config.final_replacement)
@@ -118,14 +127,21 @@ def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: li
         if not same or made["prior"]["sha256"] != open_prior(config.prior, "cpu").sha256:
             raise SystemExit(f"{folder} holds samples of another prior or other settings; give another --keep.")
         return
-    scan, _, voxel = degraded_box(truth, slices, options.box, folder)
+    scan, _, voxel = degraded_box(truth, slices, options.box, folder, options.noise)
     words += [f"scan={quote(str(scan.path))}", f"voxel={voxel}"]
     super_resolve(OmegaConf.to_object(compose("config", [*words, *overrides])))
 
 
-def read_head(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Samples ``(M, voxels)``, truth and predictive deviation ``(voxels,)`` in the head, 1 = the 99.5th percentile."""
-    axis = read_scan(folder / "scan.nii.gz").axis
+def reach(deviation: np.ndarray, factor: float, noise: np.ndarray, level: float) -> np.ndarray:
+    return half_width(torch.from_numpy(deviation), factor, torch.from_numpy(noise), level).numpy()
+
+
+def read_head(folder: Path, count: int) -> tuple[np.ndarray, ...]:
+    """Samples ``(M, voxels)``, truth, predictive deviation and what the last replacement took over of the scan's noise
+    ``(voxels,)`` in the head, 1 = the 99.5th percentile.
+    """
+    scan, report = read_scan(folder / "scan.nii.gz"), json.loads((folder / "scan_focvs.json").read_text())
+    axis = scan.axis
 
     def read(name: str) -> np.ndarray:
         return np.moveaxis(read_nifti(folder / f"{name}.nii.gz")[0], axis, -1)
@@ -135,10 +151,17 @@ def read_head(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     mask = head_mask(truth, scale)
     samples = np.stack([read(f"scan_focvs-sample-{m:02d}") for m in range(1, count + 1)]) / scale
     deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), count).numpy()
-    return samples[:, mask], truth[mask] / scale, deviation[mask]
+    config: RunConfig = OmegaConf.to_object(
+        compose("config", [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}"])
+    )
+    operator = model_acquisition(scan, config).written
+    noise = replaced_noise(operator, report["noise_sigma"] / scale).float().expand(truth.shape).numpy()
+    return samples[:, mask], truth[mask] / scale, deviation[mask], noise[mask]
 
 
-def describe(samples: np.ndarray, truth: np.ndarray, deviation: np.ndarray, factors: list[float]) -> dict[str, float]:
+def describe(
+    samples: np.ndarray, truth: np.ndarray, deviation: np.ndarray, noise: np.ndarray, factors: list[float]
+) -> dict[str, float]:
     count, error = len(samples), samples.mean(0) - truth
     std = samples.std(0, ddof=1)
     row = {"psnr": float(-10 * np.log10(np.mean(error**2)))}
@@ -146,10 +169,10 @@ def describe(samples: np.ndarray, truth: np.ndarray, deviation: np.ndarray, fact
         half = uncertainty.student_half_width(std, count, level)
         row[f"before_{level:g}"] = uncertainty.coverage(error, half)
     for i, level in enumerate(LEVELS):
-        row[f"after_{level:g}"] = uncertainty.coverage(error, factors[i] * deviation)
+        row[f"after_{level:g}"] = uncertainty.coverage(error, reach(deviation, factors[i], noise, level))
     row["crps_samples"] = uncertainty.sample_crps(samples, truth)
     row["scale"] = factors[LEVELS.index(0.9)] / normal_quantile(0.9)
-    row["crps_after"] = uncertainty.normal_crps(error, row["scale"] * deviation)
+    row["crps_after"] = uncertainty.normal_crps(error, np.hypot(row["scale"] * deviation, noise))
     row["spread_skill"] = uncertainty.spread_skill(std, error, count)
     row["rank_std"] = uncertainty.rank_correlation(std, error)
     row["rank_predictive"] = uncertainty.rank_correlation(deviation, error)

@@ -87,15 +87,15 @@ def methods_table(rows: Rows) -> list[str]:
 
 def uncertainty_table(rows: Rows) -> list[str]:
     levels = ("0.5", "0.8", "0.9", "0.95")
-    header = ["head", "slices", *(f"{when} {float(level):.0%}" for when in ("before", "after") for level in levels)]
+    header = ["head", "slices", "noise", *(f"{when} {float(level):.0%}" for when in ("before", "after") for level in levels)]
     header += ["scale", "CRPS before", "after", "spread over skill", "rank correlation"]
     body = []
     for row in rows:
         held = [f"{100 * float(row[f'{when}_{level}']):.1f}" for when in ("before", "after") for level in levels]
         crps = [f"{float(row[key]):.4f}" for key in ("crps_samples", "crps_after")]
         rest = [f"{float(row[key]):.2f}" for key in ("spread_skill", "rank_predictive")]
-        line = [row["truth"].replace("_", " "), slices_text(row["slices"]), *held, f"{float(row['scale']):.2f}"]
-        body.append([*line, *crps, *rest])
+        line = [row["truth"].replace("_", " "), slices_text(row["slices"]), f"{float(row['noise']):.0%}", *held]
+        body.append([*line, f"{float(row['scale']):.2f}", *crps, *rest])
     return as_table(header, body)
 
 
@@ -173,9 +173,10 @@ SECTIONS = (
         "python scripts/benchmark_uncertainty.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4 6:6\n"
         "    --box 24 --samples 8 --keep runs/uncertainty --csv docs/results/uncertainty.csv\n"
         "    --plot docs/results/reliability.png",
-        "The middle 24 voxels from left to right, eight samples, no added noise. "
+        "The middle 24 voxels from left to right, eight samples; noise as a fraction of the 99.5th percentile. "
         "Per cent of the head's voxels that intervals hold: before, Student's t of eight samples' own deviation; "
-        "after, as `focvs` writes its 90 % interval, factors measured on two other heads. The scale is that of the "
+        "after, as `focvs` writes its 90 % interval: factors measured on two other heads without noise, and what the "
+        "last exact replacement takes over of the scan's noise. The scale is that of the "
         "90 % factor against a normal distribution's. CRPS as a fraction of the 99.5th percentile, of the samples "
         "before and of a normal distribution after; rank correlation "
         "(Spearman) of the predictive deviation with the absolute error.",

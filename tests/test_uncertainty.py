@@ -10,14 +10,19 @@ import torch
 from scipy import stats
 from test_pipeline import reread, settings
 
+from focvs.acquisition.grid import make_grid
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.profile import gaussian_profile
 from focvs.config import RunConfig
 from focvs.errors import PriorError
 from focvs.evaluation import uncertainty
+from focvs.forward_model import model_acquisition
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_interval
 from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
 from focvs.priors.pretrained import INTERVALS, load_prior
-from focvs.sampling.statistics import predictive_deviation
+from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
+from focvs.volume import read_scan
 
 ROW = IntervalRow(4.0, 4.0, (1.0, 2.0, 3.0, 4.0), ("some_head",))
 ROWS = (ROW, replace(ROW, thickness_mm=6.0, spacing_mm=8.0, factors=(2.0, 4, 6, 8)))
@@ -51,6 +56,30 @@ def test_factors_hold_their_share_of_the_heads_together_and_of_one_alike(rng):
         uncertainty.factors_of([], [], LEVELS)
     with pytest.raises(ValueError, match="is 0"):
         uncertainty.factors_of([sharp], [0 * deviation], LEVELS)
+
+
+def test_factors_leave_noise_of_the_scan_to_the_noise(rng):
+    deviation, noise = rng.uniform(0.5, 2, size=(2, 100_000))
+    error = 3 * deviation * rng.normal(size=100_000) + noise * rng.normal(size=100_000)
+    factors = uncertainty.factors_of([error], [deviation], LEVELS, [noise])
+    assert factors == pytest.approx([3 * stats.norm.ppf((1 + level) / 2) for level in LEVELS], rel=0.03)
+    for level, factor in zip(LEVELS, factors, strict=True):
+        half = half_width(torch.from_numpy(deviation), factor, torch.from_numpy(noise), level).numpy()
+        assert uncertainty.coverage(error, half) == pytest.approx(level, abs=1e-4)
+
+
+@pytest.mark.parametrize("spacing", [4.0, 5.2])
+def test_what_a_replacement_takes_over_of_the_noise(spacing):
+    """Of the error (I - A^+ A)(d - x) + A^+ e the second part, whatever the prior says."""
+    profile = gaussian_profile(4.0)
+    operator = ThroughPlaneOperator(profile, make_grid(10, spacing, 1.3, profile.half_support_mm), "edge")
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(operator.matrix.shape[1], generator=generator, dtype=torch.float64)
+    noise = 0.3 * torch.randn(20_000, 10, generator=generator, dtype=torch.float64)
+    restored = operator.replace(truth.expand(len(noise), -1), operator(truth) + noise)
+    expected = replaced_noise(operator, 0.3)
+    assert expected.shape == truth.shape and float(expected.min()) > 0
+    assert torch.allclose((restored - truth).std(0), expected, rtol=0.03)
 
 
 def test_crps_of_few_samples_is_that_of_many(rng):
@@ -112,18 +141,25 @@ def measured_prior(tmp_path, tiny_prior):
     return folder
 
 
-def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, thick_scan, measured_prior):
-    words = ["samples=3", "sampler.spread=0.25", "save_samples=true"]
-    paths = super_resolve(settings(thick_scan, tmp_path, measured_prior, *words))
+@pytest.mark.parametrize("noise", [0.0, 30.0])
+def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, thick_scan, measured_prior, noise):
+    words = ["samples=3", "sampler.spread=0.25", "save_samples=true", f"noise={noise}"]
+    config = settings(thick_scan, tmp_path, measured_prior, *words)
+    paths = super_resolve(config)
     mean, low, high = (reread(paths[name]) for name in ("mean", "q05", "q95"))
-    np.testing.assert_allclose(high - mean, mean - low, atol=2e-3)
+    assert (low >= np.minimum(mean, 0) - 2e-3).all()  # the scan is not negative
+    np.testing.assert_allclose((high - mean)[low > 0], (mean - low)[low > 0], atol=2e-3)
     samples = np.stack([reread(paths[f"sample-{m:02d}"]) for m in (1, 2, 3)])
     deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), 3).numpy()
     factor = TABLE.factor(6.0, 0.9)
     inside = np.zeros(mean.shape, bool)
     inside[15:-15, 15:-15, 10:-10] = True  # away from the box of the head, at which the pooled variances end
     assert deviation[inside].min() > 0
-    np.testing.assert_allclose((high - mean)[inside], factor * deviation[inside], rtol=0.02)
+    scan = read_scan(thick_scan)
+    operator = model_acquisition(scan, config).written
+    taken_over = normal_quantile(0.9) * replaced_noise(operator, noise).numpy()
+    expected = np.hypot(factor * deviation, np.broadcast_to(taken_over, mean.shape))
+    np.testing.assert_allclose((high - mean)[inside], expected[inside], rtol=0.02)
     interval = json.loads(paths["json"].read_text())["interval"]
     assert interval["level"] == 0.9 and interval["factor"] == factor and interval["calibrated"]
     assert "some_head" in interval["reason"]

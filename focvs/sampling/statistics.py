@@ -50,6 +50,25 @@ def predictive_deviation(std: Tensor, samples: int) -> Tensor:
     return variance.mul(1 + 1 / samples).sqrt()
 
 
+def replaced_noise(operator: ThroughPlaneOperator, noise_sigma: float) -> Tensor:
+    """``(n,)`` standard deviation that an exact replacement takes over from a scan's noise: the root of the diagonal of
+    sigma_y^2 A^+ A^+^T. All samples have it in common, so that their spread knows nothing of it.
+    """
+    return noise_sigma * operator.pseudo_inverse_matrix.square().sum(1).sqrt()
+
+
+def half_width(deviation: Tensor, factor: float, noise: Tensor | float, level: float) -> Tensor:
+    """Half the width of the interval that holds ``level``: sqrt((k s)^2 + (z c)^2), z of a normal distribution.
+
+    Args:
+        deviation: s, predictive deviation of the samples.
+        factor: k, how many of them the prior errs by.
+        noise: c, of :func:`replaced_noise`, broadcast against ``deviation``.
+        level: between 0 and 1.
+    """
+    return ((factor * deviation) ** 2 + (normal_quantile(level) * torch.as_tensor(noise)) ** 2).sqrt()
+
+
 def normal_quantile(level: float) -> float:
     """Half the width of the central interval of a standard normal distribution that holds ``level`` of it."""
     return math.sqrt(2) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
