@@ -94,7 +94,7 @@ class AdaptationConfig:
 
 @dataclass
 class BaselineConfig:
-    tv_weight: float = 0.004
+    tv_weight: float = 0.001
     tv_iterations: int = 20
     training_steps: int = 600
 

@@ -300,6 +300,8 @@ def restore(
     interval = choose_interval(config, prior, rule, exact, grid.spacing_mm, len(stacks))
     if interval:
         log.info("q05 and q95: %.3g predictive standard deviations, %s", interval.factor, interval.reason)
+        if not interval.calibrated:
+            warnings.append(f"what q05 and q95 hold between them is not known: {interval.reason}.")
     # of the finished samples, in which the last exact replacement leaves what the scan says nothing about
     predictive = predictive_deviation(summary.null_std if exact else summary.std, config.samples)
 

@@ -145,6 +145,7 @@ def test_everything_is_written_and_described(tmp_path, thick_scan, tiny_prior):
     assert 0 < seconds["replacement"] < seconds["sampling"]
     assert report["peak_memory_mib"] > 100
     assert report["noise_sigma"] > 0
+    assert any("q05 and q95" in warning and "no intervals" in warning for warning in report["warnings"])
     mean, low, high = (reread(paths[k]) for k in ("mean", "q05", "q95"))
     std, null = reread(paths["std"]), reread(paths["nullstd"])
     assert (low <= high + 1e-3).all()

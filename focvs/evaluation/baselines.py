@@ -49,7 +49,7 @@ class Problem:
     y: Tensor
     operator: ThroughPlaneOperator
     mask: Tensor
-    tv_weight: float = 0.004
+    tv_weight: float = 0.001
     iterations: int = 20
     steps: int = 600
     seed: int = 0
