@@ -183,6 +183,7 @@ class EvaluateConfig:
     axis: str = "inferior-superior"
     trim: float = 0.0
     lesions: str | None = None
+    lesions_above: float = 1.5
     tissues: int = 0
     brain: str | None = None
     segment_command: str | None = None

@@ -124,7 +124,7 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
         "axis": direction,
         "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
     }
-    lesions = None if config.lesions is None else open_lesions(config.lesions, reference, truth, mask)
+    lesions = None if config.lesions is None else open_lesions(config, reference, truth, mask)
     if lesions is not None:
         definitions["lesions"] = f"{config.lesions}, {int(lesions.sum())} voxels"
     segmenters = open_segmenters(config, reference, mask)
@@ -220,18 +220,23 @@ def open_perceptual(config: EvaluateConfig) -> PerceptualDistance | None:
     return PerceptualDistance(Path(config.vgg), None if config.lpips is None else Path(config.lpips))
 
 
-def open_lesions(source: str, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
+def open_lesions(config: EvaluateConfig, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
     """A lesion mask on the truth's voxels: a file, or ``bright`` for what is bright inside the head.
 
     Raises:
         InputError: for an unreadable mask, one on other voxels, or one without lesions in the head.
     """
-    if source == "bright":
-        mask = find_lesions(truth, head, nib.affines.voxel_sizes(reference.affine))
+    assert config.lesions is not None
+    if config.lesions == "bright":
+        if config.lesions_above <= 1:
+            raise InputError(
+                f"lesions_above={config.lesions_above:g} must be above 1: lesions are brighter than the head."
+            )
+        mask = find_lesions(truth, head, nib.affines.voxel_sizes(reference.affine), config.lesions_above)
     else:
-        mask = open_mask(source, reference)
+        mask = open_mask(config.lesions, reference)
     if not (mask & head).any():
-        raise InputError(f"lesions={source}: there are none in the head of the truth.")
+        raise InputError(f"lesions={config.lesions}: there are none in the head of the truth.")
     return mask & head
 
 

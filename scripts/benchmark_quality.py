@@ -6,7 +6,8 @@ beside cubic B-spline and B-spline + one exact replacement. Each ``--run`` names
 conf/config.yaml, ``{spacing}`` standing for that of the scan; several make a table of methods. Anything after ``--``
 holds for every run. With ``--box`` only the middle of the head is scored, and FOCVS restores only that; a run with
 ``adapt=true`` still adapts to the slices of the whole scan, its seconds those of the adaptation and of the box, one
-with ``thickness=estimate`` estimates it on the whole scan, and one with another ``method=`` restores the whole scan.
+with ``thickness=estimate`` estimates it on the whole scan, and one with ``method=self_super_resolution`` learns from
+the whole scan.
 With ``--csv`` rows that the file has already are not computed again.
 
     python scripts/benchmark_quality.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 4:5.2 6:6
@@ -179,7 +180,7 @@ def run_case(
                 continue
             config = configure(scan, runs[method])
             spent = 0.0
-            if config.method != "focvs":
+            if config.method == "self_super_resolution":
                 config = configure(whole_scan, runs[method])
             elif options.box:
                 if config.thickness == "estimate":

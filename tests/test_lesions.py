@@ -73,6 +73,10 @@ def test_evaluate_reports_lesions(tmp_path, head, capsys):
     assert row["lesions"]["above 1 ml"]["contrast_kept"] == pytest.approx(0.5)
     assert "contrast kept" in capsys.readouterr().out
     (row,) = evaluate(path, worse, "lesions=bright")
+    with pytest.raises(InputError, match="there are none"):
+        evaluate(path, worse, "lesions=bright", "lesions_above=2.5")
+    with pytest.raises(InputError, match="must be above 1"):
+        evaluate(path, worse, "lesions=bright", "lesions_above=0.9")
     assert row["lesions"]
     speck = np.zeros(bright.shape, np.uint8)
     speck[40, 40, 20] = 1

@@ -32,6 +32,22 @@ def test_results_are_found_again_and_only_by_all_they_depend_on(quality, tmp_pat
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
 
 
+def test_downstream_rows_replace_those_of_their_case(import_script, tmp_path):
+    downstream = import_script("benchmark_downstream")
+    row = {
+        "segmentations": {"tissues": {"labels": {"1": {"dice": 0.91234, "volume_error": -0.01}}}},
+        "lesions": {"above 1 ml": {"lesions": 2.0, "contrast_kept": 0.9}},
+    }
+    assert downstream.tissue_rows(row) == [{"class": "1", "dice": 0.9123, "volume_error": -0.01}]
+    assert downstream.lesion_rows(row) == [{"size": "above 1 ml", "lesions": 2.0, "contrast_kept": 0.9}]
+    assert downstream.tissue_rows({"segmentations": {"tissues": None}}) == downstream.lesion_rows({}) == []
+    case = dict.fromkeys(downstream.CASE, "a") | {"noise": 0.01}
+    for method, dice in (("one", 0.5), ("two", 0.6), ("one", 0.7)):
+        downstream.add(tmp_path / "tissues.csv", case | {"method": method}, [{"class": 1, "dice": dice}])
+    lines = (tmp_path / "tissues.csv").read_text().splitlines()
+    assert len(lines) == 3 and lines[1].endswith("two,a,a,1,0.6") and lines[2].endswith("one,a,a,1,0.7")
+
+
 def test_a_program_is_timed_and_its_failure_told(peers):
     seconds, memory = peers.run([sys.executable, "-c", "import time; a = bytearray(2 * 10**8); time.sleep(0.3)"], 30)
     assert seconds >= 0.3 and memory > 190

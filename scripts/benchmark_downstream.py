@@ -1,0 +1,107 @@
+r"""What analyses make of the restored volumes: ``python scripts/benchmark_downstream.py TRUTH [options]``.
+
+The thin-slice volume is degraded as in benchmark_quality.py, restored by every ``--run``, and truth and estimates are
+compared by what is found in them: tissue classes (a Gaussian mixture with a Markov random field on both; Dice and
+volume) and lesions by size (contrast and volume kept, erased, invented). Rows are added to ``tissues.csv`` and
+``lesions.csv`` in ``--output``; those of the same case are replaced.
+
+    python scripts/benchmark_downstream.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 6:6 --noise 0.01 \
+        --tissues 3 --run "B-spline: method=spline" --run "FOCVS:" --output docs/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmark_quality import degraded_box, hash_of_prior
+from omegaconf import OmegaConf
+
+from focvs.config import EvaluateConfig, RunConfig
+from focvs.evaluate import measure_estimates
+from focvs.overrides import compose, quote, split_overrides
+from focvs.pipeline import super_resolve
+from focvs.volume import nifti_stem
+
+CASE = ("truth", "slices", "noise", "method", "overrides", "prior")
+
+
+def main() -> None:
+    arguments, overrides = split_overrides(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--slices", nargs="+", default=["4:4"], help="thickness:spacing in mm")
+    parser.add_argument("--noise", type=float, default=0.0, help="of the scan, fraction of the 99.5th percentile")
+    parser.add_argument("--run", action="append", help="NAME: overrides, may be given several times")
+    parser.add_argument("--tissues", type=int, default=0, help="classes of intensity; 0 leaves them out")
+    parser.add_argument("--lesions", help="a mask, or bright; left out without")
+    parser.add_argument("--lesions-above", type=float, default=1.5, help="of bright ones, times the median of the head")
+    parser.add_argument("--box", type=int, default=0, help="only this many middle voxels of the first axis; 0 = all")
+    parser.add_argument("--output", type=Path, help="folder of the CSV files")
+    options = parser.parse_args(arguments)
+    if not options.tissues and not options.lesions:
+        parser.error("give --tissues 3, --lesions bright, or both")
+    for slices in options.slices:
+        for run in options.run or ["FOCVS:"]:
+            name, _, rest = run.partition(":")
+            words = [*overrides, *rest.split()]
+            case = dict(zip(CASE, (nifti_stem(options.truth), slices, options.noise, name.strip()), strict=False))
+            case |= {"overrides": " ".join(words), "prior": hash_of_prior(words)}
+            with tempfile.TemporaryDirectory() as folder:
+                row = judge(options, slices, words, Path(folder))
+            for file, rows in (("tissues.csv", tissue_rows(row)), ("lesions.csv", lesion_rows(row))):
+                for line in rows:
+                    print(*(f"{k}={v}" for k, v in (case | line).items()), flush=True)
+                if options.output and rows:
+                    add(options.output / file, case, rows)
+
+
+def judge(options: argparse.Namespace, slices: str, words: list[str], folder: Path) -> dict[str, Any]:
+    """The evaluation of one restoration."""
+    scan, _, voxel = degraded_box(options.truth, slices, options.box, folder, options.noise)
+    words = [f"scan={quote(str(scan.path))}", f"voxel={voxel}", f"output_dir={quote(str(folder))}", *words]
+    config: RunConfig = OmegaConf.to_object(compose("config", ["figure=false", *words]))
+    paths = super_resolve(config)
+    evaluation = EvaluateConfig(str(folder / "truth.nii.gz"), [str(paths["mean"])])
+    evaluation.tissues, evaluation.lesions = options.tissues, options.lesions
+    evaluation.lesions_above = options.lesions_above
+    (row,), _ = measure_estimates(evaluation)
+    return row
+
+
+def tissue_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each class, in the order of their brightness."""
+    found = (row.get("segmentations") or {}).get("tissues")
+    labels = found["labels"] if found else {}
+    return [
+        {"class": label, "dice": round(values["dice"], 4), "volume_error": round(values["volume_error"], 4)}
+        for label, values in labels.items()
+    ]
+
+
+def lesion_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each size of lesions."""
+    return [
+        {"size": size, **{key: round(value, 3) for key, value in values.items()}}
+        for size, values in row.get("lesions", {}).items()
+    ]
+
+
+def add(path: Path, case: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of a case in a CSV file, or append them."""
+    kept = []
+    if path.is_file():
+        with path.open(newline="") as stream:
+            kept = [row for row in csv.DictReader(stream) if any(row[key] != str(case[key]) for key in CASE)]
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*CASE, *rows[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*kept, *({**case, **row} for row in rows)])
+
+
+if __name__ == "__main__":
+    main()
