@@ -19,13 +19,14 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.config import EvaluateConfig, RunConfig
 from focvs.errors import InputError
 from focvs.evaluation import metrics
-from focvs.evaluation.lesions import SMALLEST_ML, by_size, compare_lesions, find_lesions
+from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
 from focvs.evaluation.perceptual import PerceptualDistance, describe_slices
 from focvs.evaluation.uncertainty import rank_correlation
 from focvs.forward_model import Acquisition, balance_passes, model_acquisition
 from focvs.overrides import compose, quote
+from focvs.report.tables import COLUMNS, TABLES, score_table
 from focvs.results import require_writable
-from focvs.segmenters import label_table, open_mask, open_segmenters, segment_estimate
+from focvs.segmenters import open_mask, open_segmenters, segment_estimate
 from focvs.simulate import AXES
 from focvs.volume import (
     SAME_MM,
@@ -43,17 +44,6 @@ from focvs.volume import (
 log = logging.getLogger(__name__)
 
 SMALLEST = 11  # voxels of the window of SSIM
-COLUMNS = {
-    "psnr_db": "PSNR dB",
-    "ssim": "SSIM",
-    "nrmse": "NRMSE",
-    "mae": "MAE",
-    "hfen": "HFEN",
-    "gms": "GMS",
-    "sharpness": "edges",
-    "spectrum": "spectrum",
-    "residual": "residual",
-}
 
 
 def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
@@ -66,8 +56,7 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
         InputError: as :func:`measure_estimates`, or if the output folder cannot be written.
     """
     rows, definitions = measure_estimates(config)
-    tables = (interval_table, perceptual_table, lesion_table, label_table)
-    for line in [*as_table(rows, definitions), *(line for table in tables for line in table(rows))]:
+    for line in [*score_table(rows, definitions), *(line for table in TABLES for line in table(rows))]:
         print(line)
     if config.output:
         write_rows(Path(config.output), rows, definitions)
@@ -310,66 +299,6 @@ def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | 
     for slab, y in zip(torch.from_numpy(volume.copy()), torch.from_numpy(scan.data), strict=True):
         worst = max(worst, float((operator(slab.double()) - y).abs().max()))
     return worst / float(np.ptp(scan.data))
-
-
-def as_table(rows: list[dict[str, Any]], definitions: dict[str, Any]) -> list[str]:
-    """What is meant, then a line for each estimate."""
-    lines = [
-        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
-        for name, value in definitions.items()
-    ]
-    width = max(8, *(len(row["estimate"]) for row in rows))
-    lines.append(f"{'estimate':{width}s} " + " ".join(f"{title:>9s}" for title in COLUMNS.values()))
-    for row in rows:
-        cells = (
-            f"{'-':>9s}" if row[key] is None else f"{row[key]:9.1e}" if key == "residual" else f"{row[key]:9.4g}"
-            for key in COLUMNS
-        )
-        lines.append(f"{row['estimate']:{width}s} {' '.join(cells)}{'  resampled' if row['resampled'] else ''}")
-    return lines
-
-
-def interval_table(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each estimate that came with an interval."""
-    lines = [
-        f"{row['estimate']:24s} {values['held']:7.3f} {values['width']:7.4f} "
-        f"{_or_dash(values['rank_correlation']):>17s}"
-        for row in rows
-        if (values := row.get("interval")) is not None
-    ]
-    return [f"{'q05 to q95':24s} {'held':>7s} {'width':>7s} {'rank correlation':>17s}", *lines] if lines else []
-
-
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def perceptual_table(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each estimate, where VGG16 was given."""
-    lines = [
-        f"{row['estimate']:24s} {values['distance']:9.4f} {values['fid']:9.4g} {values['kid']:9.2e} "
-        f"{values['slices']:7d}"
-        for row in rows
-        if (values := row.get("perceptual")) is not None
-    ]
-    return [f"{'perceptual':24s} {'distance':>9s} {'FID':>9s} {'KID':>9s} {'slices':>7s}", *lines] if lines else []
-
-
-def lesion_table(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each estimate and lesion size; none where no lesions were given."""
-    titles = ("lesions", "contrast", "contrast_kept", "volume_kept", "erased", "invented")
-    lines = []
-    for row in rows:
-        for size, values in row.get("lesions", {}).items():
-            cells = " ".join(f"{values[title]:13.3g}" for title in titles)
-            lines.append(f"{row['estimate']:24s} {size:12s} {cells}")
-    header = f"{'lesions, medians':24s} {'size':12s} " + " ".join(f"{title.replace('_', ' '):>13s}" for title in titles)
-    left_out = max((row.get("lesions_left_out", 0) for row in rows), default=0)
-    if left_out:
-        lines.append(
-            f"{left_out} lesions below {SMALLEST_ML:g} ml, without contrast or with nothing around them, were left out"
-        )
-    return [header, *lines] if lines else []
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 # a file, and its image on the voxels of the truth, to integer labels on those voxels
 Segmenter: TypeAlias = Callable[[Path, np.ndarray], np.ndarray]
-MOST_LINES = 6  # labels printed one by one; of more only the mean
 
 
 def open_segmenters(config: EvaluateConfig, reference: nib.Nifti1Image, head: np.ndarray) -> dict[str, Segmenter]:
@@ -138,21 +137,3 @@ def segment_estimate(
             log.error("%s", error)
             found[name] = None
     return found
-
-
-def label_table(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each estimate, segmenter and label, or only for the mean where there are many; else none."""
-    lines = []
-    for row in rows:
-        for name, found in row.get("segmentations", {}).items():
-            if found is None:
-                lines.append(f"{row['estimate']:24s} {name:16s} failed")
-                continue
-            labels = found["labels"] if len(found["labels"]) <= MOST_LINES else {}
-            for label, values in labels.items():
-                lines.append(
-                    f"{row['estimate']:24s} {name:16s} {label:>6s} {values['dice']:7.4f} "
-                    f"{100 * values['volume_error']:+13.2f}"
-                )
-            lines.append(f"{row['estimate']:24s} {name:16s} {'mean':>6s} {found['mean_dice']:7.4f}")
-    return [f"{'labels':24s} {'by':16s} {'label':>6s} {'Dice':>7s} {'volume error %':>13s}", *lines] if lines else []

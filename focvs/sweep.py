@@ -18,12 +18,13 @@ from scipy import stats
 from focvs import __version__
 from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoints_dir
 from focvs.errors import FocvsError, InputError
-from focvs.evaluate import COLUMNS, measure_estimates
+from focvs.evaluate import measure_estimates
 from focvs.evaluation.baselines import METHODS
 from focvs.overrides import compose, quote, run_overrides, to_schema
 from focvs.pipeline import super_resolve
 from focvs.priors.pretrained import WEIGHTS
 from focvs.report.figures import draw_comparison, draw_curves
+from focvs.report.tables import COLUMNS
 from focvs.simulate import AXES, simulate_scan
 from focvs.volume import nifti_stem, read_nifti, write_atomically, write_csv, write_json, write_nifti
 
