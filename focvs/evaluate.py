@@ -113,17 +113,18 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
         "axis": direction,
         "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
     }
+    distance = open_perceptual(config)
+    if distance is not None:
+        definitions["perceptual"] = f"{distance.name} distance, FID and KID of VGG16's last activations, of slices"
     lesions = None if config.lesions is None else open_lesions(config, reference, truth, mask)
     if lesions is not None:
-        definitions["lesions"] = f"{config.lesions}, {int(lesions.sum())} voxels"
+        above = f" from {config.lesions_above:g} times the median" if config.lesions == "bright" else ""
+        definitions["lesions"] = f"{config.lesions}{above}, {int(lesions.sum())} voxels"
     segmenters = open_segmenters(config, reference, mask)
     labels = {name: segment(Path(config.truth), truth) for name, segment in segmenters.items()}
     for name, true_labels in labels.items():
         if not true_labels.any():
             raise InputError(f"{name}: the truth has no labels in its head.")
-    distance = open_perceptual(config)
-    if distance is not None:
-        definitions["perceptual"] = f"{distance.name} distance, FID and KID of VGG16's last activations, of slices"
     rows: list[dict[str, Any]] = []
     stems = [nifti_stem(path) for path in paths]
     for path, stem, data, where in zip(paths, stems, volumes, covered, strict=True):

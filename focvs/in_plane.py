@@ -144,17 +144,15 @@ class Refinement:
         return whole.numpy()
 
     def images(self, coarse: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Mean, standard deviations and quantiles; deviations from the mean are spread as they are."""
-        mean = self.volume(coarse["mean"])
+        """The mean refined; deviations are spread as they are."""
         blank = blank_voxels(torch.from_numpy(self.scan.data), self.acquisition.grid).numpy()
-        fine = {"mean": mean}
+        fine = {}
         for name, image in coarse.items():
             if name == "mean":
-                continue
-            quantile = name in ("q05", "q95")
-            deviation = self._spread(image - coarse["mean"] if quantile else image, order=1)
-            deviation[blank] = 0
-            fine[name] = mean + deviation if quantile else deviation
+                fine[name] = self.volume(image)
+            else:
+                fine[name] = self._spread(image, order=1)
+                fine[name][blank] = 0
         return fine
 
     def samples(self, coarse: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 class Restoration:
     """What a method gives, in the scan's intensity units, arrays ``(p, q, n)``."""
 
-    images: dict[str, np.ndarray]  # mean; where there are samples also std, nullstd, q05, q95
+    images: dict[str, np.ndarray]  # mean; where there are samples also std, nullstd, and predictive or q05 and q95
     samples: Iterator[np.ndarray]  # finished one at a time, so that no second copy of all is ever held
     rule: str
     exact: bool  # whether the last exact replacement was made
@@ -110,6 +110,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
             restoration = restore(scan, acquisition, prior, config, device, clock, stacks)
         else:
             restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock, stacks)
+        restoration = with_bounds(restoration, scan, acquisition)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
@@ -128,6 +129,25 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     residual = report["consistency"]["relative_residual"]
     log.info("wrote %s, relative residual %.1e, %.0f s", paths["mean"], residual, clock.seconds["total"])
     return paths
+
+
+def with_bounds(restoration: Restoration, scan: Scan, acquisition: Acquisition) -> Restoration:
+    """The same with ``q05`` and ``q95`` in place of the predictive deviation of its samples, where it has one.
+
+    They reach as far as :func:`half_width` says, but not below zero where the scan does not, and are the mean where
+    nothing was sampled.
+    """
+    if "predictive" not in restoration.images:
+        return restoration
+    images = {name: image for name, image in restoration.images.items() if name != "predictive"}
+    mean, predictive = images["mean"], torch.from_numpy(restoration.images["predictive"])
+    reach = torch.zeros_like(predictive)
+    if (interval := restoration.interval) is not None:
+        noise = replaced_noise(acquisition.written, restoration.noise_sigma).float() if restoration.exact else 0.0
+        reach = half_width(predictive, interval.factor, noise, interval.level) * (predictive > 0)
+    lowest = np.minimum(mean, min(0.0, float(scan.data.min())))
+    images["q05"], images["q95"] = np.maximum(mean - reach.numpy(), lowest), mean + reach.numpy()
+    return replace(restoration, images=images)
 
 
 def restore_without_prior(scan: Scan, acquisition: Acquisition, config: RunConfig) -> Restoration:
@@ -299,7 +319,7 @@ def restore(
     known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
     interval = choose_interval(config, prior, rule, exact, grid.spacing_mm, len(stacks))
     if interval:
-        log.info("q05 and q95: %.3g predictive standard deviations, %s", interval.factor, interval.reason)
+        log.info("q05 and q95: %.3g predictive deviations and noise, %s", interval.factor, interval.reason)
         if not interval.calibrated:
             warnings.append(f"what q05 and q95 hold between them is not known: {interval.reason}.")
     # of the finished samples, in which the last exact replacement leaves what the scan says nothing about
@@ -310,18 +330,11 @@ def restore(
         whole[region.crop] = torch.where(known, 0.0, spread).numpy() * (slices.scale / 2)
         return whole
 
-    half = torch.zeros_like(predictive)
-    if interval:
-        noise_left = replaced_noise(acquisition.written, noise_sigma).float() if exact else 0.0
-        half = half_width(predictive, interval.factor, noise_left, interval.level)
-    reach = spread_out(half)
-    lowest = min(0.0, float(scan.data.min()))  # magnitudes are not negative
     images = {
         "mean": mean,
         "std": spread_out(summary.std),
         "nullstd": spread_out(summary.null_std),
-        "q05": np.maximum(mean - reach, np.minimum(mean, lowest)),
-        "q95": mean + reach,
+        "predictive": spread_out(predictive),
     }
     noise_level = noise_sigma * slices.scale / 2
     return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings, interval)

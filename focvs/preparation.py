@@ -344,7 +344,7 @@ def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, st
 def choose_interval(
     config: RunConfig, prior: Prior, rule: str, exact: bool, spacing_mm: float, stacks: int
 ) -> Interval | None:
-    """How many predictive standard deviations lie between the mean and q05 or q95, and on what grounds.
+    """How many predictive deviations the prior errs by, which decides on q05 and q95, and on what grounds.
 
     Args:
         config: what was asked for.

@@ -4,7 +4,7 @@ Each thin-slice volume is degraded by ``focvs simulate`` along its superior-infe
 size of the truth, and scored in the head mask (PSNR in dB and SSIM, intensities scaled by the 99.5th percentile)
 beside cubic B-spline and B-spline + one exact replacement. Each ``--run`` names a set of overrides of
 conf/config.yaml, ``{spacing}`` standing for that of the scan; several make a table of methods. Anything after ``--``
-holds for every run. With ``--box`` only the middle of the head is scored, and FOCVS restores only that; a run with
+holds for every run. With ``--box`` only the middle of the head is restored and scored; a run with
 ``adapt=true`` still adapts to the slices of the whole scan, its seconds those of the adaptation and of the box, one
 with ``thickness=estimate`` estimates it on the whole scan, and one with ``method=self_super_resolution`` learns from
 the whole scan.

@@ -5,9 +5,8 @@ where they are taken the next time. Printed are, in the head mask: the fraction 
 intervals hold, before (Student's t of the samples' own deviation) and after (factors stored with the prior, of the
 predictive deviation, and what the last exact replacement takes over of the scan's noise); CRPS of the samples and of a
 normal distribution of the calibrated width, as a fraction of the 99.5th percentile; spread over skill; and the rank
-correlation of the deviation with the absolute error.
-``--measure`` writes the factors instead, found on volumes the prior was not judged by. Anything after ``--`` holds for
-every run.
+correlation of the predictive deviation with the absolute error. ``--measure`` writes the factors instead, found on
+volumes the prior was not judged by, without noise. Anything after ``--`` holds for every run.
 
     python scripts/benchmark_uncertainty.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 4:4 6:6 8:8 \
         --keep runs/uncertainty --measure checkpoints/head2d/intervals.json
@@ -21,7 +20,7 @@ import argparse
 import csv
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import matplotlib
@@ -38,11 +37,13 @@ from focvs.evaluation import uncertainty
 from focvs.forward_model import model_acquisition
 from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
-from focvs.preparation import interval_settings, open_prior
-from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
+from focvs.preparation import choose_interval, choose_rule, interval_settings, open_prior
+from focvs.priors.intervals import LEVELS, Interval, IntervalRow, IntervalTable, ordered
 from focvs.results import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
-from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan
+from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_csv
+
+CASE = ("truth", "slices", "noise")
 
 
 def main() -> None:
@@ -55,51 +56,54 @@ def main() -> None:
     parser.add_argument("--box", type=int, default=24, help="only this many middle voxels of the first axis; 0 = all")
     parser.add_argument("--keep", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--measure", type=Path, help="write the factors to this file")
-    parser.add_argument("--csv", type=Path, help="write the rows to this file")
+    parser.add_argument("--csv", type=Path, help="add the rows to this file, in place of those of the same case")
     parser.add_argument("--plot", type=Path, help="draw the coverage of every level to this file")
     options = parser.parse_args(arguments)
     config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *overrides]))
     table = open_prior(config.prior, "cpu").intervals
     if table is None and not options.measure:
         parser.error("this prior has no intervals.json; give --measure to make it")
+    if options.measure and options.noise:
+        parser.error("factors are measured on scans without noise: what noise adds is known; leave out --noise")
 
     rows, measured = [], []
     for slices in options.slices:
         thickness, spacing = map(float, slices.split(":"))
-        errors, deviations, noises = [], [], []
+        errors, deviations = [], []
         for truth in options.truth:
             stem = nifti_stem(truth)
             folder = options.keep / f"{stem}_{thickness:g}_{spacing:g}_{options.samples}_{options.box}"
             folder = folder.with_name(f"{folder.name}_{options.noise:g}") if options.noise else folder
             restore(truth, slices, options, overrides, folder)
-            samples, clean, deviation, noise = read_head(folder, options.samples)
+            samples, clean, deviation, noise, interval = read_head(folder, options.samples, overrides)
             errors.append(samples.mean(0) - clean)
             deviations.append(deviation)
-            noises.append(noise)
             if options.measure:
                 continue
+            if not interval.calibrated:
+                parser.error(f"{stem}, {slices}: its interval is not a measured one, {interval.reason}")
             factors = [table.factor(spacing, level) for level in LEVELS]
             rows.append({"truth": stem, "slices": slices, "noise": options.noise})
             rows[-1] |= describe(samples, clean, deviation, noise, factors)
             print("  ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in rows[-1].items()))
         if options.measure:
-            factors = uncertainty.factors_of(errors, deviations, LEVELS, noises)
+            factors = uncertainty.factors_of(errors, deviations, LEVELS)
             heads = tuple(map(nifti_stem, options.truth))
             measured.append(IntervalRow(thickness, spacing, tuple(round(k, 3) for k in factors), heads))
-            each = [
-                uncertainty.coverage(e, reach(d, factors[2], c, LEVELS[2]))
-                for e, d, c in zip(errors, deviations, noises, strict=True)
-            ]
+            each = [uncertainty.coverage(e, factors[2] * d) for e, d in zip(errors, deviations, strict=True)]
             print(slices, "factors", factors, "90 % holds", dict(zip(heads, each, strict=True)), flush=True)
     if options.measure:
         settings = interval_settings(config, config.consistency.rule, config.final_replacement)
         IntervalTable(settings, options.samples, ordered(measured)).save(options.measure)
         return
     if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        kept = []
+        if options.csv.is_file():
+            with options.csv.open(newline="") as stream:
+                cases = {tuple(str(row[key]) for key in CASE) for row in rows}
+                kept = [row for row in csv.DictReader(stream) if tuple(row[key] for key in CASE) not in cases]
+        fresh = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+        write_csv(options.csv, [*kept, *fresh], list(rows[0]))
     if options.plot:
         draw(rows).savefig(options.plot)
 
@@ -136,9 +140,11 @@ def reach(deviation: np.ndarray, factor: float, noise: np.ndarray, level: float)
     return half_width(torch.from_numpy(deviation), factor, torch.from_numpy(noise), level).numpy()
 
 
-def read_head(folder: Path, count: int) -> tuple[np.ndarray, ...]:
+def read_head(
+    folder: Path, count: int, overrides: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Interval]:
     """Samples ``(M, voxels)``, truth, predictive deviation and what the last replacement took over of the scan's noise
-    ``(voxels,)`` in the head, 1 = the 99.5th percentile.
+    ``(voxels,)`` in the head, 1 = the 99.5th percentile; and how q05 and q95 come about.
     """
     scan, report = read_scan(folder / "scan.nii.gz"), json.loads((folder / "scan_focvs.json").read_text())
     axis = scan.axis
@@ -151,12 +157,18 @@ def read_head(folder: Path, count: int) -> tuple[np.ndarray, ...]:
     mask = head_mask(truth, scale)
     samples = np.stack([read(f"scan_focvs-sample-{m:02d}") for m in range(1, count + 1)]) / scale
     deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), count).numpy()
-    config: RunConfig = OmegaConf.to_object(
-        compose("config", [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}"])
-    )
-    operator = model_acquisition(scan, config).written
-    noise = replaced_noise(operator, report["noise_sigma"] / scale).float().expand(truth.shape).numpy()
-    return samples[:, mask], truth[mask] / scale, deviation[mask], noise[mask]
+    words = [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}", *overrides]
+    config: RunConfig = OmegaConf.to_object(compose("config", words))
+    acquisition = model_acquisition(scan, config)
+    rule, exact, _ = choose_rule(config, acquisition.written.condition_number, 0.0)
+    noise = torch.zeros(1)
+    if exact:
+        noise = replaced_noise(acquisition.written, report["noise_sigma"] / scale).float()
+    prior = open_prior(config.prior, "cpu")
+    interval = choose_interval(replace(config, samples=count), prior, rule, exact, acquisition.grid.spacing_mm, 0)
+    assert interval is not None, "one sample has no interval"
+    noise = noise.expand(truth.shape).numpy()
+    return samples[:, mask], truth[mask] / scale, deviation[mask], noise[mask], interval
 
 
 def describe(
@@ -186,7 +198,8 @@ def draw(rows: list[dict[str, float]]) -> plt.Figure:
     for i, row in enumerate(rows):
         for when, style in (("before", "--o"), ("after", "-o")):
             held = [row[f"{when}_{level:g}"] for level in LEVELS]
-            label = f"{row['truth']}, {row['slices'].replace(':', ' mm every ')} mm, {when}"
+            slices = f"{row['slices'].replace(':', ' mm every ')} mm"
+            label = ", ".join([row["truth"], slices, *([f"noise {row['noise']:g}"] if row["noise"] else []), when])
             axes.plot(LEVELS, held, style, ms=4, color=f"C{i}", label=label)
     axes.set(xlabel="interval", ylabel="fraction of head voxels it holds", xlim=(0.4, 1), ylim=(0, 1))
     axes.legend(fontsize=7, frameon=False)

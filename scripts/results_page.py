@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from focvs.evaluation.lesions import SIZES_ML
+
 ROOT = Path(__file__).resolve().parents[1]
 TABLES, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
 Rows = list[dict[str, str]]
@@ -95,36 +97,51 @@ def uncertainty_table(rows: Rows) -> list[str]:
         held = [f"{100 * float(row[f'{when}_{level}']):.1f}" for when in ("before", "after") for level in levels]
         crps = [f"{float(row[key]):.4f}" for key in ("crps_samples", "crps_after")]
         rest = [f"{float(row[key]):.2f}" for key in ("spread_skill", "rank_predictive")]
-        line = [row["truth"].replace("_", " "), slices_text(row["slices"]), f"{float(row['noise']):.0%}", *held]
+        line = [row["truth"].replace("_", " "), slices_text(row["slices"]), f"{100 * float(row['noise']):g} %", *held]
         body.append([*line, f"{float(row['scale']):.2f}", *crps, *rest])
     return as_table(header, body)
+
+
+def by_case(rows: Rows, *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """Rows by head, slices, method and further columns.
+
+    Raises:
+        ValueError: for two of a case, or cases that were judged differently.
+    """
+    found = {}
+    for row in rows:
+        case = tuple(row[key] for key in ("truth", "slices", "method", *keys))
+        if case in found:
+            raise ValueError(f"two rows are of {', '.join(case)}")
+        found[case] = row
+    for truth in {row["truth"] for row in rows}:
+        ways = {(row["noise"], row["box"], row["judged_by"]) for row in rows if row["truth"] == truth}
+        if len(ways) > 1:
+            raise ValueError(f"{truth}: rows differ in noise, box or what judged them: {ways}")
+    return found
 
 
 def tissues_table(rows: Rows) -> list[str]:
     """A line for each case and method, Dice and volume error of each class."""
     classes = list(dict.fromkeys(row["class"] for row in rows))
-    body = []
-    for case in dict.fromkeys((row["truth"], row["slices"], row["method"]) for row in rows):
-        found = {row["class"]: row for row in rows if (row["truth"], row["slices"], row["method"]) == case}
-        cells = [f"{float(r['dice']):.3f}, {100 * float(r['volume_error']):+.1f} %" for r in found.values()]
-        mean = statistics.mean(float(row["dice"]) for row in found.values())
+    found, body = by_case(rows, "class"), []
+    for case in dict.fromkeys(case[:3] for case in found):
+        some = [found[*case, name] for name in classes if (*case, name) in found]
+        cells = [f"{float(row['dice']):.3f}, {100 * float(row['volume_error']):+.1f} %" for row in some]
+        mean = statistics.mean(float(row["dice"]) for row in some)
         body.append([case[0].replace("_", " "), slices_text(case[1]), case[2], *cells, f"{mean:.3f}"])
     return as_table(["head", "slices", "method", *(f"class {c}: Dice, volume" for c in classes), "mean Dice"], body)
 
 
 def lesions_table(rows: Rows) -> list[str]:
+    """A line for each case, size and method, the smallest lesions first."""
     keys = ("contrast", "contrast_kept", "volume_kept", "erased", "invented")
-    body = [
-        [
-            row["truth"].replace("_", " "),
-            slices_text(row["slices"]),
-            row["size"],
-            f"{float(row['lesions']):.0f}",
-            row["method"],
-            *(f"{float(row[key]):.2f}" for key in keys),
-        ]
-        for row in sorted(rows, key=lambda row: (row["truth"], float(row["slices"].split(":")[1]), row["size"]))
-    ]
+    body = []
+    sizes = list(SIZES_ML)
+    order = sorted(by_case(rows, "size").items(), key=lambda item: (item[0][:2], sizes.index(item[0][3])))
+    for (truth, slices, method, size), row in order:
+        line = [truth.replace("_", " "), slices_text(slices), size, f"{float(row['lesions']):.0f}", method]
+        body.append([*line, *(f"{float(row[key]):.2f}" for key in keys)])
     return as_table(["head", "slices", "size", "lesions", "method", *(key.replace("_", " ") for key in keys)], body)
 
 
@@ -202,7 +219,7 @@ SECTIONS = (
         methods_table,
     ),
     Section(
-        "Every method of `method=` and every rule",
+        "Methods without a prior, and other rules",
         "baselines.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/baselines.csv\n"
@@ -217,12 +234,13 @@ SECTIONS = (
         methods_table,
     ),
     Section(
-        "Tissue classes",
+        "Classes of intensity",
         "tissues.csv",
         "python scripts/benchmark_downstream.py $EVAL/adi_T1w.nii.gz --slices 4:4 6:6 --noise 0.01 --tissues 3\n"
         f"{METHODS}",
         "Truth and estimates segmented alike, by a Gaussian mixture with a Markov random field, from the darkest class "
-        "to the brightest: Dice with the truth's own classes, and the error of the volume. Scans with 1 % noise.",
+        "to the brightest: Dice with the truth's own classes, and the error of the volume. Scans with 1 % noise. It is "
+        "a whole head, so that scalp and fat are among the classes.",
         tissues_table,
     ),
     Section(

@@ -17,6 +17,7 @@ from focvs.forward_model import model_acquisition, take_slices
 from focvs.in_plane import PixelGrid, coarsen, resolved_mm
 from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
+from focvs.sampling.statistics import normal_quantile, replaced_noise
 from focvs.volume import read_scan
 
 PIXEL = 0.4
@@ -166,6 +167,19 @@ def test_noise_is_that_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
     operator = model_acquisition(scan, config, 0.8).written
     misfit = operator(torch.from_numpy(written).double()) - torch.from_numpy(scan.data)
     assert given["consistency"]["chi2"] == pytest.approx(float(misfit.square().mean()) / 144, rel=1e-3)
+
+
+def test_intervals_take_over_the_noise_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
+    images, report = run(fine_scan, tmp_path / "out", tiny_prior, "noise=3000")
+    data = {name: np.asarray(images[name].dataobj) for name in ("mean", "q05", "q95", "std")}
+    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2"]))
+    operator = model_acquisition(read_scan(fine_scan), config, 0.8).written
+    taken_over = normal_quantile(0.9) * replaced_noise(operator, report["noise_sigma"]).numpy()
+    sampled = data["std"] > 0
+    assert sampled.mean() > 0.2
+    ratio = ((data["q95"] - data["mean"]) / taken_over)[sampled]
+    assert ratio.min() >= 0.999 and np.median(ratio) == pytest.approx(1, abs=0.02)
+    assert (data["q05"] >= np.minimum(data["mean"], 0) - 1e-3).all()  # as the scan, though the noise reaches further
 
 
 def read_scan_like(path):

@@ -59,7 +59,7 @@ def test_a_lesion_without_contrast_is_left_out(head):
 def test_bright_lesions_are_found_and_the_scalp_is_not(head):
     truth, mask, bright, _ = head
     scalp = mask & ~ndimage.binary_erosion(mask, iterations=3)
-    found = find_lesions(np.where(scalp, 300.0, truth), mask, VOXEL)
+    found = find_lesions(np.where(scalp, 300.0, truth), mask, VOXEL, 1.5)
     assert not (found & scalp).any()
     assert (found & bright).sum() > 0.8 * bright.sum() and not (found & ~bright).any()
 
@@ -73,6 +73,7 @@ def test_evaluate_reports_lesions(tmp_path, head, capsys):
     assert row["lesions"]["above 1 ml"]["contrast_kept"] == pytest.approx(0.5)
     assert "contrast kept" in capsys.readouterr().out
     (row,) = evaluate(path, worse, "lesions=bright")
+    assert "lesions: bright from 1.5 times the median" in capsys.readouterr().out
     with pytest.raises(InputError, match="there are none"):
         evaluate(path, worse, "lesions=bright", "lesions_above=2.5")
     with pytest.raises(InputError, match="must be above 1"):

@@ -33,12 +33,18 @@ def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
 
 
 def test_classes_become_columns_and_lesions_lines(results_page):
-    case = {"truth": "some_FLAIR", "slices": "4:4", "method": "a"}
+    case = {"truth": "some_FLAIR", "slices": "4:4", "method": "a", "noise": "0.0", "box": "0", "judged_by": "b"}
     rows = [
         case | {"class": c, "dice": d, "volume_error": v} for c, d, v in (("1", "0.9", "-0.02"), ("2", "0.7", "0.1"))
     ]
     lines = results_page.tissues_table(rows)
     assert lines[2] == "| some FLAIR | 4 mm | a | 0.900, -2.0 % | 0.700, +10.0 % | 0.800 |"
+    with pytest.raises(ValueError, match="two rows"):
+        results_page.tissues_table([*rows, rows[0]])
+    with pytest.raises(ValueError, match="differ in noise"):
+        results_page.tissues_table([*rows, rows[0] | {"method": "c", "box": "32"}])
     numbers = dict(zip(("contrast", "contrast_kept", "volume_kept", "erased", "invented"), "12345", strict=True))
-    lines = results_page.lesions_table([case | {"size": "above 1 ml", "lesions": "3.0"} | numbers])
-    assert lines[2] == "| some FLAIR | 4 mm | above 1 ml | 3 | a | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |"
+    sizes = ("above 1 ml", "0.1 to 1 ml", "below 0.1 ml")
+    lines = results_page.lesions_table([case | {"size": size, "lesions": "3.0"} | numbers for size in sizes])
+    assert [line.split(" | ")[2] for line in lines[2:]] == list(reversed(sizes))
+    assert lines[4] == "| some FLAIR | 4 mm | above 1 ml | 3 | a | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |"

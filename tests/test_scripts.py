@@ -42,10 +42,23 @@ def test_downstream_rows_replace_those_of_their_case(import_script, tmp_path):
     assert downstream.lesion_rows(row) == [{"size": "above 1 ml", "lesions": 2.0, "contrast_kept": 0.9}]
     assert downstream.tissue_rows({"segmentations": {"tissues": None}}) == downstream.lesion_rows({}) == []
     case = dict.fromkeys(downstream.CASE, "a") | {"noise": 0.01}
-    for method, dice in (("one", 0.5), ("two", 0.6), ("one", 0.7)):
-        downstream.add(tmp_path / "tissues.csv", case | {"method": method}, [{"class": 1, "dice": dice}])
+    for method, prior, dice in (("one", "old", 0.5), ("two", "old", 0.6), ("one", "new", 0.7)):
+        row = case | {"method": method, "prior": prior, "class": 1, "dice": dice}
+        downstream.add(tmp_path / "tissues.csv", [row, row | {"class": 2}])
     lines = (tmp_path / "tissues.csv").read_text().splitlines()
-    assert len(lines) == 3 and lines[1].endswith("two,a,a,1,0.6") and lines[2].endswith("one,a,a,1,0.7")
+    assert len(lines) == 5 and lines[2].endswith("two,old,2,0.6") and lines[4].endswith("one,new,2,0.7")
+
+
+def test_masks_are_cropped_as_the_truth_is(import_script, tmp_path):
+    downstream = import_script("benchmark_downstream")
+    whole = np.zeros((20, 22, 24), np.uint8)
+    whole[6:9, 7:11, 10:15] = 1
+    placed, cut = np.diag([1.0, 1, 1.5, 1]), np.diag([1.0, 1, 1.5, 1])
+    cut[:3, 3] = (5, 0, 3)
+    mask = write_scan(tmp_path / "mask.nii.gz", whole, placed)
+    truth = write_scan(tmp_path / "truth.nii.gz", np.ones((10, 22, 20), np.float32), cut)
+    found = nib.load(downstream.on_voxels(mask, truth, tmp_path / "cut.nii.gz")).get_fdata()
+    assert np.array_equal(found, whole[5:15, :, 2:22])
 
 
 def test_a_program_is_timed_and_its_failure_told(peers):

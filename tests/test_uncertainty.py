@@ -58,14 +58,13 @@ def test_factors_hold_their_share_of_the_heads_together_and_of_one_alike(rng):
         uncertainty.factors_of([sharp], [0 * deviation], LEVELS)
 
 
-def test_factors_leave_noise_of_the_scan_to_the_noise(rng):
+def test_an_interval_holds_errors_of_the_prior_and_of_the_noise(rng):
     deviation, noise = rng.uniform(0.5, 2, size=(2, 100_000))
     error = 3 * deviation * rng.normal(size=100_000) + noise * rng.normal(size=100_000)
-    factors = uncertainty.factors_of([error], [deviation], LEVELS, [noise])
-    assert factors == pytest.approx([3 * stats.norm.ppf((1 + level) / 2) for level in LEVELS], rel=0.03)
-    for level, factor in zip(LEVELS, factors, strict=True):
+    for level in LEVELS:
+        factor = 3 * stats.norm.ppf((1 + level) / 2)
         half = half_width(torch.from_numpy(deviation), factor, torch.from_numpy(noise), level).numpy()
-        assert uncertainty.coverage(error, half) == pytest.approx(level, abs=1e-4)
+        assert uncertainty.coverage(error, half) == pytest.approx(level, abs=0.005)
 
 
 @pytest.mark.parametrize("spacing", [4.0, 5.2])
@@ -141,7 +140,7 @@ def measured_prior(tmp_path, tiny_prior):
     return folder
 
 
-@pytest.mark.parametrize("noise", [0.0, 30.0])
+@pytest.mark.parametrize("noise", [0.0, 120.0])
 def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, thick_scan, measured_prior, noise):
     words = ["samples=3", "sampler.spread=0.25", "save_samples=true", f"noise={noise}"]
     config = settings(thick_scan, tmp_path, measured_prior, *words)
@@ -158,6 +157,7 @@ def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, t
     scan = read_scan(thick_scan)
     operator = model_acquisition(scan, config).written
     taken_over = normal_quantile(0.9) * replaced_noise(operator, noise).numpy()
+    assert (taken_over.max() > 0.3 * factor * deviation[inside].mean()) == (noise > 0)
     expected = np.hypot(factor * deviation, np.broadcast_to(taken_over, mean.shape))
     np.testing.assert_allclose((high - mean)[inside], expected[inside], rtol=0.02)
     report = json.loads(paths["json"].read_text())

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-ABOVE = 1.5  # bright voxels are lesions from this many times the median of the head
 INSIDE_MM = 18.0  # lesions found by brightness lie this far from the outside of the head: scalp is bright too
 SHELL_MM = (3.0, 9.0)  # what a lesion is compared with lies this far from it
 SMALLEST_ML = 0.03  # smaller components are left out
@@ -36,14 +35,14 @@ class Lesion:
     invented: float
 
 
-def find_lesions(volume: np.ndarray, head: np.ndarray, voxel_mm: np.ndarray, above: float = ABOVE) -> np.ndarray:
+def find_lesions(volume: np.ndarray, head: np.ndarray, voxel_mm: np.ndarray, above: float) -> np.ndarray:
     """Bright voxels well inside the head, opened by a 3 x 3 cross-section: hyperintense lesions, boolean.
 
     Args:
         volume: ``(a, b, c)`` intensities.
         head: boolean mask.
         voxel_mm: ``(3,)`` voxel sizes.
-        above: times the median of the head.
+        above: from how many times the median of the head voxels are bright.
     """
     depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(head), 1), sampling=voxel_mm)
     bright = (volume > above * np.median(volume[head])) & (depth[1:-1, 1:-1, 1:-1] > INSIDE_MM)

@@ -87,8 +87,8 @@ class PerceptualDistance:
 
         Returns:
             ``(k,)`` distances: differences of the activations, each pixel's normalised over channels, squared, weighed,
-            summed over channels, averaged over pixels and summed over stages (Zhang et al. 2018, equation 1); and twice
-            ``(k, 512)`` last activations averaged over pixels.
+            summed over channels, averaged over pixels and summed over stages (Zhang et al. 2018, equation 1, whose
+            squared weights are those of the file); and twice ``(k, 512)`` last activations averaged over pixels.
         """
         with torch.inference_mode():
             first, second = self.network(truth), self.network(estimate)
@@ -189,7 +189,7 @@ def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kernel_distance(first: Tensor, second: Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy, kernel (x . y / c + 1)^3 (Binkowski et al. 2018, section 3.1, KID).
+    """Unbiased squared maximum mean discrepancy, kernel (x . y / c + 1)^3 (Binkowski et al. 2018, KID).
 
     Args:
         first: ``(k, c)`` features.

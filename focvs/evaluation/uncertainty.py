@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special, stats
 
-from focvs.sampling.statistics import normal_quantile
-
 MOST_VOXELS = 200_000  # of each head, evenly spaced, from which factors are found
 
 
@@ -26,21 +24,17 @@ def student_half_width(std: np.ndarray, samples: int, level: float) -> np.ndarra
 
 
 def factors_of(
-    errors: Sequence[np.ndarray],
-    deviations: Sequence[np.ndarray],
-    levels: Sequence[float],
-    noises: Sequence[np.ndarray | float] | None = None,
+    errors: Sequence[np.ndarray], deviations: Sequence[np.ndarray], levels: Sequence[float]
 ) -> tuple[float, ...]:
-    """Factors k for which error^2 <= (k s)^2 + (z c)^2 holds at each level's share of voxels, heads counting alike.
+    """Factors k for which |error| <= k deviation holds at each level's share of voxels, heads counting alike.
 
     The quantile of split conformal prediction with scores normalised by the deviation (Lei et al. 2018, section 5.2),
     of all heads together; voxels of few heads are not exchangeable, so that it comes without the guarantee.
 
     Args:
-        errors: of each head, mean of the samples less truth.
-        deviations: s, the same shapes, predictive standard deviations.
-        levels: between 0 and 1, z being that of a normal distribution.
-        noises: c, what of the errors is noise of the scan; None for none.
+        errors: of each head, mean of the samples less truth, of scans without noise.
+        deviations: the same shapes, predictive standard deviations.
+        levels: between 0 and 1.
 
     Raises:
         ValueError: without heads, or where a deviation is 0.
@@ -48,20 +42,15 @@ def factors_of(
     if not errors:
         raise ValueError("factors need at least one head.")
     fewest = min(MOST_VOXELS, *(error.size for error in errors))
-    parts = []
-    for error, deviation, noise in zip(errors, deviations, noises or [0.0] * len(errors), strict=True):
+    scores = []
+    for error, deviation in zip(errors, deviations, strict=True):
         chosen = np.linspace(0, error.size - 1, fewest).round().astype(int)
         if not (deviation[chosen] > 0).all():
             raise ValueError("a deviation is 0 where there is head.")
-        parts.append((error[chosen], deviation[chosen], np.broadcast_to(noise, error.shape)[chosen]))
-    error, deviation, noise = map(np.concatenate, zip(*parts, strict=True))
-    factors = []
-    for level in levels:
-        left = (error**2 - (normal_quantile(level) * noise) ** 2).clip(0)
-        scores = np.sort(np.sqrt(left) / deviation)
-        rank = int(np.clip(np.ceil((scores.size + 1) * level), 1, scores.size))
-        factors.append(float(scores[rank - 1]))
-    return tuple(factors)
+        scores.append(np.abs(error[chosen]) / deviation[chosen])
+    together = np.sort(np.concatenate(scores))
+    ranks = np.ceil((together.size + 1) * np.asarray(levels)).astype(int).clip(1, together.size)
+    return tuple(float(k) for k in together[ranks - 1])
 
 
 def sample_crps(samples: np.ndarray, truth: np.ndarray) -> float:

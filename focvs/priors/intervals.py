@@ -31,11 +31,14 @@ class IntervalRow:
 
 @dataclass(frozen=True)
 class Interval:
-    """How q05 and q95 come about: the mean less and plus ``factor`` predictive standard deviations of the samples.
+    """How q05 and q95 come about: the mean less and plus sqrt((k s)^2 + (z c)^2).
+
+    s is the predictive deviation of the samples, c what the last exact replacement takes over of the scan's noise and
+    z the quantile of a normal distribution.
 
     Attributes:
         level: what the interval is meant to hold.
-        factor: predictive standard deviations.
+        factor: k.
         calibrated: whether the factor was measured, or is that of a normal distribution.
         reason: on what it was measured, or why not.
     """
