@@ -21,7 +21,7 @@ from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampl
 from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
 from focvs.config import ProfileConfig, RunConfig
 from focvs.errors import InputError
-from focvs.volume import Scan, head_mask, intensity_scale
+from focvs.volume import Scan, axis_directions, head_mask, intensity_scale
 
 BRIGHT = 0.15  # of the white level: head that is compared between slices
 PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
@@ -226,8 +226,9 @@ def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Pr
         )
     region = find_region(scan, intensity_scale(scan.data))
     y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
-    make, anisotropy = partial(load_profile, profile), ANISOTROPY[scan.slice_direction()]
-    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, make, anisotropy)
+    across = scan.slice_direction()
+    first, second = (ANISOTROPY[across, along] for along in axis_directions(scan.affine) if along != across)
+    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, partial(load_profile, profile), (first, second))
 
 
 def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:

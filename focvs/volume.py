@@ -69,10 +69,14 @@ class Scan:
 
     def slice_direction(self) -> str:
         """Anatomical name of the slice axis."""
-        code = nib.aff2axcodes(self.affine)[self.axis]
-        return {"R": "left-right", "L": "left-right", "A": "posterior-anterior", "P": "posterior-anterior"}.get(
-            code, "inferior-superior"
-        )
+        return axis_directions(self.affine)[self.axis]
+
+
+def axis_directions(affine: np.ndarray) -> tuple[str, str, str]:
+    """Anatomical name of the nearest direction to each axis of an image."""
+    names = {"R": "left-right", "L": "left-right", "A": "posterior-anterior", "P": "posterior-anterior"}
+    first, second, third = (names.get(code, "inferior-superior") for code in nib.aff2axcodes(affine))
+    return first, second, third
 
 
 def on_same_voxels(data: np.ndarray, affine: np.ndarray, reference: nib.Nifti1Image) -> bool:

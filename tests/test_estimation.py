@@ -1,12 +1,13 @@
 import json
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
 from conftest import write_scan
 
-from focvs.acquisition.estimation import estimate_profile
+from focvs.acquisition.estimation import ANISOTROPY, detail_ratios, estimate_profile
 from focvs.acquisition.profile import make_profile, sampled_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import main
@@ -51,6 +52,28 @@ def test_noise_adds_the_same_to_both_spectra():
     mask = torch.ones_like(y, dtype=torch.bool)
     without, with_noise = (estimate_profile(v, mask, (1.0, 1.0), 5.0).profile.fwhm_mm for v in (y, noisy))
     assert with_noise == pytest.approx(without, rel=0.04)
+
+
+def test_axes_count_by_how_well_their_detail_is_known():
+    y = torch.from_numpy(simulate_slices(isotropic_field(), 1.0, make_profile("gaussian", 4.0), 4.0))
+    mask = torch.ones_like(y, dtype=torch.bool)
+
+    def width(first, second):
+        return estimate_profile(y, mask, (1.0, 1.0), 4.0, anisotropy=(first, second)).profile.fwhm_mm
+
+    known, unknown = (0.0, 0.1), (0.8, 100.0)
+    assert width(known, unknown) == pytest.approx(4.0, rel=0.07)
+    assert width(unknown, known) == pytest.approx(4.0, rel=0.07)
+    assert width(known, (0.8, 0.1)) > 1.1 * width(known, unknown)  # more detail across slices is expected, so more blur
+    assert np.abs(detail_ratios(y, mask, (1.0, 1.0), 4.0, make_profile("gaussian", 4.0))).max() < 0.15
+
+
+def test_heads_have_an_anisotropy_for_every_slice_axis():
+    names = ("left-right", "posterior-anterior", "inferior-superior")
+    assert set(ANISOTROPY) == set(permutations(names, 2))
+    for (across, along), (mean, deviation) in ANISOTROPY.items():
+        opposite, other = ANISOTROPY[along, across]  # the same two axes, the slices along the other one
+        assert abs(mean + opposite) < max(deviation, other)
 
 
 def test_pixels_of_any_size_and_only_the_head_count():

@@ -30,11 +30,20 @@ WINDOW, SHORTEST_WINDOW = 16, 8  # slices of a window whose spectrum is taken
 LOWEST = 2  # the first frequencies compared, in cycles per window: lower ones show the shape of the head
 GROUPS = 6  # of the jackknife
 MOST_ROWS = 96  # neighbouring rows say the same: more are thinned to about this number
-FEWEST_WINDOWS = 200
+FEWEST_WINDOWS = 100  # of each axis
 NO_WIDTH = 0.5  # half the difference of log widths where one in-plane axis alone gives none
 # Heads are not isotropic: at equal resolution there is more detail from left to right and from foot to head than from
-# back to front. Mean and standard deviation over training heads of the weighted log ratio of one axis and the others.
-ANISOTROPY = {"inferior-superior": (0.10, 0.19), "posterior-anterior": (-0.29, 0.31), "left-right": (0.21, 0.25)}
+# back to front. Mean and standard deviation over heads of the weighted log ratio of detail along the first axis, that
+# of the slices, to detail along the second; benchmark_profile.py prints them. The two of one slice axis hardly go
+# together (-0.1 over 15 heads), and count as independent.
+ANISOTROPY = {
+    ("inferior-superior", "left-right"): (-0.09, 0.18),
+    ("inferior-superior", "posterior-anterior"): (0.23, 0.26),
+    ("posterior-anterior", "left-right"): (-0.31, 0.31),
+    ("posterior-anterior", "inferior-superior"): (-0.26, 0.28),
+    ("left-right", "posterior-anterior"): (0.30, 0.30),
+    ("left-right", "inferior-superior"): (0.04, 0.14),
+}
 NO_ANISOTROPY = (0.0, 0.2)
 
 
@@ -67,11 +76,13 @@ def estimate_profile(
     pixel_mm: tuple[float, float],
     spacing_mm: float,
     make: Callable[[float], SliceProfile] = gaussian_profile,
-    anisotropy: tuple[float, float] = NO_ANISOTROPY,
+    anisotropy: tuple[tuple[float, float], tuple[float, float]] = (NO_ANISOTROPY, NO_ANISOTROPY),
 ) -> ProfileEstimate:
     """Width of the slice profile, from the spectra of the scan.
 
-    White noise stays white through a profile that hardly overlaps its neighbours, and so adds the same to both spectra.
+    Each in-plane axis compares its detail with that across slices; the two count by how surely their ratio is known
+    where nothing is blurred. White noise stays white through a profile that hardly overlaps its neighbours, and so
+    adds the same to both spectra.
 
     Args:
         y: ``(p, q, m)`` slices, any units.
@@ -79,52 +90,45 @@ def estimate_profile(
         pixel_mm: in-plane pixel size along p and q.
         spacing_mm: distance of slice centres.
         make: the profile of a FWHM in mm: its shape.
-        anisotropy: what the log ratio of the spectra is for these axes where nothing is blurred, and how sure that is:
-            one of :data:`ANISOTROPY`.
+        anisotropy: for p and for q, mean and standard deviation over heads of the log ratio of the spectra where
+            nothing is blurred: of :data:`ANISOTROPY`.
 
     Raises:
         ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, or spectra that
             agree at no width.
     """
+    window = _window(mask, pixel_mm, spacing_mm)
     widths = WIDTHS[WIDTHS * spacing_mm > NARROWEST_PX * max(pixel_mm)] * spacing_mm
-    if spacing_mm < LEAST_RATIO * max(pixel_mm):
-        raise ValueError(
-            f"slices every {spacing_mm:.3g} mm are hardly thicker than the pixels of {max(pixel_mm):.3g} mm: there is "
-            "no finer detail in-plane to compare with."
-        )
-    covered = int(mask.any(0).any(0).sum())
-    width_mm = min(float(mask.any(1 - axis).any(-1).sum()) * pixel_mm[axis] for axis in (0, 1))
-    window = min(WINDOW, covered, int(IN_PLANE_SHARE * width_mm / spacing_mm)) // 2 * 2
-    if window < SHORTEST_WINDOW:
-        raise ValueError(
-            f"the head covers {covered} slices every {spacing_mm:.3g} mm and {width_mm:.3g} mm in-plane: too little to "
-            "see detail across slices."
-        )
     spectra = torch.stack(
         [
-            torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, w, make, window) for axis in (0, 1)])
+            torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, make(w), window) for axis in (0, 1)])
             for w in widths
         ]
     )  # (widths, 2 axes, groups, along or across, 1 + frequencies), counts first
-    if float(spectra[0, :, :, :, 0].sum((0, 1)).min()) < FEWEST_WINDOWS:
+    if float(spectra[0, ..., 0].sum(1).min()) < FEWEST_WINDOWS:
         raise ValueError("too little of the head spans enough slices to compare its detail in-plane and across slices.")
-    log_widths, (expected, doubt) = np.log(widths), anisotropy
-    whole, slope = _crossing(spectra.sum((1, 2)), log_widths, expected)
-    others = [[g for g in range(GROUPS) if g != left] for left in range(GROUPS)]
-    parts = np.array([_crossing(spectra[:, :, kept].sum((1, 2)), log_widths, expected)[0] for kept in others])
-    first, second = (_crossing(spectra[:, axis].sum(1), log_widths, expected)[0] for axis in (0, 1))
+    within = spectra[..., 0].sum((2, 3)).amin(1) > 0  # a wide profile may leave an axis no window
+    spectra, log_widths = spectra[within], np.log(widths[within.numpy()])
+    expected, doubt = np.array(anisotropy).T
+    shares = doubt**-2 / (doubt**-2).sum()
+    excess = _log_ratios(spectra.sum(2)) - expected
+    whole, slope = _crossing(excess @ shares, log_widths)
+    others = [[group for group in range(GROUPS) if group != left] for left in range(GROUPS)]
+    without = [(_log_ratios(spectra[:, :, kept].sum(2)) - expected) @ shares for kept in others]
+    parts = np.array([_crossing(part, log_widths)[0] for part in without])
+    first, second = (_crossing(alone, log_widths)[0] for alone in excess.T)
     if math.isnan(whole) or np.isnan(parts).any():
         raise ValueError(
-            f"in-plane and through-plane spectra agree at no width between {widths[0]:.3g} and {widths[-1]:.3g} mm."
+            f"in-plane and through-plane spectra agree at no width between {widths[0]:.3g} and "
+            f"{math.exp(log_widths[-1]):.3g} mm."
         )
     jackknife = math.sqrt((GROUPS - 1) * parts.var())
     apart = NO_WIDTH if math.isnan(first + second) else abs(first - second) / 2
-    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + (doubt / slope) ** 2)
+    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + 1 / ((doubt**-2).sum() * slope**2))
     fwhm_mm = math.exp(whole)
     profile = make(fwhm_mm)
-    shown = torch.stack(
-        [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, fwhm_mm, make, window) for axis in (0, 1)]
-    ).sum((0, 1))
+    axes = [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window) for axis in (0, 1)]
+    shown = torch.stack(axes).sum((0, 1))
     power = (shown[:, 1:] / shown[:, :1]).numpy()
     frequency = np.arange(power.shape[1]) / (window * spacing_mm)
     return ProfileEstimate(
@@ -138,28 +142,69 @@ def estimate_profile(
     )
 
 
-def _crossing(sums: Tensor, log_widths: np.ndarray, expected: float) -> tuple[float, float]:
-    """Log width at which the mean log ratio of the spectra crosses ``expected``, and the slope there; NaN where it
-    does not.
+def detail_ratios(
+    y: Tensor, mask: Tensor, pixel_mm: tuple[float, float], spacing_mm: float, profile: SliceProfile
+) -> tuple[float, float]:
+    """What :data:`ANISOTROPY` is about: log ratio of detail across slices to that along p and along q, both seen
+    through the profile the scan was made with. Arguments are those of :func:`estimate_profile`.
+
+    Raises:
+        ValueError: if the scan does not tell.
+    """
+    window = _window(mask, pixel_mm, spacing_mm)
+    sums = [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window).sum(0) for axis in (0, 1)]
+    first, second = _log_ratios(torch.stack(sums)[None])[0].tolist()
+    return first, second
+
+
+def _window(mask: Tensor, pixel_mm: tuple[float, float], spacing_mm: float) -> int:
+    """Slices of a window.
+
+    Raises:
+        ValueError: if the scan has too few, or pixels as coarse as slices.
+    """
+    if spacing_mm < LEAST_RATIO * max(pixel_mm):
+        raise ValueError(
+            f"slices every {spacing_mm:.3g} mm are hardly thicker than the pixels of {max(pixel_mm):.3g} mm: there is "
+            "no finer detail in-plane to compare with."
+        )
+    covered = int(mask.any(0).any(0).sum())
+    width_mm = min(float(mask.any(1 - axis).any(-1).sum()) * pixel_mm[axis] for axis in (0, 1))
+    window = min(WINDOW, covered, int(IN_PLANE_SHARE * width_mm / spacing_mm)) // 2 * 2
+    if window < SHORTEST_WINDOW:
+        raise ValueError(
+            f"the head covers {covered} slices every {spacing_mm:.3g} mm and {width_mm:.3g} mm in-plane: too little to "
+            "see detail across slices."
+        )
+    return window
+
+
+def _log_ratios(sums: Tensor) -> np.ndarray:
+    """Mean log ratio of the spectra across slices and in-plane, ``(widths, 2)``.
 
     Frequencies f weigh f^2, as the width acts: the logarithm of a Gaussian's response is -(pi f w)^2 / (4 ln 2).
 
     Args:
-        sums: ``(widths, 2, 1 + frequencies)``, number of windows and their summed power, in-plane and across slices.
-        log_widths: ``(widths,)`` ascending.
-        expected: log ratio of spectra at equal resolution.
+        sums: ``(widths, 2 axes, 2, 1 + frequencies)``, number of windows and their summed power, in-plane and across
+            slices.
     """
     power = (sums[..., 1 + LOWEST :] / sums[..., :1]).clamp_min(1e-12).log()
     weights = torch.arange(LOWEST, LOWEST + power.shape[-1], dtype=power.dtype) ** 2
-    ratio = ((power[:, 1] - power[:, 0]) @ (weights / weights.sum())).numpy() - expected
-    above = np.flatnonzero((ratio[:-1] <= 0) & (ratio[1:] > 0))
+    return ((power[:, :, 1] - power[:, :, 0]) @ (weights / weights.sum())).numpy()
+
+
+def _crossing(excess: np.ndarray, log_widths: np.ndarray) -> tuple[float, float]:
+    """Log width, of ascending ``(widths,)`` ones, at which the excess of detail across slices rises through zero, and
+    its slope there; NaN where it does not.
+    """
+    above = np.flatnonzero((excess[:-1] <= 0) & (excess[1:] > 0))
     if len(above) == 0:
         return math.nan, math.nan
     i = int(above[0])
     step = log_widths[i + 1] - log_widths[i]
-    share = -ratio[i] / (ratio[i + 1] - ratio[i])
+    share = -excess[i] / (excess[i + 1] - excess[i])
     near = slice(max(0, i - 1), i + 3)
-    return float(log_widths[i] + share * step), float(np.polyfit(log_widths[near], ratio[near], 1)[0])
+    return float(log_widths[i] + share * step), float(np.polyfit(log_widths[near], excess[near], 1)[0])
 
 
 def _spectra(
@@ -168,8 +213,7 @@ def _spectra(
     axis: int,
     pixel_mm: float,
     spacing_mm: float,
-    fwhm_mm: float,
-    make: Callable[[float], SliceProfile],
+    profile: SliceProfile,
     window: int,
 ) -> Tensor:
     """Summed power along an in-plane axis seen through a slice profile, and along the slice axis of the same data.
@@ -177,7 +221,6 @@ def _spectra(
     Returns:
         ``(groups, 2, 1 + frequencies)`` float64: number of windows, then power; groups are parts of the other axis.
     """
-    profile = make(fwhm_mm)
     pixels = y.shape[axis]
     slices = int((pixels * pixel_mm - 2 * profile.half_support_mm) / spacing_mm)
     if slices < window:
