@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from focvs.errors import FocvsError
 from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
+from focvs.volume import nifti_stem
 
 
 def main() -> None:
@@ -29,14 +31,18 @@ def main() -> None:
         except FocvsError as error:
             print(f"{path.name:24s} {error}", flush=True)
             continue
-        acquisition, consistency = report["acquisition"], report["consistency"]
-        print(
-            f"{path.name.split('.')[0]:24s} {acquisition['slices']:6d} {acquisition['spacing_mm']:8.2f} "
-            f"{acquisition['voxel_mm']:8.3f} {report['seconds']['total'] / 60:7.2f} "
-            f"{consistency['relative_residual']:8.1e} {consistency['chi2_before_last_replacement']:6.2f} "
-            f"{'; '.join(report['warnings'])}",
-            flush=True,
-        )
+        print(line(path, report), flush=True)
+
+
+def line(path: Path, report: dict[str, Any]) -> str:
+    acquisition, consistency = report["acquisition"], report["consistency"]
+    misfit = consistency["chi2_before_last_replacement"]  # None where pixels were averaged for the network
+    return (
+        f"{nifti_stem(path):24s} {acquisition['slices']:6d} {acquisition['spacing_mm']:8.2f} "
+        f"{acquisition['voxel_mm']:8.3f} {report['seconds']['total'] / 60:7.2f} "
+        f"{consistency['relative_residual']:8.1e} {'-' if misfit is None else format(misfit, '.2f'):>6s} "
+        f"{'; '.join(report['warnings'])}"
+    )
 
 
 if __name__ == "__main__":

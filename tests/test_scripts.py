@@ -1,6 +1,8 @@
 """What scripts share: results that are kept, other programs that are run, headers that are judged."""
 
+import argparse
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -59,6 +61,37 @@ def test_masks_are_cropped_as_the_truth_is(import_script, tmp_path):
     truth = write_scan(tmp_path / "truth.nii.gz", np.ones((10, 22, 20), np.float32), cut)
     found = nib.load(downstream.on_voxels(mask, truth, tmp_path / "cut.nii.gz")).get_fdata()
     assert np.array_equal(found, whole[5:15, :, 2:22])
+
+
+def test_a_restoration_is_judged_by_its_classes_and_lesions(import_script, tmp_path):
+    downstream = import_script("benchmark_downstream")
+    data = np.random.default_rng(0).normal(100, 2, (40, 44, 48)).astype(np.float32)
+    data[:20] *= 2
+    data[:, :3] = data[:, -3:] = 0
+    data[26:32, 18:26, 20:28] = 300
+    truth = write_scan(tmp_path / "truth.nii.gz", data, np.eye(4))
+    lesion = write_scan(tmp_path / "lesion.nii.gz", (data > 280).astype(np.uint8), np.eye(4))
+    options = argparse.Namespace(
+        truth=truth, box=0, noise=0.0, tissues=2, brain=None, lesions=str(lesion), lesions_above=1.3
+    )
+    (tmp_path / "out").mkdir()
+    row = downstream.judge(options, "4:4", ["method=spline"], tmp_path / "out")
+    assert [line["class"] for line in downstream.tissue_rows(row)] == ["1", "2"]
+    assert min(line["dice"] for line in downstream.tissue_rows(row)) > 0.9
+    (found,) = downstream.lesion_rows(row)
+    assert found["size"] == "0.1 to 1 ml" and 0.5 < found["contrast_kept"] <= 1.01 and found["erased"] < 0.3
+
+
+@pytest.mark.parametrize(("misfit", "shown"), [(1.234, "1.23"), (None, "-")])
+def test_scans_are_listed_with_and_without_a_misfit(import_script, misfit, shown):
+    report = {
+        "acquisition": {"slices": 25, "spacing_mm": 5.0, "voxel_mm": 0.86},
+        "consistency": {"relative_residual": 2e-8, "chi2_before_last_replacement": misfit},
+        "seconds": {"total": 90.0},
+        "warnings": ["one", "two"],
+    }
+    said = import_script("benchmark_scans").line(Path("folder/some_T2w.nii.gz"), report)
+    assert said.split() == ["some_T2w", "25", "5.00", "0.860", "1.50", "2.0e-08", shown, "one;", "two"]
 
 
 def test_a_program_is_timed_and_its_failure_told(peers):
