@@ -32,9 +32,13 @@ def main(config: DictConfig) -> None:
         if not cache.is_file():
             names = build_cache(Path(config.data), cache, tuple(config.validation), config.label_maps)
             log.info("cached %d volumes in %s (%.1f MiB)", len(names), cache, cache.stat().st_size / 2**20)
+    try:
+        volumes = load_cache(cache, tuple(config.validation))
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     kind = PatchDataset if config.dimensions == 2 else VolumePatchDataset
     dataset = kind(
-        load_cache(cache),
+        volumes,
         dict(config.group_weights),
         config.patch,
         tuple(config.voxel_range_mm),

@@ -89,10 +89,19 @@ def build_cache(data_dir: Path, out: Path, exclude: tuple[str, ...] = (), label_
     return [e["name"] for e in entries]
 
 
-def load_cache(path: Path) -> list[CachedVolume]:
-    """Read what :func:`build_cache` wrote."""
+def load_cache(path: Path, kept_out: tuple[str, ...] = ()) -> list[CachedVolume]:
+    """Read what :func:`build_cache` wrote.
+
+    Raises:
+        ValueError: if it holds something of ``kept_out``.
+    """
     with np.load(path, allow_pickle=False) as archive:
         entries = json.loads(archive["entries"].tobytes())
+        if wrong := sorted({e["name"] for e in entries} & set(kept_out)):
+            raise ValueError(
+                f"{path} holds {', '.join(wrong)}, to be kept out of training; give another cache, or remove it and it "
+                "is made anew."
+            )
         return [
             CachedVolume(
                 e["name"],
