@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def adapt_prior(
     kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_sigma)
     if (found := _load_kept(kept, device)) is not None:
         log.info("adapted prior from %s", kept)
-        return replace(prior, denoise=found.denoise)
+        return _adapted(prior, found.denoise)
     phases = [make_degradation(profile, spacing_px, plan.patch, i / PHASES) for i in range(PHASES)]
     bar = tqdm(total=plan.steps, desc="adapting", disable=None if progress else True, leave=False)
     try:
@@ -83,9 +84,14 @@ def adapt_prior(
         raise InputError(f"the prior cannot be adapted: {error}") from error
     _keep(tuned, kept)
     if (found := _load_kept(kept, device)) is not None:  # rounded to half precision, as any later run will have it
-        return replace(prior, denoise=found.denoise)
+        return _adapted(prior, found.denoise)
     denoiser = EDMDenoiser(tuned).eval().requires_grad_(False).to(device)
-    return replace(prior, denoise=Inference(denoiser, device))
+    return _adapted(prior, Inference(denoiser, device))
+
+
+def _adapted(prior: Prior, denoise: Callable[..., Tensor]) -> Prior:
+    """The prior with other weights, of whose errors its table says nothing."""
+    return replace(prior, denoise=denoise, errors=None)
 
 
 def cache_folder(config: AdaptationConfig) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -303,7 +304,19 @@ def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | 
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:
-    """``evaluation.csv`` and ``evaluation.json`` in ``folder``."""
+    """``evaluation.csv`` and ``evaluation.json`` in ``folder``; in the former, parts of a part are joined by dots."""
     require_writable(folder)
-    write_csv(folder / "evaluation.csv", rows, ["estimate", *COLUMNS, "resampled", "path"])
+    flat = [dict(flattened(row)) for row in rows]
+    first, last = ["estimate", *COLUMNS], ["resampled", "path"]
+    others = dict.fromkeys(key for row in flat for key in row if key not in {*first, *last})
+    write_csv(folder / "evaluation.csv", flat, [*first, *others, *last])
     write_json(folder / "evaluation.json", {"definitions": definitions, "estimates": rows})
+
+
+def flattened(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of a nested table, its keys joined by dots."""
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -22,7 +22,6 @@ from focvs.evaluate import measure_estimates
 from focvs.evaluation.baselines import METHODS
 from focvs.overrides import compose, quote, run_overrides, to_schema
 from focvs.pipeline import super_resolve
-from focvs.priors.pretrained import WEIGHTS
 from focvs.report.figures import draw_comparison, draw_curves
 from focvs.report.tables import COLUMNS
 from focvs.simulate import AXES, simulate_scan
@@ -86,7 +85,7 @@ def job_settings(config: SweepConfig) -> dict[str, Any]:
     told = config.run.get("prior", {})
     prior = Path(told.get("path") or checkpoints_dir() / str(told.get("choice", "head2d"))).resolve()
     volume = Path(config.volume).resolve()
-    files = (volume, prior / WEIGHTS, prior)
+    files = [volume, prior, *(sorted(prior.rglob("*")) if prior.is_dir() else ())]
     stamps = {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
     return {**settings, "volume": str(volume), "files": stamps, "version": __version__}
 

@@ -16,7 +16,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.cli import main
 from focvs.errors import InputError
-from focvs.evaluate import evaluate_estimates
+from focvs.evaluate import evaluate_estimates, write_rows
 from focvs.overrides import compose, to_overrides
 from focvs.volume import head_mask, intensity_scale
 
@@ -50,6 +50,7 @@ def test_the_truth_and_a_brighter_one(tmp_path, truth, phantom, capsys):
         rows = list(csv.DictReader(stream))
     assert [row["estimate"] for row in rows] == ["truth", "brighter, by a tenth"]
     assert float(rows[1]["nrmse"]) == other["nrmse"]
+    assert list(rows[0])[-2:] == ["resampled", "path"]
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert content["estimates"][1]["psnr_db"] == other["psnr_db"] and "scale" in content["definitions"]
 
@@ -163,3 +164,12 @@ def test_an_interval_beside_an_estimate_is_judged(tmp_path, truth, phantom, caps
     write_scan(tmp_path / "truth-q05.nii.gz", clean.astype(np.float32), AFFINE)
     write_scan(tmp_path / "truth-q95.nii.gz", clean.astype(np.float32), AFFINE)
     assert "interval" not in evaluate(truth, truth)[0]  # of one sample
+
+
+def test_parts_of_a_row_are_columns(tmp_path):
+    rows = [{"estimate": "a", "interval": {"held": 0.9}}, {"estimate": "b", "lesions": {"above 1 ml": {"erased": 0.1}}}]
+    write_rows(tmp_path, rows, {})
+    with (tmp_path / "evaluation.csv").open() as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["interval.held"], first["lesions.above 1 ml.erased"]) == ("0.9", "")
+    assert (second["interval.held"], second["lesions.above 1 ml.erased"]) == ("", "0.1")

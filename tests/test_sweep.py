@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -181,6 +182,14 @@ def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatc
     others = [["profile=slr"], ["profile=slr", "profile.time_bandwidth=8"], ["steps=3"], ["scan_noise=0"], ["trim=1"]]
     folders = [folder("volume=head.nii.gz", "batch=1", "figure=false", *words) for words in others]
     assert len({wanted, *folders}) == 6
+    weights = tmp_path / "pipeline" / "unet" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"old")
+    foreign = ("volume=head.nii.gz", "prior=diffusers", "prior.path=pipeline")
+    before = folder(*foreign)
+    assert folder(*foreign) == before
+    os.utime(weights, ns=(1, 1))
+    assert folder(*foreign) != before
     names = {sweep.profile_name({"kind": "slr", "time_bandwidth": width, "path": None}) for width in (4.0, 8.0)}
     assert names == {"slr 4", "slr 8"}
 
