@@ -77,6 +77,19 @@ def test_a_fixed_field_of_view_is_centred_and_loses_nothing_outside():
     assert torch.equal(out[:, 8:], background[8:].expand(2, -1, -1, -1))
 
 
+@pytest.mark.parametrize(("axes", "network"), [("RAS", "RAS"), ("RAI", "RAS"), ("SAR", "LPI")])
+def test_a_long_neck_is_what_a_fixed_field_of_view_leaves_out(axes, network):
+    along = next(i for i, code in enumerate(axes) if code in "SI")
+    volume = torch.randn(1, 8, 8, 8)
+    top = [slice(None)] * 4
+    top[1 + along] = slice(3, 8) if axes[along] == "S" else slice(0, 5)
+    shape = tuple(5 if code in "SI" else 8 for code in network)
+    out = VolumeDenoiser(lambda x, sigma: 3 * x, Orientation(axes, network), shape=shape)(volume, 0.25)
+    expected = volume.clone()
+    expected[tuple(top)] *= 3
+    assert torch.equal(out, expected)
+
+
 @pytest.mark.parametrize("patch", [None, (8, 8, 8)])
 def test_a_conditioned_3d_prior_is_told_of_the_scan_patch_by_patch(patch):
     volume, scan = torch.randn(2, 13, 21, 18), torch.randn(13, 21, 18)

@@ -59,8 +59,8 @@ class VolumeDenoiser:
         denoise: 3D denoiser of ``(b, 1, x, y, z)``; where ``acquisition`` is given it takes a condition too.
         orientation: of the network.
         background: ``(p, q, n)`` estimate used where the network does not reach; its input where None.
-        shape: the network's fixed field of view, centred on the volume: what lies beyond keeps the background, what
-            is missing is air; None for any shape.
+        shape: the network's fixed field of view, centred on the volume, but at its top from foot to head: what lies
+            beyond keeps the background, what is missing is air; None for any shape.
         patch: edge lengths of overlapping patches, where ``shape`` is None; None is the whole volume at once.
         overlap: of neighbouring patches, as a fraction of the patch.
         multiple: sizes are padded to a multiple of this.
@@ -122,12 +122,15 @@ class VolumeDenoiser:
         return self.denoise(noisy, sigma, ScanCondition.of(scan, self.acquisition))
 
     def _fixed(self, native: Tensor, outside: Tensor, sigma: float | Tensor) -> Tensor:
-        """Crop and pad about the centre to ``shape``, denoise, and put back; noise is added to the padding air."""
+        """Crop and pad to ``shape``, denoise, and put back; noise is added to the padding air.
+
+        About the centre, but what is cut from foot to head is the neck.
+        """
         assert self.shape is not None
         source, target = [slice(None)] * 2, [slice(None)] * 2
-        for have, want in zip(native.shape[2:], self.shape, strict=True):
+        for code, have, want in zip(self.orientation.network, native.shape[2:], self.shape, strict=True):
             common = min(have, want)
-            first, start = (have - common) // 2, (want - common) // 2
+            first, start = {"S": have - common, "I": 0}.get(code, (have - common) // 2), (want - common) // 2
             source.append(slice(first, first + common))
             target.append(slice(start, start + common))
         generator = torch.Generator().manual_seed(0)
