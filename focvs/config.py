@@ -184,6 +184,7 @@ class EvaluateConfig:
     trim: float = 0.0
     lesions: str | None = None
     lesions_above: float = 1.5
+    lesions_inside: float = 18.0
     tissues: int = 0
     brain: str | None = None
     segment_command: str | None = None

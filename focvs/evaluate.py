@@ -119,8 +119,9 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
         definitions["perceptual"] = f"{distance.name} distance, FID and KID of VGG16's last activations, of slices"
     lesions = None if config.lesions is None else open_lesions(config, reference, truth, mask)
     if lesions is not None:
-        above = f" from {config.lesions_above:g} times the median" if config.lesions == "bright" else ""
-        definitions["lesions"] = f"{config.lesions}{above}, {int(lesions.sum())} voxels"
+        how = f" from {config.lesions_above:g} times the median, {config.lesions_inside:g} mm inside the head"
+        bright = how if config.lesions == "bright" else ""
+        definitions["lesions"] = f"{config.lesions}{bright}, {int(lesions.sum())} voxels"
     segmenters = open_segmenters(config, reference, mask)
     labels = {name: segment(Path(config.truth), truth) for name, segment in segmenters.items()}
     for name, true_labels in labels.items():
@@ -223,7 +224,8 @@ def open_lesions(config: EvaluateConfig, reference: nib.Nifti1Image, truth: np.n
             raise InputError(
                 f"lesions_above={config.lesions_above:g} must be above 1: lesions are brighter than the head."
             )
-        mask = find_lesions(truth, head, nib.affines.voxel_sizes(reference.affine), config.lesions_above)
+        voxel_mm = nib.affines.voxel_sizes(reference.affine)
+        mask = find_lesions(truth, head, voxel_mm, config.lesions_above, config.lesions_inside)
     else:
         mask = open_mask(config.lesions, reference)
     if not (mask & head).any():

@@ -48,6 +48,12 @@ def main() -> None:
         default=EvaluateConfig.lesions_above,
         help="of bright ones, times the median of the head",
     )
+    parser.add_argument(
+        "--lesions-inside",
+        type=float,
+        default=EvaluateConfig.lesions_inside,
+        help="of bright ones, mm from the outside of the head",
+    )
     parser.add_argument("--box", type=int, default=0, help="only this many middle voxels of the first axis; 0 = all")
     parser.add_argument("--output", type=Path, help="folder of the CSV files")
     options = parser.parse_args(arguments)
@@ -55,9 +61,10 @@ def main() -> None:
         parser.error("give --tissues 3, --lesions bright, or both")
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
+    bright = f"bright above {options.lesions_above:g}, {options.lesions_inside:g} mm inside"
     judges = {
         "tissues.csv": f"{options.tissues} classes" + (f" in {options.brain.name}" if options.brain else ""),
-        "lesions.csv": f"bright above {options.lesions_above:g}" if options.lesions == "bright" else options.lesions,
+        "lesions.csv": bright if options.lesions == "bright" else options.lesions,
     }
     for slices in options.slices:
         for run in options.run or ["FOCVS:"]:
@@ -81,7 +88,8 @@ def judge(options: argparse.Namespace, slices: str, words: list[str], folder: Pa
     scan, _, voxel = degraded_box(options.truth, slices, options.box, folder, options.noise)
     truth = folder / "truth.nii.gz"
     evaluation = EvaluateConfig(str(truth), [])
-    evaluation.tissues, evaluation.lesions_above = options.tissues, options.lesions_above
+    evaluation.tissues = options.tissues
+    evaluation.lesions_above, evaluation.lesions_inside = options.lesions_above, options.lesions_inside
     if options.brain:
         evaluation.brain = str(on_voxels(options.brain, truth, folder / "brain.nii.gz"))
     evaluation.lesions = options.lesions

@@ -64,6 +64,19 @@ def test_bright_lesions_are_found_and_the_scalp_is_not(head):
     assert (found & bright).sum() > 0.8 * bright.sum() and not (found & ~bright).any()
 
 
+def test_lesions_near_the_surface_of_a_brain_can_be_asked_for():
+    head = np.zeros((40, 40, 40), bool)
+    head[4:36, 4:36, 4:36] = True
+    volume = np.where(head, 100.0, 0.0)
+    volume[16:24, 16:24, 8:14] = 200  # 4 mm below the surface
+    volume[20, 20, 25:33] = 200  # a line
+    one = np.ones(3)
+    assert not find_lesions(volume, head, one, 1.5, 18).any()
+    for axes in ((0, 1, 2), (2, 0, 1)):  # whichever way it lies
+        found = find_lesions(volume.transpose(axes), head.transpose(axes), one, 1.5, 3)
+        assert found.sum() > 300 and not found.transpose(np.argsort(axes))[..., 25:].any()
+
+
 def test_evaluate_reports_lesions(tmp_path, head, capsys):
     truth, _, bright, _ = head
     path = write_scan(tmp_path / "truth.nii.gz", truth.astype(np.float32), AFFINE)

@@ -72,7 +72,7 @@ def test_a_restoration_is_judged_by_its_classes_and_lesions(import_script, tmp_p
     truth = write_scan(tmp_path / "truth.nii.gz", data, np.eye(4))
     lesion = write_scan(tmp_path / "lesion.nii.gz", (data > 280).astype(np.uint8), np.eye(4))
     options = argparse.Namespace(
-        truth=truth, box=0, noise=0.0, tissues=2, brain=None, lesions=str(lesion), lesions_above=1.3
+        truth=truth, box=0, noise=0.0, tissues=2, brain=None, lesions=str(lesion), lesions_above=1.3, lesions_inside=9
     )
     (tmp_path / "out").mkdir()
     row = downstream.judge(options, "4:4", ["method=spline"], tmp_path / "out")
