@@ -46,7 +46,7 @@ common keys (focvs --cfg job prints all of them with their values):
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
   device=auto         auto, cpu, cuda, cuda:1, mps
   seed=0  save_samples=false  noise=auto  batch=1
-  prior=head2d        head2d, diffusers, medforj, monai; path= the checkpoint's place
+  prior=head2d        head2d, head3d, diffusers, medforj, monai; path= the checkpoint's place
 
 options: -h --help, --version, --cfg job, -m --multirun
 exit codes: 0 done, 1 a job failed, 2 usage

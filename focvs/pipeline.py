@@ -317,7 +317,8 @@ def restore(
     finish = partial(_finish, scan, acquisition, slices, exact, together)
     mean = finish(summary.mean)
     known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
-    interval = choose_interval(config, prior, rule, exact, grid.spacing_mm, len(stacks))
+    fwhm_mm = acquisition.profile.fwhm_mm
+    interval = choose_interval(config, prior, rule, exact, fwhm_mm, grid.spacing_mm, len(stacks))
     if interval:
         log.info("q05 and q95: %.3g predictive deviations and noise, %s", interval.factor, interval.reason)
         if not interval.calibrated:

@@ -15,7 +15,7 @@ from torch import Tensor
 from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.interpolation import OVERLAP_CONDITION
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.acquisition.profile import SHAPES
+from focvs.acquisition.profile import EXCITED, SHAPES
 from focvs.config import Calibration, ConsistencyConfig, Planes, PriorConfig, RunConfig, checkpoints_dir
 from focvs.errors import InputError
 from focvs.evaluation.baselines import METHODS
@@ -342,7 +342,7 @@ def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, st
 
 
 def choose_interval(
-    config: RunConfig, prior: Prior, rule: str, exact: bool, spacing_mm: float, stacks: int
+    config: RunConfig, prior: Prior, rule: str, exact: bool, thickness_mm: float, spacing_mm: float, stacks: int
 ) -> Interval | None:
     """How many predictive deviations the prior errs by, which decides on q05 and q95, and on what grounds.
 
@@ -351,6 +351,7 @@ def choose_interval(
         prior: with its table of intervals, if it has one.
         rule: consistency rule that was used.
         exact: whether the last exact replacement was made.
+        thickness_mm: FWHM of the slices.
         spacing_mm: of the slices.
         stacks: how many there are besides the first.
 
@@ -363,6 +364,8 @@ def choose_interval(
     normal = Interval(INTERVAL, normal_quantile(INTERVAL), False, "")
     if table is None:
         return replace(normal, reason="no intervals were measured for this prior")
+    if table.weights != prior.sha256:
+        return replace(normal, reason="intervals were measured for other weights")
     if stacks:
         return replace(normal, reason="intervals were measured for single stacks only")
     used = interval_settings(config, rule, exact)
@@ -372,7 +375,8 @@ def choose_interval(
     heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
     spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
     reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples, no added noise"
-    reaches = table.reaches(spacing_mm)
-    if not reaches:
-        reason = f"{reason}; {spacing_mm:g} mm is far from those, and the nearest factor was used"
-    return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), reaches, reason)
+    known = table.reaches(thickness_mm, spacing_mm) and config.profile.kind in EXCITED
+    if not known:
+        slices = f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm, profile={config.profile.kind},"
+        reason = f"{reason}; {slices} is far from those, and the nearest factor was used"
+    return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), known, reason)

@@ -5,8 +5,9 @@ where they are taken the next time. Printed are, in the head mask: the fraction 
 intervals hold, before (Student's t of the samples' own deviation) and after (factors stored with the prior, of the
 predictive deviation, and what the last exact replacement takes over of the scan's noise); CRPS of the samples and of a
 normal distribution of the calibrated width, as a fraction of the 99.5th percentile; spread over skill; and the rank
-correlation of the predictive deviation with the absolute error. ``--measure`` writes the factors instead, found on
-volumes the prior was not judged by, without noise. Anything after ``--`` holds for every run.
+correlation of the predictive deviation with the absolute error. ``--first 2 4 8`` judges the first 2, 4 and 8 samples.
+``--measure`` writes the factors instead, found on volumes the prior was not judged by, without noise. Anything after
+``--`` holds for every run.
 
     python scripts/benchmark_uncertainty.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 4:4 6:6 8:8 \
         --keep runs/uncertainty --measure checkpoints/head2d/intervals.json
@@ -43,7 +44,7 @@ from focvs.results import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
 from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_csv
 
-CASE = ("truth", "slices", "noise")
+CASE = ("truth", "slices", "noise", "samples")
 
 
 def main() -> None:
@@ -52,6 +53,9 @@ def main() -> None:
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
     parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument(
+        "--first", nargs="+", type=int, help="judge only this many of the samples; several are a row each"
+    )
     parser.add_argument("--noise", type=float, default=0.0, help="of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=24, help="only this many middle voxels of the first axis; 0 = all")
     parser.add_argument("--keep", type=Path, required=True, help="folder of the samples")
@@ -75,17 +79,19 @@ def main() -> None:
             folder = options.keep / f"{stem}_{thickness:g}_{spacing:g}_{options.samples}_{options.box}"
             folder = folder.with_name(f"{folder.name}_{options.noise:g}") if options.noise else folder
             restore(truth, slices, options, overrides, folder)
-            samples, clean, deviation, noise, interval = read_head(folder, options.samples, overrides)
-            errors.append(samples.mean(0) - clean)
-            deviations.append(deviation)
-            if options.measure:
-                continue
-            if not interval.calibrated:
-                parser.error(f"{stem}, {slices}: its interval is not a measured one, {interval.reason}")
-            factors = [table.factor(spacing, level) for level in LEVELS]
-            rows.append({"truth": stem, "slices": slices, "noise": options.noise})
-            rows[-1] |= describe(samples, clean, deviation, noise, factors)
-            print("  ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in rows[-1].items()))
+            for count in [options.samples] if options.measure else options.first or [options.samples]:
+                samples, clean, deviation, noise, interval = read_head(folder, count, overrides)
+                if options.measure:
+                    errors.append(samples.mean(0) - clean)
+                    deviations.append(deviation)
+                    continue
+                if not interval.calibrated:
+                    parser.error(f"{stem}, {slices}: its interval is not a measured one, {interval.reason}")
+                factors = [table.factor(spacing, level) for level in LEVELS]
+                rows.append(dict(zip(CASE, (stem, slices, options.noise, count), strict=True)))
+                rows[-1] |= describe(samples, clean, deviation, noise, factors)
+                shown = (f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in rows[-1].items())
+                print("  ".join(shown), flush=True)
         if options.measure:
             factors = uncertainty.factors_of(errors, deviations, LEVELS)
             heads = tuple(map(nifti_stem, options.truth))
@@ -94,7 +100,8 @@ def main() -> None:
             print(slices, "factors", factors, "90 % holds", dict(zip(heads, each, strict=True)), flush=True)
     if options.measure:
         settings = interval_settings(config, config.consistency.rule, config.final_replacement)
-        IntervalTable(settings, options.samples, ordered(measured)).save(options.measure)
+        weights = open_prior(config.prior, "cpu").sha256
+        IntervalTable(weights, settings, options.samples, ordered(measured)).save(options.measure)
         return
     if options.csv:
         kept = []
@@ -105,7 +112,7 @@ def main() -> None:
         fresh = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
         write_csv(options.csv, [*kept, *fresh], list(rows[0]))
     if options.plot:
-        draw(rows).savefig(options.plot)
+        draw([row for row in rows if row["samples"] == rows[-1]["samples"]]).savefig(options.plot)
 
 
 def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: list[str], folder: Path) -> None:
@@ -164,8 +171,8 @@ def read_head(
     noise = torch.zeros(1)
     if exact:
         noise = replaced_noise(acquisition.written, report["noise_sigma"] / scale).float()
-    prior = open_prior(config.prior, "cpu")
-    interval = choose_interval(replace(config, samples=count), prior, rule, exact, acquisition.grid.spacing_mm, 0)
+    prior, measures = open_prior(config.prior, "cpu"), (acquisition.profile.fwhm_mm, acquisition.grid.spacing_mm)
+    interval = choose_interval(replace(config, samples=count), prior, rule, exact, *measures, 0)
     assert interval is not None, "one sample has no interval"
     noise = noise.expand(truth.shape).numpy()
     return samples[:, mask], truth[mask] / scale, deviation[mask], noise[mask], interval

@@ -15,7 +15,7 @@ def test_the_page_is_that_of_its_tables(results_page):
 def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
     def row(method, seed, psnr, slices="4:5.2"):
         case = {"truth": "some_T1w", "slices": slices, "method": method, "seed": seed, "noise": "0", "box": "0"}
-        return case | {"psnr_db": psnr, "ssim": "0.9"}
+        return case | {"psnr_db": psnr, "ssim": "0.9", "seconds": "0.0" if method == "a" else "12.3"}
 
     rows = [
         row("a", "0", "20"),
@@ -28,8 +28,24 @@ def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
     assert lines[0] == "| head | slices | a | b |"
     assert lines[2] == "| some T1w | 3 mm |  | **25.00**, 0.900 |"
     assert lines[3] == "| some T1w | 4 mm every 5.2 | 21.00 ± 1.41, 0.900 | **24.00**, 0.900 |"
+    assert lines[4:] == ["", "Median seconds: b 12."]
     with pytest.raises(ValueError, match="differ in seeds"):
         results_page.methods_table(rows[1:])
+
+
+def test_estimated_widths_are_summed_up_by_acquisition(results_page):
+    columns = ("truth", "shape", "fwhm_mm", "spacing_mm", "assumed", "estimate_mm", "low_mm", "high_mm")
+    known, gaussian = results_page.ASSUMED
+    rows = [
+        ("adi_T1w", "rect", "4.0", "4.0", known, "5.0", "3.5", "6"),
+        ("uih1_T1w", "rect", "4.0", "4.0", known, "2.0", "1.5", "3"),
+        ("adi_T1w", "rect", "4.0", "4.0", gaussian, "", "", ""),
+        ("adi_T1w", "slr", "4.0", "5.2", gaussian, "3.0", "3", "4"),
+    ]
+    lines = results_page.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
+    assert lines[2] == "| rect, 4 mm | 37.5 % | 50 % | 2 of 2 | - | - | 0 of 1 |"
+    assert lines[3] == "| slr, 4 mm every 5.2 | - | - | 0 of 0 | 25.0 % | 100 % | 1 of 1 |"
+    assert lines[5] == "| all of adi_T1w | 25.0 % | 100 % | 1 of 1 | 25.0 % | 100 % | 1 of 2 |"
 
 
 def test_classes_become_columns_and_lesions_lines(results_page):

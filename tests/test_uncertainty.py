@@ -13,7 +13,7 @@ from test_pipeline import reread, settings
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
-from focvs.config import RunConfig
+from focvs.config import RunConfig, checkpoints_dir
 from focvs.errors import PriorError
 from focvs.evaluation import uncertainty
 from focvs.forward_model import model_acquisition
@@ -26,7 +26,7 @@ from focvs.volume import read_scan
 
 ROW = IntervalRow(4.0, 4.0, (1.0, 2.0, 3.0, 4.0), ("some_head",))
 ROWS = (ROW, replace(ROW, thickness_mm=6.0, spacing_mm=8.0, factors=(2.0, 4, 6, 8)))
-TABLE = IntervalTable({"sampler": "resample", "sampler.spread": 0.25, "adapt": False}, 8, ROWS)
+TABLE = IntervalTable("", {"sampler": "resample", "sampler.spread": 0.25, "adapt": False}, 8, ROWS)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def measured_prior(tmp_path, tiny_prior):
     folder.mkdir()
     for path in tiny_prior.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    TABLE.save(folder / INTERVALS)
+    replace(TABLE, weights=load_prior(tiny_prior).sha256).save(folder / INTERVALS)
     return folder
 
 
@@ -168,24 +168,40 @@ def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, t
 
 
 @pytest.mark.parametrize(
-    ("changes", "stacks", "spacing", "factor", "said"),
+    ("changes", "stacks", "slices", "factor", "said"),
     [
-        ({"spread": 1.0}, 0, 4.0, 1.6449, "spread=0.25"),
-        ({"name": "ddim"}, 0, 4.0, 1.6449, "sampler=resample"),
-        ({"adapt": True}, 0, 4.0, 1.6449, "adapt=False"),
-        ({}, 1, 4.0, 1.6449, "single stacks"),
-        ({}, 0, 20.0, 6.0, "far from those"),
-        ({}, 0, 2.0, 3.0, "far from those"),
+        ({"spread": 1.0}, 0, (4.0, 4.0), 1.6449, "spread=0.25"),
+        ({"name": "ddim"}, 0, (4.0, 4.0), 1.6449, "sampler=resample"),
+        ({"adapt": True}, 0, (4.0, 4.0), 1.6449, "adapt=False"),
+        ({}, 1, (4.0, 4.0), 1.6449, "single stacks"),
+        ({}, 0, (20.0, 20.0), 6.0, "far from those"),
+        ({}, 0, (2.0, 2.0), 3.0, "far from those"),
+        ({}, 0, (2.0, 4.0), 3.0, "2 mm every 4 mm, profile=gaussian, is far from those"),
+        ({"profile": "kspace"}, 0, (4.0, 4.0), 3.0, "profile=kspace, is far from those"),
     ],
 )
-def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes, stacks, spacing, factor, said):
+def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes, stacks, slices, factor, said):
+    changes = dict(changes)
     config = RunConfig(samples=4, adapt=changes.pop("adapt", False))
+    config.profile.kind = changes.pop("profile", "gaussian")
     config.sampler = replace(config.sampler, **{"name": "resample", "spread": 0.25, **changes})
-    interval = choose_interval(config, load_prior(measured_prior), "calibrated", True, spacing, stacks)
+    interval = choose_interval(config, load_prior(measured_prior), "calibrated", True, *slices, stacks)
     assert not interval.calibrated and interval.factor == pytest.approx(factor, abs=1e-4) and said in interval.reason
 
 
+def test_a_table_of_other_weights_does_not_count(measured_prior):
+    TABLE.save(measured_prior / INTERVALS)
+    load_prior.cache_clear()
+    interval = choose_interval(RunConfig(samples=2), load_prior(measured_prior), "calibrated", True, 4.0, 4.0, 0)
+    assert not interval.calibrated and "other weights" in interval.reason
+
+
+def test_the_shipped_table_is_of_the_shipped_weights():
+    prior = load_prior(checkpoints_dir() / "head2d")
+    assert prior.intervals.weights == prior.sha256
+
+
 def test_priors_without_a_table_and_single_samples(tiny_prior, measured_prior):
-    interval = choose_interval(RunConfig(samples=2), load_prior(tiny_prior), "calibrated", True, 4.0, 0)
+    interval = choose_interval(RunConfig(samples=2), load_prior(tiny_prior), "calibrated", True, 4.0, 4.0, 0)
     assert not interval.calibrated and "no intervals" in interval.reason
-    assert choose_interval(RunConfig(samples=1), load_prior(measured_prior), "calibrated", True, 4.0, 0) is None
+    assert choose_interval(RunConfig(samples=1), load_prior(measured_prior), "calibrated", True, 4.0, 4.0, 0) is None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-BEYOND = 1.35  # times the largest spacing measured, or one over it the smallest, up to where factors are continued
+BEYOND = 1.35  # times the largest spacing or overlap measured, or one over it the smallest: as far as factors are known
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class IntervalTable:
     """Factors of a prior used with one sampler.
 
     Attributes:
+        weights: SHA-256 of the weights file they were measured with.
         settings: of the runs they were measured on, by name.
         samples: of those runs; of little influence, as the predictive deviation corrects for their number.
         rows: in the order of their spacing, all different.
@@ -62,6 +63,7 @@ class IntervalTable:
         ValueError: without rows, or for two of one spacing.
     """
 
+    weights: str
     settings: dict[str, str | float | bool]
     samples: int
     rows: tuple[IntervalRow, ...]
@@ -71,9 +73,15 @@ class IntervalTable:
         if not spacings or spacings != sorted(set(spacings)):
             raise ValueError(f"rows must be of ascending spacings, not {spacings}")
 
-    def reaches(self, spacing_mm: float) -> bool:
-        """Whether slices ``spacing_mm`` apart are within or close to what was measured."""
-        return self.rows[0].spacing_mm / BEYOND <= spacing_mm <= self.rows[-1].spacing_mm * BEYOND
+    def reaches(self, thickness_mm: float, spacing_mm: float) -> bool:
+        """Whether slices are within or close to what was measured: their spacing, and their thickness over it."""
+
+        def near(value: float, measured: list[float]) -> bool:
+            return min(measured) / BEYOND <= value <= max(measured) * BEYOND
+
+        overlaps = [row.thickness_mm / row.spacing_mm for row in self.rows]
+        spacings = [row.spacing_mm for row in self.rows]
+        return near(spacing_mm, spacings) and near(thickness_mm / spacing_mm, overlaps)
 
     def factor(self, spacing_mm: float, level: float) -> float:
         """Factor of a level for slices ``spacing_mm`` apart, linear between rows, the outermost ones continued.
