@@ -93,6 +93,16 @@ def methods_table(rows: Rows) -> list[str]:
     return [*as_table(["head", "slices", *methods], body), "", f"Median seconds: {took}."]
 
 
+def thickness_table(rows: Rows) -> list[str]:
+    """:func:`methods_table`, and what other thicknesses than the true one lose in the median."""
+    psnr = {(row["truth"], row["slices"], row["seed"], row["method"]): float(row["psnr_db"]) for row in rows}
+    lost = []
+    for method in ("estimated", "header"):
+        losses = [psnr[*case, "true"] - psnr[*case, method] for *case, name in psnr if name == "true"]
+        lost.append(f"{method} {statistics.median(losses):.2f} dB (at most {max(losses):.2f})")
+    return [*methods_table(rows), "", f"Lost in the median of the scans: {', '.join(lost)}."]
+
+
 def profile_table(rows: Rows) -> list[str]:
     """A line for each acquisition, and for all."""
     cases: dict[str, Rows] = {}
@@ -244,7 +254,7 @@ SECTIONS = (
         '    --run "header: samples=2 thickness={spacing}"',
         "The same scan restored with its true thickness, with what `thickness=estimate` finds, and with what a header "
         "without it suggests, the spacing.",
-        methods_table,
+        thickness_table,
     ),
     Section(
         "The slice profile from the scan",

@@ -33,14 +33,26 @@ def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
         results_page.methods_table(rows[1:])
 
 
+def test_what_a_wrong_thickness_loses_is_a_median(results_page):
+    case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "ssim": "0.9", "seconds": "1"}
+    found = {"3:3": (20, 20, 19), "4:4": (21, 20.9, 21), "6:6": (22, 21.8, 18)}
+    rows = [
+        case | {"slices": slices, "method": method, "psnr_db": str(psnr)}
+        for slices, values in found.items()
+        for method, psnr in zip(("true", "estimated", "header"), values, strict=True)
+    ]
+    said = "Lost in the median of the scans: estimated 0.10 dB (at most 0.20), header 1.00 dB (at most 4.00)."
+    assert results_page.thickness_table(rows)[-1] == said
+
+
 def test_estimated_widths_are_summed_up_by_acquisition(results_page):
     columns = ("truth", "shape", "fwhm_mm", "spacing_mm", "assumed", "estimate_mm", "low_mm", "high_mm")
     known, gaussian = results_page.ASSUMED
     rows = [
-        ("adi_T1w", "rect", "4.0", "4.0", known, "5.0", "3.5", "6"),
-        ("uih1_T1w", "rect", "4.0", "4.0", known, "2.0", "1.5", "3"),
-        ("adi_T1w", "rect", "4.0", "4.0", gaussian, "", "", ""),
-        ("adi_T1w", "slr", "4.0", "5.2", gaussian, "3.0", "3", "4"),
+        ("adi_T1w", "rect", "4", "4", known, "5.0", "3.5", "6"),
+        ("uih1_T1w", "rect", "4", "4", known, "2.0", "1.5", "3"),
+        ("adi_T1w", "rect", "4", "4", gaussian, "", "", ""),
+        ("adi_T1w", "slr", "4", "5.2", gaussian, "3.0", "3", "4"),
     ]
     lines = results_page.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
     assert lines[2] == "| rect, 4 mm | 37.5 % | 50 % | 2 of 2 | - | - | 0 of 1 |"
