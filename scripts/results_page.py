@@ -24,7 +24,8 @@ INTRODUCTION = """# Results
 Made by `python scripts/results_page.py` from the CSV files in [results/](results), each written by the command under
 its heading; `$EVAL` is a folder with a whole-head T1w (adi_T1w, 1 x 1.15 x 1.15 mm) and a skull-stripped FLAIR with MS
 lesions (ms07_FLAIR, 1 mm), subjects that nothing was trained, tuned or calibrated on. PSNR in dB and SSIM in the head
-mask, intensities scaled by the truth's 99.5th percentile. Seconds are those of two CPU cores shared with other work.
+mask, intensities scaled by the truth's 99.5th percentile. `$TRAIN` is the training folder. Seconds are those of one CPU
+core of two (OMP_NUM_THREADS=1), the other one and often this one at other work too.
 """
 
 
@@ -242,7 +243,7 @@ SECTIONS = (
         "whole.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz --slices 4:4 --csv docs/results/whole.csv\n"
         '    --run "FOCVS:"',
-        "All default settings (four samples), no added noise.",
+        "All default settings (four samples), no added noise. On both cores, with little beside it, 717 seconds.",
         methods_table,
     ),
     Section(
@@ -305,7 +306,7 @@ SECTIONS = (
         "Uncertainty",
         "uncertainty.csv",
         "python scripts/benchmark_uncertainty.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4 6:6\n"
-        "    --box 24 --samples 8 --keep runs/uncertainty --csv docs/results/uncertainty.csv\n"
+        "    --box 24 --samples 8 --first 2 4 8 --keep runs/uncertainty --csv docs/results/uncertainty.csv\n"
         "    --plot docs/results/reliability.png",
         "The middle 24 voxels from left to right, two, four and eight samples; noise as a fraction of the 99.5th "
         "percentile. Per cent of the head's voxels that intervals hold: before, Student's t of the samples' own "
