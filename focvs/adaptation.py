@@ -44,7 +44,7 @@ def adapt_prior(
 ) -> Prior:
     """The prior fine-tuned on the scan's own slices, or what an earlier run kept of exactly this.
 
-    It keeps the path and hash of the prior it was made from.
+    It keeps the path and hash of the prior it was made from, not its table of errors, which is of other weights.
 
     Args:
         prior: one of ours; its files are only read.

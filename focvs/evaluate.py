@@ -224,6 +224,8 @@ def open_lesions(config: EvaluateConfig, reference: nib.Nifti1Image, truth: np.n
             raise InputError(
                 f"lesions_above={config.lesions_above:g} must be above 1: lesions are brighter than the head."
             )
+        if config.lesions_inside < 0:
+            raise InputError(f"lesions_inside={config.lesions_inside:g} must be 0 mm or more.")
         voxel_mm = nib.affines.voxel_sizes(reference.affine)
         mask = find_lesions(truth, head, voxel_mm, config.lesions_above, config.lesions_inside)
     else:
@@ -306,19 +308,19 @@ def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | 
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:
-    """``evaluation.csv`` and ``evaluation.json`` in ``folder``; in the former, parts of a part are joined by dots."""
+    """``evaluation.csv`` and ``evaluation.json`` in ``folder``; columns of the former are keys joined by dots."""
     require_writable(folder)
-    flat = [dict(flattened(row)) for row in rows]
+    flat = [dict(_flattened(row)) for row in rows]
     first, last = ["estimate", *COLUMNS], ["resampled", "path"]
     others = dict.fromkeys(key for row in flat for key in row if key not in {*first, *last})
     write_csv(folder / "evaluation.csv", flat, [*first, *others, *last])
     write_json(folder / "evaluation.json", {"definitions": definitions, "estimates": rows})
 
 
-def flattened(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flattened(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Pairs of a nested table, its keys joined by dots."""
     for key, value in row.items():
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
+            yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -375,8 +375,11 @@ def choose_interval(
     heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
     spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
     reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples, no added noise"
-    known = table.reaches(thickness_mm, spacing_mm) and config.profile.kind in EXCITED
-    if not known:
-        slices = f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm, profile={config.profile.kind},"
-        reason = f"{reason}; {slices} is far from those, and the nearest factor was used"
-    return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), known, reason)
+    far = []
+    if not table.reaches(thickness_mm, spacing_mm):
+        far.append(f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
+    if config.profile.kind not in EXCITED:
+        far.append(f"profile={config.profile.kind}")
+    if far:
+        reason = f"{reason}; {' and '.join(far)} is far from those, and the nearest factor was used"
+    return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), not far, reason)

@@ -29,6 +29,7 @@ from focvs.volume import nifti_stem, read_nifti, write_atomically, write_csv, wr
 
 log = logging.getLogger(__name__)
 
+NOTES = {".md", ".txt", ".jsonl", ".png"}  # files beside the weights of a prior that decide nothing
 KEYS = ("method", "thickness_mm", "gap_mm", "profile", "axis", "scan_noise", "trim_mm", "volume", "seed")
 NEUTRAL = ("batch", "device", "figure", "progress", "save_samples")  # settings that change no score
 REPEATS = ("volume", "seed")  # what means are taken over
@@ -85,7 +86,8 @@ def job_settings(config: SweepConfig) -> dict[str, Any]:
     told = config.run.get("prior", {})
     prior = Path(told.get("path") or checkpoints_dir() / str(told.get("choice", "head2d"))).resolve()
     volume = Path(config.volume).resolve()
-    files = [volume, prior, *(sorted(prior.rglob("*")) if prior.is_dir() else ())]
+    told_apart = (path for path in sorted(prior.rglob("*")) if path.suffix not in NOTES) if prior.is_dir() else ()
+    files = [volume, prior, *told_apart]
     stamps = {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
     return {**settings, "volume": str(volume), "files": stamps, "version": __version__}
 

@@ -88,7 +88,7 @@ def main() -> None:
             with suppress(ValueError):
                 true = make_profile(shape, fwhm_mm)
                 measured.append(detail_ratios(y, mask, (voxels[0], voxels[1]), spacing_mm, true))
-        for along, some in zip(in_plane, np.array(measured).T, strict=True):
+        for along, some in zip(in_plane, np.array(measured).T, strict=bool(measured)):
             ratios.setdefault(along, []).append(float(np.nanmean(some)))
     for name in ASSUMED:
         some = [row for row in rows if row["assumed"] == name]

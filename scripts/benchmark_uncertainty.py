@@ -67,6 +67,8 @@ def main() -> None:
     table = open_prior(config.prior, "cpu").intervals
     if table is None and not options.measure:
         parser.error("this prior has no intervals.json; give --measure to make it")
+    if options.first and (options.measure or not all(2 <= count <= options.samples for count in options.first)):
+        parser.error("--first takes numbers from 2 to that of --samples, and does not go with --measure")
     if options.measure and options.noise:
         parser.error("factors are measured on scans without noise: what noise adds is known; leave out --noise")
 
@@ -112,7 +114,7 @@ def main() -> None:
         fresh = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
         write_csv(options.csv, [*kept, *fresh], list(rows[0]))
     if options.plot:
-        draw([row for row in rows if row["samples"] == rows[-1]["samples"]]).savefig(options.plot)
+        draw([row for row in rows if row["samples"] == max(options.first or [options.samples])]).savefig(options.plot)
 
 
 def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: list[str], folder: Path) -> None:

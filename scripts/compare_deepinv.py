@@ -43,7 +43,7 @@ from focvs.sampling.samplers import NoiseSource, ReplacementRule, ddpm
 from focvs.timing import Stopwatch
 from focvs.volume import head_mask, intensity_scale, read_nifti
 
-LARGEST = 3.0  # noise level the prior was trained up to
+LARGEST = 3.0  # noise level the prior was trained up to (sigma_range in conf/train.yaml)
 LINE = "{method:34s} {psnr_db:6.2f} dB {seconds_per_step:7.2f} s a step, {outside_network:7.3f} outside the network"
 COLUMNS = ("method", "steps", "psnr_db", "seconds_per_step", "outside_network")
 
@@ -105,7 +105,7 @@ def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     def in_unit_range(x: Tensor, sigma: float | Tensor, **_: object) -> Tensor:
         level = max(2 * float(torch.as_tensor(sigma).flatten()[0]), float(sigmas[-1]))
         noisy = 2 * x[:, 0] - 1
-        if level > LARGEST:  # more noise than the prior was trained on says no more than that
+        if level > LARGEST:  # shrunk around the interpolated scan to the most noise the prior knows
             noisy, level = start[None] + (noisy - start[None]) * (LARGEST / level), LARGEST
         return (denoise(noisy, level)[:, None] + 1) / 2
 

@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from focvs.config import EvaluateConfig
 from focvs.evaluation.lesions import find_lesions, neighbourhoods
 from focvs.volume import head_mask, intensity_scale, read_nifti
 
@@ -27,12 +28,13 @@ def main() -> None:
     parser.add_argument("scan", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("--above", type=float, default=1.5)
+    parser.add_argument("--inside", type=float, default=EvaluateConfig.lesions_inside, help="mm from the outside")
     options = parser.parse_args()
     data, affine, _, _ = read_nifti(options.scan)
     result, result_affine, _, _ = read_nifti(options.result)
     voxel_mm = nib.affines.voxel_sizes(affine)
     head = head_mask(data, intensity_scale(data))
-    bright = find_lesions(data, head, voxel_mm, options.above)
+    bright = find_lesions(data, head, voxel_mm, options.above, options.inside)
     print(f"{'ml':>7s} {'contrast in the scan':>21s} {'in the result':>14s}")
     for box, lesion, shell, volume_ml in itertools.islice(neighbourhoods(bright, head, voxel_mm, SMALLEST_ML), MOST):
         before = data[box][lesion].mean() / data[box][shell].mean()

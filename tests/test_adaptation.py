@@ -94,6 +94,8 @@ def test_an_adapted_prior_is_made_once_and_the_shipped_one_never_written(
     assert report["prior"]["sha256"] == sha256_of(prior / WEIGHTS)
     assert report["consistency"]["relative_residual"] <= 1e-5
     assert report["seconds"]["adaptation"] > 0
+    told = run(thick_scan, tmp_path / "4", prior, "consistency.calibration=table")  # its table is of other weights
+    assert told["mean"].read_bytes() == first["mean"].read_bytes()
     run(thick_scan, tmp_path / "3", prior, "adaptation.seed=1")
     assert len(list((tmp_path / "kept").iterdir())) == 2
 

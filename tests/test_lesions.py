@@ -59,7 +59,7 @@ def test_a_lesion_without_contrast_is_left_out(head):
 def test_bright_lesions_are_found_and_the_scalp_is_not(head):
     truth, mask, bright, _ = head
     scalp = mask & ~ndimage.binary_erosion(mask, iterations=3)
-    found = find_lesions(np.where(scalp, 300.0, truth), mask, VOXEL, 1.5)
+    found = find_lesions(np.where(scalp, 300.0, truth), mask, VOXEL, 1.5, 18)
     assert not (found & scalp).any()
     assert (found & bright).sum() > 0.8 * bright.sum() and not (found & ~bright).any()
 
@@ -75,6 +75,17 @@ def test_lesions_near_the_surface_of_a_brain_can_be_asked_for():
     for axes in ((0, 1, 2), (2, 0, 1)):  # whichever way it lies
         found = find_lesions(volume.transpose(axes), head.transpose(axes), one, 1.5, 3)
         assert found.sum() > 300 and not found.transpose(np.argsort(axes))[..., 25:].any()
+
+
+@pytest.mark.parametrize("across", [0, 1, 2])
+def test_in_thick_slices_lesions_are_what_is_wide_in_plane(across):
+    head, voxel_mm = np.ones((30, 30, 30), bool), np.ones(3)
+    voxel_mm[across] = 4.0
+    volume = np.full(head.shape, 100.0)
+    disc, line = np.moveaxis(volume, across, -1)[10:15, 10:15, 15:16], np.moveaxis(volume, across, -1)[20, 20, 10:20]
+    disc[:] = line[:] = 200
+    found = np.moveaxis(find_lesions(volume, head, voxel_mm, 1.5, 3.0), across, -1)
+    assert found[10:15, 10:15, 15].all() and found.sum() == 25
 
 
 def test_evaluate_reports_lesions(tmp_path, head, capsys):

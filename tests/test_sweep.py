@@ -188,6 +188,8 @@ def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatc
     foreign = ("volume=head.nii.gz", "prior=diffusers", "prior.path=pipeline")
     before = folder(*foreign)
     assert folder(*foreign) == before
+    (tmp_path / "pipeline" / "README.md").write_text("new")
+    assert folder(*foreign) == before
     os.utime(weights, ns=(1, 1))
     assert folder(*foreign) != before
     names = {sweep.profile_name({"kind": "slr", "time_bandwidth": width, "path": None}) for width in (4.0, 8.0)}

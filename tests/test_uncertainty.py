@@ -176,8 +176,8 @@ def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, t
         ({}, 1, (4.0, 4.0), 1.6449, "single stacks"),
         ({}, 0, (20.0, 20.0), 6.0, "far from those"),
         ({}, 0, (2.0, 2.0), 3.0, "far from those"),
-        ({}, 0, (2.0, 4.0), 3.0, "2 mm every 4 mm, profile=gaussian, is far from those"),
-        ({"profile": "kspace"}, 0, (4.0, 4.0), 3.0, "profile=kspace, is far from those"),
+        ({}, 0, (2.0, 4.0), 3.0, "; 2 mm every 4 mm is far from those"),
+        ({"profile": "kspace"}, 0, (4.0, 4.0), 3.0, "; profile=kspace is far from those"),
     ],
 )
 def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes, stacks, slices, factor, said):

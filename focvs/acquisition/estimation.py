@@ -35,7 +35,7 @@ NO_WIDTH = 0.5  # half the difference of log widths where one in-plane axis alon
 # Heads are not isotropic: at equal resolution there is more detail from left to right and from foot to head than from
 # back to front. Mean and standard deviation over heads of the weighted log ratio of detail along the first axis, that
 # of the slices, to detail along the second; benchmark_profile.py prints them. The two of one slice axis hardly go
-# together (-0.1 over 15 heads), and count as independent.
+# together (r = -0.1), and count as independent.
 ANISOTROPY = {
     ("inferior-superior", "left-right"): (-0.09, 0.18),
     ("inferior-superior", "posterior-anterior"): (0.23, 0.26),
@@ -107,7 +107,8 @@ def estimate_profile(
     )  # (widths, 2 axes, groups, along or across, 1 + frequencies), counts first
     if float(spectra[0, ..., 0].sum(1).min()) < FEWEST_WINDOWS:
         raise ValueError("too little of the head spans enough slices to compare its detail in-plane and across slices.")
-    within = spectra[..., 0].sum((2, 3)).amin(1) > 0  # a wide profile may leave an axis no window
+    counts = spectra[..., 0].amin(-1)  # a wide profile may leave an axis, or all groups but one, no window
+    within = (counts.sum(2, keepdim=True) - counts).amin((1, 2)) > 0
     spectra, log_widths = spectra[within], np.log(widths[within.numpy()])
     expected, doubt = np.array(anisotropy).T
     shares = doubt**-2 / (doubt**-2).sum()

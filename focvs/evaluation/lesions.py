@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-THICK = 1.5  # times the smallest voxel size, from where the largest is that of slices
+THICK_RATIO = 1.5  # times the smallest voxel size, from where the largest is that of slices
 SHELL_MM = (3.0, 9.0)  # what a lesion is compared with lies this far from it
 SMALLEST_ML = 0.03  # smaller components are left out
 SIZES_ML = {"below 0.1 ml": (0.0, 0.1), "0.1 to 1 ml": (0.1, 1.0), "above 1 ml": (1.0, np.inf)}
@@ -36,11 +36,11 @@ class Lesion:
 
 
 def find_lesions(
-    volume: np.ndarray, head: np.ndarray, voxel_mm: np.ndarray, above: float, inside_mm: float = 18.0
+    volume: np.ndarray, head: np.ndarray, voxel_mm: np.ndarray, above: float, inside_mm: float
 ) -> np.ndarray:
     """Bright voxels well inside the head, boolean: hyperintense lesions.
 
-    They are opened by a cross of neighbours, in-plane only where one voxel size is much larger than the others.
+    They are opened by a voxel and its six neighbours, or in thick slices by 3 x 3 pixels.
 
     Args:
         volume: ``(a, b, c)`` intensities.
@@ -51,11 +51,10 @@ def find_lesions(
     """
     depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(head), 1), sampling=voxel_mm)
     bright = (volume > above * np.median(volume[head])) & (depth[1:-1, 1:-1, 1:-1] > inside_mm)
-    cross = ndimage.generate_binary_structure(3, 1)
-    if voxel_mm.max() > THICK * voxel_mm.min():
-        across = int(np.argmax(voxel_mm))
-        cross = np.ones((3, 3, 3), dtype=bool).take([1], axis=across)
-    opened: np.ndarray = ndimage.binary_opening(bright, cross)
+    element = ndimage.generate_binary_structure(3, 1)
+    if voxel_mm.max() > THICK_RATIO * voxel_mm.min():
+        element = np.ones((3, 3, 3), dtype=bool).take([1], axis=int(np.argmax(voxel_mm)))
+    opened: np.ndarray = ndimage.binary_opening(bright, element)
     return opened
 
 

@@ -59,8 +59,8 @@ class VolumeDenoiser:
         denoise: 3D denoiser of ``(b, 1, x, y, z)``; where ``acquisition`` is given it takes a condition too.
         orientation: of the network.
         background: ``(p, q, n)`` estimate used where the network does not reach; its input where None.
-        shape: the network's fixed field of view, centred on the volume, but at its top from foot to head: what lies
-            beyond keeps the background, what is missing is air; None for any shape.
+        shape: the network's fixed field of view, centred on the volume, but of one longer from foot to head the top:
+            what lies beyond keeps the background, what is missing is air; None for any shape.
         patch: edge lengths of overlapping patches, where ``shape`` is None; None is the whole volume at once.
         overlap: of neighbouring patches, as a fraction of the patch.
         multiple: sizes are padded to a multiple of this.
