@@ -258,8 +258,8 @@ SECTIONS = (
     Section(
         "Knowing the slice thickness",
         "thickness.csv",
-        "python scripts/benchmark_quality.py $EVAL/ms07_FLAIR.nii.gz --box 32 --slices 4:4 4:5.2 5:6.5 6:6\n"
-        "    --csv docs/results/thickness.csv\n"
+        "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --box 32\n"
+        "    --slices 4:4 4:5.2 5:6.5 6:6 --csv docs/results/thickness.csv\n"
         '    --run "true: samples=2" --run "estimated: samples=2 thickness=estimate"\n'
         '    --run "header: samples=2 thickness={spacing}"',
         "The same scan restored with its true thickness, with what `thickness=estimate` finds, and with what a header "
