@@ -30,8 +30,8 @@ WINDOW, SHORTEST_WINDOW = 16, 8  # slices of a window whose spectrum is taken
 LOWEST = 2  # the first frequencies compared, in cycles per window: lower ones show the shape of the head
 GROUPS = 6  # of the jackknife
 MOST_ROWS = 96  # neighbouring rows say the same: more are thinned to about this number
-FEWEST_WINDOWS = 100  # of each axis
-NO_WIDTH = 0.5  # half the difference of log widths where one in-plane axis alone gives none
+FEWEST_WINDOWS = 100  # of an axis, seen through a profile as wide as the spacing
+NO_WIDTH = 0.5  # half the difference of the two axes' log widths where one gives none
 # Heads are not isotropic: at equal resolution there is more detail from left to right and from foot to head than from
 # back to front. Mean and standard deviation over heads of the weighted log ratio of detail along the first axis, that
 # of the slices, to detail along the second; benchmark_profile.py prints them. The two of one slice axis hardly go
@@ -81,8 +81,8 @@ def estimate_profile(
     """Width of the slice profile, from the spectra of the scan.
 
     Each in-plane axis compares its detail with that across slices; the two count by how surely their ratio is known
-    where nothing is blurred. White noise stays white through a profile that hardly overlaps its neighbours, and so
-    adds the same to both spectra.
+    where nothing is blurred, or one alone where the head is too narrow along the other. White noise stays white through
+    a profile that hardly overlaps its neighbours, and so adds the same to both spectra.
 
     Args:
         y: ``(p, q, m)`` slices, any units.
@@ -105,18 +105,24 @@ def estimate_profile(
             for w in widths
         ]
     )  # (widths, 2 axes, groups, along or across, 1 + frequencies), counts first
-    if float(spectra[0, ..., 0].sum(1).min()) < FEWEST_WINDOWS:
+    counts = spectra[..., 0].amin(-1)
+    likely = int(np.argmin(np.abs(widths - spacing_mm)))
+    used = (counts[likely].sum(1) >= FEWEST_WINDOWS).numpy()
+    # a wide profile may leave an axis, or all its groups but one, no window
+    within = ((counts.sum(2, keepdim=True) - counts).amin(2)[:, used] > 0).all(1)
+    if not used.any() or not within.any():
         raise ValueError("too little of the head spans enough slices to compare its detail in-plane and across slices.")
-    counts = spectra[..., 0].amin(-1)  # a wide profile may leave an axis, or all groups but one, no window
-    within = (counts.sum(2, keepdim=True) - counts).amin((1, 2)) > 0
     spectra, log_widths = spectra[within], np.log(widths[within.numpy()])
     expected, doubt = np.array(anisotropy).T
-    shares = doubt**-2 / (doubt**-2).sum()
-    excess = _log_ratios(spectra.sum(2)) - expected
+    precision = np.where(used, doubt**-2, 0.0)
+
+    def excess_of(some: Tensor) -> np.ndarray:
+        return np.where(used, _log_ratios(some) - expected, 0.0)
+
+    shares, excess = precision / precision.sum(), excess_of(spectra.sum(2))
     whole, slope = _crossing(excess @ shares, log_widths)
     others = [[group for group in range(GROUPS) if group != left] for left in range(GROUPS)]
-    without = [(_log_ratios(spectra[:, :, kept].sum(2)) - expected) @ shares for kept in others]
-    parts = np.array([_crossing(part, log_widths)[0] for part in without])
+    parts = np.array([_crossing(excess_of(spectra[:, :, kept].sum(2)) @ shares, log_widths)[0] for kept in others])
     first, second = (_crossing(alone, log_widths)[0] for alone in excess.T)
     if math.isnan(whole) or np.isnan(parts).any():
         raise ValueError(
@@ -125,10 +131,10 @@ def estimate_profile(
         )
     jackknife = math.sqrt((GROUPS - 1) * parts.var())
     apart = NO_WIDTH if math.isnan(first + second) else abs(first - second) / 2
-    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + 1 / ((doubt**-2).sum() * slope**2))
+    reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + 1 / (precision.sum() * slope**2))
     fwhm_mm = math.exp(whole)
     profile = make(fwhm_mm)
-    axes = [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window) for axis in (0, 1)]
+    axes = [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window) for axis in (0, 1) if used[axis]]
     shown = torch.stack(axes).sum((0, 1))
     power = (shown[:, 1:] / shown[:, :1]).numpy()
     frequency = np.arange(power.shape[1]) / (window * spacing_mm)
