@@ -68,6 +68,17 @@ def test_axes_count_by_how_well_their_detail_is_known():
     assert np.abs(detail_ratios(y, mask, (1.0, 1.0), 4.0, make_profile("gaussian", 4.0))).max() < 0.15
 
 
+def test_an_axis_along_which_the_head_is_too_narrow_does_not_count():
+    y = torch.from_numpy(simulate_slices(isotropic_field((112, 120, 128)), 1.0, make_profile("gaussian", 4.0), 4.0))
+    mask = torch.zeros(y.shape, dtype=torch.bool)
+    mask[36:76] = True
+    mask[16:96, 60] = True  # a single row is wide
+    nonsense, known = (5.0, 0.01), (0.0, 0.2)
+    found = estimate_profile(y, mask, (1.0, 1.0), 4.0, anisotropy=(nonsense, known))
+    assert found.profile.fwhm_mm == pytest.approx(4.0, rel=0.1)
+    assert found.low_mm < 4.0 < found.high_mm and found.windows > 100
+
+
 def test_heads_have_an_anisotropy_for_every_slice_axis():
     names = ("left-right", "posterior-anterior", "inferior-superior")
     assert set(ANISOTROPY) == set(permutations(names, 2))
