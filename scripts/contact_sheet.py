@@ -13,7 +13,8 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from focvs.config import conf_dir
-from focvs.training.datasets import Augmentation, PatchDataset, load_cache
+from focvs.training.cache import load_cache
+from focvs.training.datasets import Augmentation, PatchDataset
 
 
 def main() -> None:

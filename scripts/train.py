@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 
 from focvs.config import conf_dir
 from focvs.priors.pretrained import save_prior
-from focvs.training.datasets import Augmentation, PatchDataset, VolumePatchDataset, build_cache, load_cache
+from focvs.training.cache import build_cache, load_cache
+from focvs.training.datasets import Augmentation, PatchDataset, VolumePatchDataset
 from focvs.training.trainer import carry_over, cpu_processes, train
 
 log = logging.getLogger(__name__)

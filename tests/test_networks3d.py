@@ -6,7 +6,8 @@ import torch
 from focvs.priors.networks import ScanCondition
 from focvs.priors.networks3d import HaarUNet3D, haar3, haar3_inverse
 from focvs.priors.pretrained import load_prior, save_prior
-from focvs.training.datasets import VolumePatchDataset, build_cache, load_cache
+from focvs.training.cache import build_cache, load_cache
+from focvs.training.datasets import VolumePatchDataset
 from focvs.training.trainer import TrainingPlan, train
 
 

@@ -14,7 +14,8 @@ from torch.nn.utils import parameters_to_vector
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D, ScanCondition
 from focvs.priors.pretrained import load_prior, save_prior
-from focvs.training.datasets import Augmentation, CachedVolume, PatchDataset, build_cache, load_cache
+from focvs.training.cache import CachedVolume, build_cache, load_cache
+from focvs.training.datasets import Augmentation, PatchDataset
 from focvs.training.synthesis import (
     add_lesions,
     add_vessels,

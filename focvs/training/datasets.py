@@ -1,4 +1,4 @@
-"""The training set: a compact cache of volumes and the random patches drawn from it.
+"""The training set: random patches drawn from the volumes of :mod:`focvs.training.cache`.
 
 Every item is a function of ``(seed, index)`` alone, so a resumed training sees exactly what an uninterrupted
 one would have seen, with any number of workers.
@@ -6,13 +6,8 @@ one would have seen, with any number of workers.
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage
@@ -21,138 +16,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from focvs.acquisition.degradation import random_degradation
+from focvs.training.cache import WHITE_LEVEL, CachedVolume
 from focvs.training.synthesis import (
     add_lesions,
     add_vessels,
     bias_field,
     displacement,
-    label_family,
     random_curve,
     rician,
     synthesise,
 )
-from focvs.volume import intensity_scale
-
-WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
-FINEST_STACK_MM = 0.7  # finer in-plane voxels are averaged to about this size to keep the cache compact
-
-
-@dataclass(frozen=True)
-class CachedVolume:
-    """One training volume: uint8 voxels (intensity or label index), voxel size in mm, and where it came from."""
-
-    name: str
-    group: str  # isotropic | isotropic_stripped | thick | labels
-    data: np.ndarray
-    voxel_mm: tuple[float, float, float]
-    families: np.ndarray | None = None
-
-
-def build_cache(data_dir: Path, out: Path, exclude: tuple[str, ...] = (), label_maps: int = 20) -> list[str]:
-    """Write the compact training cache from a folder laid out as ``isotropic/``, ``thick/``, ``labels/`` ...
-
-    Args:
-        data_dir: folder of the groups, NIfTI files inside.
-        out: the ``.npz`` to write (LZMA inside; a few tens of MiB).
-        exclude: file stems kept out, as the validation split.
-        label_maps: how many label maps to take.
-
-    Returns:
-        The names that went in.
-
-    Raises:
-        FileNotFoundError: if no group holds a NIfTI file.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    entries: list[dict[str, Any]] = []
-    for group in ("isotropic", "isotropic_stripped", "thick", "labels"):
-        paths = sorted((data_dir / group).glob("*.nii*"))
-        for path in paths[:label_maps] if group == "labels" else paths:
-            name = path.name.split(".")[0]
-            if name in exclude:
-                continue
-            volume = _load_labels(path, name) if group == "labels" else _load_image(path, name, group)
-            arrays[name] = volume.data
-            if volume.families is not None:
-                arrays[name + "/families"] = volume.families
-            entries.append({"name": name, "group": group, "voxel_mm": list(volume.voxel_mm)})
-    if not entries:
-        raise FileNotFoundError(f"{data_dir} holds no NIfTI files in isotropic/, thick/ or labels/.")
-    arrays["entries"] = np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".part")
-    with zipfile.ZipFile(temporary, "w", compression=zipfile.ZIP_LZMA) as archive:
-        for key, array in arrays.items():
-            with archive.open(key + ".npy", "w") as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-    temporary.rename(out)
-    return [e["name"] for e in entries]
-
-
-def load_cache(path: Path, kept_out: tuple[str, ...] = ()) -> list[CachedVolume]:
-    """Read what :func:`build_cache` wrote.
-
-    Raises:
-        ValueError: if it holds something of ``kept_out``.
-    """
-    with np.load(path, allow_pickle=False) as archive:
-        entries = json.loads(archive["entries"].tobytes())
-        if wrong := sorted({e["name"] for e in entries} & set(kept_out)):
-            raise ValueError(
-                f"{path} holds {', '.join(wrong)}, to be kept out of training; give another cache, or remove it and it "
-                "is made anew."
-            )
-        return [
-            CachedVolume(
-                e["name"],
-                e["group"],
-                archive[e["name"]],
-                tuple(e["voxel_mm"]),
-                archive[e["name"] + "/families"] if e["group"] == "labels" else None,
-            )
-            for e in entries
-        ]
-
-
-def _load_image(path: Path, name: str, group: str) -> CachedVolume:
-    image = nib.as_closest_canonical(nib.load(path))
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    voxel_mm = np.array(image.header.get_zooms()[:3], dtype=float)
-    data /= intensity_scale(data)
-    if group == "thick":
-        data, voxel_mm = _slice_axis_last(data, voxel_mm)
-        factor = FINEST_STACK_MM / voxel_mm[:2]
-        if factor.max() > 1.08:
-            shape = [round(s / max(f, 1.0)) for s, f in zip(data.shape[:2], factor, strict=True)]
-            old = data.shape[:2]
-            stack = torch.from_numpy(np.moveaxis(data, -1, 0).copy())[:, None]
-            stack = torch.nn.functional.interpolate(stack, size=shape, mode="bicubic", antialias=True)
-            data = np.moveaxis(stack[:, 0].numpy(), 0, -1)
-            voxel_mm[:2] *= np.array(old) / np.array(shape)
-    cut = _bounding_box(data > 0.1, margin=6)
-    packed = np.clip(np.rint(data[cut] * WHITE_LEVEL), 0, 255).astype(np.uint8)
-    return CachedVolume(name, group, packed, (float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])))
-
-
-def _load_labels(path: Path, name: str) -> CachedVolume:
-    image = nib.as_closest_canonical(nib.load(path))
-    data = np.asarray(image.dataobj).astype(np.int32)
-    ids, index = np.unique(data, return_inverse=True)
-    index = index.reshape(data.shape).astype(np.uint8)
-    cut = _bounding_box(data > 0, margin=6)
-    families = np.array([label_family(int(i)) for i in ids], dtype=np.int32)
-    x_mm, y_mm, z_mm = map(float, image.header.get_zooms()[:3])
-    return CachedVolume(name, "labels", index[cut], (x_mm, y_mm, z_mm), families)
-
-
-def _slice_axis_last(data: np.ndarray, voxel_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    axis = int(np.argmax(voxel_mm))
-    return np.moveaxis(data, axis, -1), np.append(np.delete(voxel_mm, axis), voxel_mm[axis])
-
-
-def _bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(b.start - margin, 0), min(b.stop + margin, n)) for b, n in zip(box, mask.shape, strict=True))
 
 
 @dataclass(frozen=True)
