@@ -19,7 +19,7 @@ from focvs.errors import InputError
 
 MINIMUM_SLICES = 5
 SAME_MM = 1e-3  # affines that differ by less are one grid
-ANISOTROPY = 1.25  # slices thinner than this times the in-plane voxel are not worth super-resolving
+LEAST_ANISOTROPY = 1.25  # slices thinner than this times the in-plane voxel are not worth super-resolving
 _UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
@@ -148,9 +148,9 @@ def read_scan(path: Path) -> Scan:
     axis = int(np.argmax(voxel_mm))
     low, middle, high = np.sort(voxel_mm)
     sizes = " x ".join(f"{v:.3g}" for v in voxel_mm)
-    if high / low < ANISOTROPY:
+    if high / low < LEAST_ANISOTROPY:
         raise InputError(f"{path} has voxels of {sizes} mm: it is isotropic already, there is nothing to restore.")
-    if high / middle < ANISOTROPY:
+    if high / middle < LEAST_ANISOTROPY:
         raise InputError(f"{path} has voxels of {sizes} mm, two thick axes; a scan with one slice axis is needed.")
     if data.shape[axis] < MINIMUM_SLICES:
         raise InputError(f"{path} has {data.shape[axis]} slices; at least {MINIMUM_SLICES} are needed.")
