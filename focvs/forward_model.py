@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -9,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.interleaving import pass_difference
 from focvs.acquisition.metadata import Statement, Thickness, find_thickness
-from focvs.acquisition.noise import estimate_noise
+from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
 from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
@@ -23,6 +25,9 @@ from focvs.config import ProfileConfig, RunConfig
 from focvs.errors import InputError
 from focvs.volume import Scan, axis_directions, head_mask, intensity_scale
 
+log = logging.getLogger("focvs")
+
+AIR_FROM_HEAD = 5  # voxels in all directions, beyond which the background is that of air
 BRIGHT = 0.15  # of the white level: head that is compared between slices
 PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
 CROP_MARGIN = 6  # voxels kept around the head
@@ -286,9 +291,11 @@ def take_slices(scan: Scan, config: RunConfig) -> Slices:
 
 
 def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:
-    """Standard deviation of the noise of slices ``(p, q, m)``, on the matrix that was acquired.
+    """Standard deviation of the noise of slices ``(p, q, m)``, on the matrix that was acquired, prior units.
 
-    Where k-space was filled with zeros pixel noise is smooth, and second differences see little of it.
+    Where k-space was filled with zeros pixel noise is smooth, and second differences see little of it. What the air
+    around the head says is logged, and used where too little of the head is seen: noise in air is not quite that in
+    the head where a scanner unfolds, corrects or masks its images.
     """
     data = torch.from_numpy(scan.data)
     fractions = (resolved_fraction(data, 0), resolved_fraction(data, 1))
@@ -297,7 +304,19 @@ def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:
         (torch.arange(n) * (old / n)).round().long().clamp(max=old - 1)
         for n, old in zip(small.shape, mask.shape[:2], strict=False)
     )
-    return estimate_noise(small, mask[rows][:, columns])
+    inside = estimate_noise(small, mask[rows][:, columns])
+    around = noise_of_air(scan)
+    air = "the air around it does not tell" if around is None else f"{100 * around:.2g} % by the air around it"
+    log.info("noise, of the white level: %.2g %% by the slices of the head, %s", 50 * inside, air)
+    return inside or 2 * (around or 0.0)
+
+
+def noise_of_air(scan: Scan) -> float | None:
+    """:func:`focvs.acquisition.noise.background_noise` of a scan, as a fraction of its white level."""
+    scale = intensity_scale(scan.data)
+    near = ndimage.binary_dilation(head_mask(scan.data, scale), iterations=AIR_FROM_HEAD)
+    found = background_noise(torch.from_numpy(scan.data), torch.from_numpy(~near))
+    return None if found is None else found / scale
 
 
 def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:

@@ -1,9 +1,10 @@
 """How well the noise of a scan is found: ``python scripts/benchmark_noise.py TRUTH [TRUTH ...] [--slices 4:4]``.
 
 Each thin-slice volume is degraded into a scan, Gaussian or Rician noise of a known fraction of the 99.5th percentile is
-added, and the noise estimated from the slices as they are (a run takes zero filling out first). Estimates are printed
-over the noise that is there: what was added and, in quadrature, what the estimate finds before any is added,
-which no one knows better of a real head.
+added, and the noise estimated from the slices as they are (a run takes zero filling out first), inside the head and,
+where the background was kept or was zero before, from the air around it. Estimates are printed over the noise that is
+there: what was added and, in quadrature, what the estimate finds before any is added, which no one knows
+better of a real head; air that was set to zero has none of its own.
 
     python scripts/benchmark_noise.py $FOCVS_DATA/train/isotropic/*.nii.gz
 """
@@ -11,16 +12,19 @@ which no one knows better of a real head.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
+from scipy import ndimage
 
-from focvs.acquisition.noise import estimate_noise
+from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.volume import head_mask, intensity_scale, read_nifti
+from focvs.forward_model import AIR_FROM_HEAD
+from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti
 
 LEVELS = (0.005, 0.01, 0.02, 0.03, 0.05)
 REACH = 0.15
@@ -32,32 +36,53 @@ def main() -> None:
     parser.add_argument("--slices", default="4:4", help="thickness:spacing in mm")
     options = parser.parse_args()
     thickness, spacing = map(float, options.slices.split(":"))
-    print(f"{'truth':18s} {'kind':9s} {'own':>7s} " + " ".join(f"{100 * level:>5.1f} %" for level in LEVELS))
-    ratios = []
+    levels = " ".join(f"{100 * level:>5.1f} %" for level in LEVELS)
+    print(f"{'truth':18s} {'where':5s} {'kind':9s} {'own':>7s} {levels}")
+    ratios: dict[str, list[float]] = {"head": [], "air": []}
     for path in options.truth:
         data, affine, _, _ = read_nifti(path)
         axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
         voxel_mm = float(np.linalg.norm(affine[:3, axis]))
         clean = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, gaussian_profile(thickness), spacing)
         clean /= intensity_scale(clean)
-        own = found(clean)
-        rng = np.random.default_rng(0)
-        for kind in ("Gaussian", "Rician"):
-            row = []
-            for level in LEVELS:
-                noisy = clean + level * rng.standard_normal(clean.shape, np.float32)
-                if kind == "Rician":
-                    noisy = np.hypot(noisy, level * rng.standard_normal(clean.shape, np.float32))
-                row.append(found(noisy) / np.hypot(level, own))
-            ratios += row
-            stem = path.name.split(".")[0]
-            print(f"{stem:18s} {kind:9s} {100 * own:5.2f} % " + " ".join(f"{r:7.2f}" for r in row), flush=True)
-    worst = np.abs(np.array(ratios) - 1)
-    print(f"{(worst <= REACH).sum()} of {len(ratios)} within {100 * REACH:.0f} %, worst {100 * worst.max():.0f} %")
+        mask = head_mask(clean, 1.0)
+        air = ~ndimage.binary_dilation(mask, iterations=AIR_FROM_HEAD)
+        zeroed = not clean[air].any()
+        for where, estimate in (("head", of_head(mask)), ("air", of_air(air))):
+            own = 0.0 if where == "air" and zeroed else estimate(clean)
+            if own is None:
+                continue
+            rng = np.random.default_rng(0)
+            for kind in ("Gaussian", "Rician"):
+                row = []
+                for level in LEVELS:
+                    noisy = clean + level * rng.standard_normal(clean.shape, np.float32)
+                    if kind == "Rician":
+                        noisy = np.hypot(noisy, level * rng.standard_normal(clean.shape, np.float32))
+                    found = estimate(noisy)
+                    row.append(np.nan if found is None else found / np.hypot(level, own))
+                ratios[where] += row
+                print(
+                    f"{nifti_stem(path):18s} {where:5s} {kind:9s} {100 * own:5.2f} % "
+                    + " ".join("      -" if np.isnan(r) else f"{r:7.2f}" for r in row),
+                    flush=True,
+                )
+    for where, found in ratios.items():
+        answered = np.array([ratio for ratio in found if not np.isnan(ratio)])
+        if answered.size:
+            worst = np.abs(answered - 1)
+            print(
+                f"{where}: {(worst <= REACH).sum()} of {answered.size} within {100 * REACH:.0f} %, worst "
+                f"{100 * worst.max():.0f} %; {len(found) - answered.size} without an answer"
+            )
 
 
-def found(scan: np.ndarray) -> float:
-    return estimate_noise(torch.from_numpy(scan), torch.from_numpy(head_mask(scan, intensity_scale(scan))))
+def of_head(mask: np.ndarray) -> Callable[[np.ndarray], float]:
+    return lambda scan: estimate_noise(torch.from_numpy(scan), torch.from_numpy(mask))
+
+
+def of_air(air: np.ndarray) -> Callable[[np.ndarray], float | None]:
+    return lambda scan: background_noise(torch.from_numpy(scan), torch.from_numpy(air))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import torch
 
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.acquisition.noise import estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
@@ -55,21 +54,3 @@ def test_spline_matrix_interpolates_its_own_slices_and_keeps_constants():
     # an odd slice count puts a voxel centre on the middle slice
     odd = spline_matrix(ThroughPlaneGrid(11, 4.0, 43, 1.0))
     assert torch.allclose(odd[21], torch.eye(11).double()[5], atol=1e-9)
-
-
-@pytest.mark.parametrize("sigma", [0.01, 0.05])
-def test_noise_of_a_smooth_image_is_found(sigma):
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 1, 64)[:, None, None] * np.linspace(1, 2, 64)[None, :, None] * np.ones(12)
-    scan = torch.from_numpy(ramp + rng.normal(0, sigma, ramp.shape))
-    mask = torch.ones(scan.shape, dtype=torch.bool)
-    assert estimate_noise(scan, mask) == pytest.approx(sigma, rel=0.05)
-    assert estimate_noise(scan, torch.zeros_like(mask)) == 0
-
-
-def test_anatomy_counts_for_less_than_half_again():
-    clean = torch.from_numpy(head_phantom((128, 144, 40), seed=1)[0])
-    mask = clean > 0.1
-    noisy = clean + 0.03 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    assert estimate_noise(clean, mask) < 0.02
-    assert 0.03 < estimate_noise(noisy, mask) < 0.045

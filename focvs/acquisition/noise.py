@@ -1,6 +1,8 @@
-"""The noise of a scan, from its own slices."""
+"""The noise of a scan, from its own slices: inside the head, and in the air around it where that was kept."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,11 @@ WINDOW = 7  # pixels of the neighbourhoods whose noise is compared
 QUIETEST = 0.1  # the share of neighbourhoods taken to be free of anatomy
 # the QUIETEST quantile of a neighbourhood's root mean square for unit white noise, over its expectation of 6
 _QUANTILE_OF_WHITE = 0.7659
+FEWEST_WINDOWS = 100
+EMPTY = 0.02  # more exact zeros than this in a neighbourhood, and its background was not kept
+# squared mean over mean square: pi / 4 for a Rayleigh distribution, 0 for signed noise about zero
+RAYLEIGH = (0.68, 0.84)
+SIGNED = 0.1
 
 
 def estimate_noise(scan: Tensor, mask: Tensor) -> float:
@@ -33,7 +40,38 @@ def estimate_noise(scan: Tensor, mask: Tensor) -> float:
     mean_square = F.avg_pool2d(response.float().square(), WINDOW, stride=2)
     inside = F.avg_pool2d(mask[1:-1, 1:-1].movedim(-1, 0)[:, None].float(), WINDOW, stride=2) > 0.999
     local = mean_square[inside].sqrt()
-    if local.numel() < 100:
+    if local.numel() < FEWEST_WINDOWS:
         return 0.0
     step = max(1, local.numel() // 1_000_000)
     return float(torch.quantile(local[::step], QUIETEST)) / (6 * _QUANTILE_OF_WHITE)
+
+
+def background_noise(scan: Tensor, air: Tensor) -> float | None:
+    """Noise standard deviation of the complex signal from the air around the head.
+
+    The magnitude of noise alone has a Rayleigh distribution, whose mean square is 2 sigma^2 and whose squared mean is
+    pi/4 of that (Gudbjartsson and Patz 1995, equations 3 and 4); signed data, as in simulations, have the mean square
+    sigma^2. The median over 7 x 7 neighbourhoods is taken. Air that was set to zero, or that has neither distribution
+    (an offset, ghosts, several coils added up), says nothing.
+
+    Args:
+        scan: ``(p, q, m)`` intensities.
+        air: ``(p, q, m)`` boolean, well outside the head.
+
+    Returns:
+        Standard deviation in the units of ``scan``, or None where the background does not tell.
+    """
+    if min(scan.shape[:2]) < WINDOW:
+        return None
+
+    def mean(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values.movedim(-1, 0)[:, None].float(), WINDOW)
+
+    kept = (mean(air) > 0.999) & (mean(scan == 0) <= EMPTY)
+    if int(kept.sum()) < FEWEST_WINDOWS:
+        return None
+    mean_square = mean(scan.square())[kept]
+    shape = float((mean(scan)[kept].square() / mean_square).median())
+    if RAYLEIGH[0] <= shape <= RAYLEIGH[1]:
+        return math.sqrt(float(mean_square.median()) / 2)
+    return math.sqrt(float(mean_square.median())) if shape < SIGNED else None
