@@ -143,6 +143,7 @@ class SimulateConfig:
     spacing: float | None = None
     axis: str = "inferior-superior"
     noise: float = 0.0
+    rician: bool = False
     seed: int = 0
 
 

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from focvs.acquisition.grid import make_grid
-from focvs.acquisition.simulation import simulate_slices
+from focvs.acquisition.simulation import rician, simulate_slices
 from focvs.config import SimulateConfig
 from focvs.errors import InputError
 from focvs.forward_model import load_profile
@@ -51,7 +51,11 @@ def simulate_scan(config: SimulateConfig) -> Path:
         raise InputError(str(error)) from error
     if config.noise:
         rng = np.random.default_rng(config.seed)
-        slices = slices + rng.normal(0, config.noise * intensity_scale(data), slices.shape).astype(np.float32)
+        sigma = config.noise * intensity_scale(data)
+        if config.rician:
+            slices = rician(slices, sigma, rng)
+        else:
+            slices = slices + rng.normal(0, sigma, slices.shape).astype(np.float32)
     # a scan is to its volume what a volume is to its scan: the same centre, another step
     grid = make_grid(data.shape[axis], voxel_mm, spacing_mm, keep_extent=False)
     grid = type(grid)(grid.slices, grid.spacing_mm, slices.shape[-1], spacing_mm)

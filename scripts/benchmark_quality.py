@@ -43,7 +43,7 @@ from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, open_prior
 from focvs.simulate import simulate_scan
 from focvs.sweep import crop_for_grid
-from focvs.volume import Scan, head_mask, intensity_scale, read_nifti, read_scan, write_nifti
+from focvs.volume import Scan, head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_nifti
 
 WITHOUT_PRIOR = ("B-spline", "B-spline + replacement")
 
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--run", action="append", help="NAME: overrides, may be given several times")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the scan's noise")
     parser.add_argument("--noise", type=float, default=0.0, help="noise of the scan, fraction of the 99.5th percentile")
+    parser.add_argument("--rician", action="store_true", help="magnitudes: the scan's noise is Rician, not Gaussian")
     parser.add_argument("--box", type=int, default=0, help="restore only this many middle voxels of the first axis")
     parser.add_argument("--csv", type=Path, help="file that keeps the rows")
     options = parser.parse_args(arguments)
@@ -128,7 +129,8 @@ def run_case(
     kept: Results,
 ) -> Iterator[dict[str, str]]:
     thickness, spacing = map(float, slices.split(":"))
-    common = {"truth": truth_path.name.split(".")[0], "slices": slices, "noise": options.noise, "box": options.box}
+    noise = f"{options.noise} Rician" if options.rician else options.noise
+    common = {"truth": nifti_stem(truth_path), "slices": slices, "noise": noise, "box": options.box}
     cases = {
         method: common | {"seed": seed, "method": method, "overrides": " ".join(words), "prior": hash_of_prior(words)}
         for method, words in runs.items()
@@ -151,7 +153,8 @@ def run_case(
         def simulate(stem: str, volume: np.ndarray, placed: np.ndarray) -> Scan:
             write_nifti(folder / f"{stem}_truth.nii.gz", volume, placed, header)
             path = folder / f"{stem}.nii.gz"
-            return degrade(folder / f"{stem}_truth.nii.gz", path, thickness, spacing, options.noise, seed)
+            noisy = {"noise": options.noise, "rician": options.rician, "seed": seed}
+            return degrade(folder / f"{stem}_truth.nii.gz", path, thickness, spacing, **noisy)
 
         scan = simulate("scan", data, affine)
         whole_scan = simulate("whole", *whole) if options.box else scan
@@ -228,10 +231,10 @@ def cropped(path: Path, spacing: float) -> tuple[tuple[np.ndarray, np.ndarray], 
     return crop_for_grid(data, affine, axis, spacing), header, axis
 
 
-def degrade(truth: Path, scan: Path, thickness: float, spacing: float, noise: float = 0.0, seed: int = 0) -> Scan:
-    """Write and read the scan of a volume, slices of a Gaussian profile."""
-    simulation = SimulateConfig(str(truth), str(scan), thickness=thickness, spacing=spacing)
-    simulation.profile.kind, simulation.noise, simulation.seed = "gaussian", noise, seed
+def degrade(truth: Path, scan: Path, thickness: float, spacing: float, **noisy: float) -> Scan:
+    """Write and read the scan of a volume, slices of a Gaussian profile; ``noise=``, ``rician=`` and ``seed=``."""
+    simulation = SimulateConfig(str(truth), str(scan), thickness=thickness, spacing=spacing, **noisy)
+    simulation.profile.kind = "gaussian"
     return read_scan(simulate_scan(simulation))
 
 
@@ -249,7 +252,7 @@ def degraded_box(
         volume, affine = middle_box(volume, affine, box)
     folder.mkdir(parents=True, exist_ok=True)
     write_nifti(folder / "truth.nii.gz", volume, affine, header)
-    scan = degrade(folder / "truth.nii.gz", folder / "scan.nii.gz", thickness, spacing, noise)
+    scan = degrade(folder / "truth.nii.gz", folder / "scan.nii.gz", thickness, spacing, noise=noise)
     return scan, np.moveaxis(volume, axis, -1), float(np.linalg.norm(affine[:3, axis]))
 
 

@@ -181,6 +181,18 @@ def test_simulate(capsys, tmp_path):
         assert said in err
 
 
+def test_simulated_noise_is_added_or_that_of_a_magnitude(tmp_path, capsys):
+    """In air of nothing the one has a mean of zero, the other of sigma sqrt(pi / 2)."""
+    head = np.zeros((40, 40, 48), np.float32)
+    head[15:25, 15:25] = 1000
+    volume, means = write_scan(tmp_path / "hr.nii.gz", head, np.eye(4)), []
+    for word in ("rician=false", "rician=true"):
+        code, _, err = run(capsys, "simulate", volume, tmp_path / "thick.nii.gz", "thickness=4", "noise=0.05", word)
+        assert code == 0, err
+        means.append(nib.load(tmp_path / "thick.nii.gz").get_fdata()[:12].mean())
+    assert means == pytest.approx([0, 50 * np.sqrt(np.pi / 2)], abs=2)
+
+
 def configurations():
     """Every file of conf/, with what it takes to compose it."""
     for path in sorted(conf_dir().rglob("*.yaml")):

@@ -6,7 +6,7 @@ import torch
 from conftest import write_scan
 
 from focvs.acquisition.noise import background_noise, estimate_noise
-from focvs.acquisition.simulation import head_phantom
+from focvs.acquisition.simulation import head_phantom, rician
 from focvs.config import RunConfig
 from focvs.forward_model import noise_of_air, take_slices
 from focvs.volume import read_scan
@@ -33,6 +33,14 @@ def test_anatomy_counts_for_less_than_half_again():
 @pytest.fixture
 def air():
     return torch.ones(70, 70, 8, dtype=torch.bool)
+
+
+def test_rician_noise_has_its_moments():
+    """At zero signal the magnitude is Rayleigh: mean sigma sqrt(pi / 2); far above, Gaussian of sigma."""
+    rng = np.random.default_rng(0)
+    air, head = rician(np.zeros(200_000), 0.1, rng), rician(np.ones(200_000), 0.1, rng)
+    assert air.mean() == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.02)
+    assert head.std() == pytest.approx(0.1, rel=0.02)
 
 
 def complex_noise(sigma, channels=2):

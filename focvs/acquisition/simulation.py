@@ -52,6 +52,12 @@ def _density(profile: SliceProfile, z_mm: Tensor, step_mm: float) -> Tensor:
     return (profile.cumulative(z_mm + half) - profile.cumulative(z_mm - half)) / step_mm
 
 
+def rician(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """The magnitude of ``image`` with complex Gaussian noise (Gudbjartsson and Patz 1995, equation 1)."""
+    noise = rng.normal(0, sigma, (2, *image.shape)).astype(np.float32)
+    return np.hypot(image + noise[0], noise[1])
+
+
 def head_phantom(shape: tuple[int, int, int] = (112, 128, 112), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A generated head: nested scalp, skull, fluid, folded cortex, white matter and ventricles at about 1.7 mm.
 
@@ -92,6 +98,5 @@ def head_phantom(shape: tuple[int, int, int] = (112, 128, 112), seed: int = 0) -
     head[vessels & (radius < 0.8)] *= 1.25
     clean = ndimage.gaussian_filter(head * (1 + 0.02 * smooth_noise(1.5 * unit)), 0.45)
     clean *= np.exp(0.12 * smooth_noise(40 * unit))
-    noise = rng.normal(0, 0.01, (2, *shape))
-    noisy = np.hypot(clean + noise[0], noise[1])
+    noisy = rician(clean, 0.01, rng)
     return clean.astype(np.float32), noisy.astype(np.float32)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from focvs.acquisition.degradation import random_degradation
+from focvs.acquisition.simulation import rician
 from focvs.training.cache import WHITE_LEVEL, CachedVolume
 from focvs.training.synthesis import (
     add_lesions,
@@ -23,7 +24,6 @@ from focvs.training.synthesis import (
     bias_field,
     displacement,
     random_curve,
-    rician,
     synthesise,
 )
 

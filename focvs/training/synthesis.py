@@ -157,12 +157,6 @@ def add_vessels(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) 
     return out
 
 
-def rician(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """The magnitude of ``image`` with complex Gaussian noise (Gudbjartsson and Patz 1995, equation 1)."""
-    noise = rng.normal(0, sigma, (2, *image.shape)).astype(np.float32)
-    return np.hypot(image + noise[0], noise[1])
-
-
 def displacement(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random field ``(2, h, w)`` with standard deviation of about ``strength`` pixels."""
     coarse = rng.normal(0, strength, (2, NODES, NODES)).astype(np.float32)
