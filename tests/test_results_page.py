@@ -37,6 +37,23 @@ def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
         results_page.methods_table(rows[1:])
 
 
+def test_the_best_method_is_counted(results_page):
+    case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "seconds": "1"}
+    rows = [
+        case | {"slices": slices, "method": method, "psnr_db": str(psnr), "ssim": str(ssim)}
+        for slices, method, psnr, ssim in (
+            ("3:3", "a", 20, 0.9),
+            ("3:3", "b", 9, 0.8),
+            ("4:4", "a", 20, 0.7),
+            ("4:4", "b", 21, 0.6),
+            ("5:5", "a", 20, 0.6),
+            ("5:5", "b", 19, 0.7),
+        )
+    ]
+    said = "Highest PSNR: a in 2 of 3, b in 1 of 3; highest SSIM: a in 2 of 3, b in 1 of 3."
+    assert results_page.ranked_table(rows)[-1] == said
+
+
 def test_what_a_wrong_thickness_loses_is_a_median(results_page):
     case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "ssim": "0.9", "seconds": "1"}
     found = {"3:3": (20, 20, 19), "4:4": (21, 20.9, 21), "6:7.8": (22, 21.8, 18)}
