@@ -98,7 +98,7 @@ def _dispatch(arguments: list[str]) -> int:
     }
     command = words.pop(0) if words and words[0] in commands else ""
     name, positional, run = commands.get(command, ("config", SWEPT["config"], _run_scan))
-    overrides = to_overrides(words, positional, name)
+    overrides = to_overrides(words, positional, name, swept=multirun or name == "sweep")
     if name == "sweep":
         overrides, multirun = told_to_runs(overrides), True
     if multirun and name not in SWEPT:

@@ -14,18 +14,28 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+# keys of paths and commands, whose values are taken as they were typed, spaces, commas and brackets included
+TEXTS = {
+    *("scan", "output_dir", "output", "volume", "truth", "data", "path", "prior.path", "profile.path"),
+    *("adaptation.cache", "lesions", "brain", "segment_command", "vgg", "lpips"),
+}
+
+
 class UsageError(FocvsError):
     """A command line that cannot be understood."""
 
 
-def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "config") -> list[str]:
+def to_overrides(
+    words: Sequence[str], positional: Sequence[str], name: str = "config", *, swept: bool = False
+) -> list[str]:
     """Hydra overrides from command-line words: ``key=value`` as it is, other words as quoted positionals.
 
     A word is ``key=value`` where it looks like one, unless a file of that name exists, or its key is none of
     conf/``name``.yaml and it could be a path. A last positional with a star takes all the words that are left.
+    Values that are paths or commands are quoted, where ``swept`` each of those between commas.
 
     Raises:
-        UsageError: for more words than positionals.
+        UsageError: for more words than positionals, and shapes of profiles swept together with files of profiles.
     """
     overrides: list[str] = []
     if name == "config":
@@ -39,7 +49,7 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
     rest: list[str] = []
     for word in words:
         if _is_override(word, name):
-            overrides.append(_shorthand(word))
+            overrides += _written_out(word, swept)
         elif given < len(single):
             overrides.append(f"{single[given]}={quote(word)}")
             given += 1
@@ -49,7 +59,7 @@ def to_overrides(words: Sequence[str], positional: Sequence[str], name: str = "c
             rest.append(quote(word))
     if rest:
         overrides.append(f"{positional[-1].rstrip('*')}=[{','.join(rest)}]")
-    return [o for override in overrides for o in override.split("\0")]
+    return overrides
 
 
 def further_stacks(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -91,14 +101,26 @@ def quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _shorthand(word: str) -> str:
-    """``profile=FILE.npy`` and ``path=`` of the prior, written out."""
+def _written_out(word: str, swept: bool) -> list[str]:
+    """Overrides of a word: ``profile=FILE.npy`` and ``path=`` of the prior as what they stand for, texts quoted."""
     key, _, value = word.partition("=")
-    if key == "path":
-        return f"prior.path={quote(value)}"
-    if key == "profile" and value.endswith(".npy"):
-        return f"profile=sampled\0profile.path={quote(value)}"
-    return word
+    sampled = [part.endswith(".npy") for part in (value.split(",") if swept else [value])]
+    if key == "profile" and any(sampled):
+        if not all(sampled):
+            raise UsageError(f"{word} sweeps shapes and files together; give one kind at a time.")
+        return ["profile=sampled", f"profile.path={_as_text(value, swept)}"]
+    if key not in TEXTS:
+        return [word]
+    return [f"{'prior.path' if key == 'path' else key}={_as_text(value, swept)}"]
+
+
+def _as_text(value: str, swept: bool) -> str:
+    """A typed value, or where ``swept`` those between its commas, as text; unless it is Hydra's grammar already."""
+    quoted = r"'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*"'
+    if value in ("", "null") or re.fullmatch(quoted, value) or (swept and re.fullmatch(r"\w+\(.*\)", value)):
+        return value
+    parts = value.split(",") if swept and not Path(value).exists() else [value]
+    return ",".join(quote(str(Path(part).expanduser()) if part.startswith("~") else part) for part in parts)
 
 
 def compose(name: str, overrides: Sequence[str]) -> DictConfig:

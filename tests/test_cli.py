@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from focvs import __version__
 from focvs.cli import main
 from focvs.config import SCHEMAS, conf_dir
-from focvs.overrides import compose, quote, to_overrides
+from focvs.overrides import UsageError, compose, quote, to_overrides
 
 
 def run(capsys, *words):
@@ -102,6 +102,7 @@ def test_awkward_names_survive_the_grammar(name, tmp_path, monkeypatch):
     Path(name).touch()
     assert compose("config", [f"scan={quote(name)}"]).scan == name
     assert compose("config", to_overrides([name], ("scan",))).scan == name
+    assert compose("config", to_overrides([f"scan={name}"], ())).scan == name
 
 
 def test_words_become_overrides(tmp_path, monkeypatch):
@@ -117,6 +118,22 @@ def test_words_become_overrides(tmp_path, monkeypatch):
     assert to_overrides(["s.nii", "out/seed=0"], ("scan", "output_dir"))[1] == "output_dir='out/seed=0'"
     Path("seed=1").mkdir()
     assert to_overrides(["seed=1"], ("scan",)) == ["seed=1"]
+
+
+def test_texts_are_taken_as_typed_and_swept_at_their_commas(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = "mri_synthseg --i {input} --o {output} --names '1, 2'"
+    config = compose(
+        "evaluate", to_overrides([f"segment_command={command}", "scan=~/s.nii", "brain=null"], (), "evaluate")
+    )
+    assert (config.segment_command, config.scan, config.brain) == (command, f"{tmp_path}/s.nii", None)
+    assert to_overrides(["path='a b'"], ()) == ["prior.path='a b'"]
+    assert to_overrides(["path=a,b"], ()) == ["prior.path='a,b'"]
+    assert to_overrides(["path=a,b c"], (), swept=True) == ["prior.path='a','b c'"]
+    swept = to_overrides(["profile=a.npy,b.npy"], (), "sweep", swept=True)
+    assert swept == ["profile=sampled", "profile.path='a.npy','b.npy'"]
+    with pytest.raises(UsageError, match="one kind at a time"):
+        to_overrides(["profile=rect,b.npy"], (), "sweep", swept=True)
 
 
 def test_an_awkward_path_end_to_end(capsys, tmp_path, thick_scan, tiny_prior):
