@@ -37,6 +37,7 @@ SCORES = (*COLUMNS, "seconds")
 DRAWN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 CONFIDENCE = 0.95
 MOST_PICTURES = 60
+PICTURED = ("profile", "axis", "scan_noise", "trim_mm")  # named beside a picture where jobs differ in it
 MOST_KEPT = 0.9  # of the voxels along the slice axis, below which cropping is worth a word
 
 
@@ -83,11 +84,13 @@ def run_job(config: SweepConfig) -> None:
 def job_settings(config: SweepConfig) -> dict[str, Any]:
     """All that decides the outcome of a job; of files, which they are and when they were written."""
     settings = {key: value for key, value in asdict(config).items() if key != "output_dir"}
+    settings["run"] = {key: value for key, value in config.run.items() if key not in NEUTRAL}
     told = config.run.get("prior", {})
     prior = Path(told.get("path") or checkpoints_dir() / str(told.get("choice", "head2d"))).resolve()
     volume = Path(config.volume).resolve()
     told_apart = (path for path in sorted(prior.rglob("*")) if path.suffix not in NOTES) if prior.is_dir() else ()
-    files = [volume, prior, *told_apart]
+    profile = [Path(config.profile.path).resolve()] if config.profile.path else []
+    files = [volume, prior, *told_apart, *profile]
     stamps = {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
     return {**settings, "volume": str(volume), "files": stamps, "version": __version__}
 
@@ -134,9 +137,9 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
     run.profile = profile
     paths = super_resolve(run)
     report = json.loads(paths["json"].read_text())
-    (row,), _ = measure_estimates(
-        EvaluateConfig(str(truth), [str(paths["mean"])], scan=str(scan), profile=profile, trim=config.trim)
-    )
+    evaluation = EvaluateConfig(str(truth), [str(paths["mean"])], scan=str(scan), profile=profile, trim=config.trim)
+    evaluation.slice_gains = run.slice_gains
+    (row,), _ = measure_estimates(evaluation)
     scores = {name: row[name] for name in COLUMNS}
     scores["seconds"] = report["seconds"]["total"]
     return scores, {"truth": truth.name, "estimate": paths["mean"].name}
@@ -213,11 +216,11 @@ def collect(folder: Path) -> tuple[list[dict[str, Any]], int]:
     Raises:
         InputError: if no job succeeded.
     """
-    jobs = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in sorted(folder.glob("*/job.json"))]
+    jobs = newest_jobs(folder)
     failed = [job for job in jobs if "scores" not in job]
     for job in failed:
         log.warning("failed: %s: %s", job["folder"], job["reason"])
-    rows = [as_row(job) for job in jobs if "scores" in job]
+    rows = [{**as_row(job["settings"]), **job["scores"], "folder": job["folder"]} for job in jobs if "scores" in job]
     if not rows:
         raise InputError(f"no job in {folder} succeeded ({len(failed)} failed, their reasons are above).")
     extra = sorted({key for row in rows for key in row} - {*KEYS, *SCORES, "folder"})
@@ -232,9 +235,21 @@ def collect(folder: Path) -> tuple[list[dict[str, Any]], int]:
     return summary, len(failed)
 
 
-def as_row(job: dict[str, Any]) -> dict[str, Any]:
-    """A job on one line."""
-    settings = job["settings"]
+def newest_jobs(folder: Path) -> list[dict[str, Any]]:
+    """What the jobs in ``folder`` left, the last one of those with the same settings.
+
+    Jobs are done again when a file they read or the version changed: the older ones are no repeats of the newer.
+    """
+    paths = sorted(folder.glob("*/job.json"), key=lambda path: path.stat().st_mtime_ns)
+    jobs = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in paths]
+    newest = {tuple(sorted((key, str(value)) for key, value in as_row(job["settings"]).items())): job for job in jobs}
+    if len(newest) < len(jobs):
+        log.info("%d jobs of older files or another version were left out", len(jobs) - len(newest))
+    return sorted(newest.values(), key=lambda job: job["folder"])
+
+
+def as_row(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a job on one line, without those that change no score."""
     told = (word.partition("=") for word in run_overrides(settings["run"]))
     return {
         "method": settings["method"],
@@ -247,8 +262,6 @@ def as_row(job: dict[str, Any]) -> dict[str, Any]:
         "volume": settings["volume"],
         "seed": settings["seed"],
         **{f"run.{key}" if key in KEYS else key: value.strip("'") for key, _, value in told if key not in NEUTRAL},
-        **job["scores"],
-        "folder": job["folder"],
     }
 
 
@@ -279,7 +292,8 @@ def summarise(rows: Sequence[dict[str, Any]], extra: Sequence[str]) -> list[dict
             values = [row[score] for row in members if row[score] is not None]
             line[score] = float(np.mean(values)) if values else None
             if score in DRAWN:
-                means = [float(np.mean([row[score] for row in seeds])) for seeds in heads.values()]
+                known = [[row[score] for row in seeds if row[score] is not None] for seeds in heads.values()]
+                means = [float(np.mean(some)) for some in known if some]
                 line[f"{score}_ci"] = confidence(means if len(means) > 1 else values)
         summary.append(line)
     return summary
@@ -319,7 +333,7 @@ def _pictures(
     first = [job for job in done if job["settings"]["volume"] == done[0]["settings"]["volume"]]
     for job in first[:MOST_PICTURES]:
         settings, place = job["settings"], folder / job["folder"]
-        row = f"{settings['thickness']:g} mm, gap {settings['gap']:g} mm"
+        row = ", ".join([f"{settings['thickness']:g} mm, gap {settings['gap']:g} mm", *_varying(settings, first)])
         column = " ".join([settings["method"], *run_overrides(settings["run"])])
         rows += [row] if row not in rows else []
         columns += [column] if column not in columns else []
@@ -328,6 +342,12 @@ def _pictures(
             images[row, column] = estimate
             images.setdefault((row, "truth"), truth)
     return rows, columns, images
+
+
+def _varying(settings: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> list[str]:
+    """What of a scan differs between jobs, besides thickness, gap and seed."""
+    row, rows = as_row(settings), [as_row(job["settings"]) for job in jobs]
+    return [f"{key} {row[key]}" for key in PICTURED if len({str(other[key]) for other in rows}) > 1]
 
 
 def middle_slices(truth: Path, estimate: Path, direction: str) -> tuple[np.ndarray, np.ndarray]:

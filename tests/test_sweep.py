@@ -57,6 +57,14 @@ def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkey
     assert main([*words[:4], "seed=0", *words[5:], "scan_noise=0.02"]) == 0
     assert done == ["spline", "spline"]
     assert {r["scan_noise"] for r in read(out / "summary.csv")} == {"0.01", "0.02"}
+    # a volume written again is another volume, and its jobs take the place of those of the old one
+    os.utime(head, ns=(1, 1))
+    assert main(words) == 0
+    assert done == ["spline"] * 5
+    assert len(read(out / "results.csv")) == 6
+    # how a job is run and watched makes no other job
+    assert main([*words, "progress=false", "device=cpu"]) == 0
+    assert done == ["spline"] * 5
 
 
 def test_a_failed_job_is_listed_and_the_others_go_on(tmp_path, head, caplog):
@@ -159,6 +167,21 @@ def test_means_leave_out_what_was_not_measured():
     assert line["residual"] == 2.0 and line["repeats"] == 2 and line["psnr_db_ci"] == 0.0
 
 
+def test_a_perfect_estimate_does_not_lose_the_table():
+    """Its PSNR is not a number, and is left out."""
+    base = {**dict.fromkeys(sweep.KEYS, 4.0), **dict.fromkeys(sweep.SCORES, 1.0)}
+    rows = [{**base, "volume": volume, "psnr_db": psnr} for volume, psnr in (("a", None), ("b", 3.0), ("c", 5.0))]
+    (line,) = summarise(rows, [])
+    assert line["psnr_db"] == 4.0 and line["psnr_db_ci"] == pytest.approx(confidence([3.0, 5.0]))
+
+
+def test_pictures_name_what_differs():
+    settings = {"method": "spline", "thickness": 4.0, "gap": 0.0, "profile": {"kind": "rect"}, "axis": "left-right"}
+    settings |= {"scan_noise": 0.01, "trim": 0.0, "volume": "v", "seed": 0, "run": {}}
+    jobs = [{"settings": settings}, {"settings": {**settings, "scan_noise": 0.02, "seed": 1}}]
+    assert sweep._varying(settings, jobs) == ["scan_noise 0.01"]
+
+
 def test_intervals_are_over_heads_where_there_are_several():
     base = {**dict.fromkeys(sweep.KEYS, 4.0), **dict.fromkeys(sweep.SCORES, 1.0)}
     rows = [
@@ -178,10 +201,16 @@ def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatc
 
     monkeypatch.chdir(tmp_path)
     wanted = folder(f"volume={head}", "figure=false", "batch=1")
-    assert folder("volume=head.nii.gz", "batch=1", "figure=false") == wanted
+    assert folder("volume=head.nii.gz", "batch=2") == wanted
     others = [["profile=slr"], ["profile=slr", "profile.time_bandwidth=8"], ["steps=3"], ["scan_noise=0"], ["trim=1"]]
     folders = [folder("volume=head.nii.gz", "batch=1", "figure=false", *words) for words in others]
     assert len({wanted, *folders}) == 6
+    measured = tmp_path / "measured.npy"
+    measured.write_bytes(b"old")
+    sampled = ("volume=head.nii.gz", "profile=sampled", "profile.path=measured.npy")
+    before = folder(*sampled)
+    os.utime(measured, ns=(1, 1))
+    assert folder(*sampled) != before
     weights = tmp_path / "pipeline" / "unet" / "weights.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"old")
