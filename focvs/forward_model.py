@@ -6,6 +6,7 @@ import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.interleaving import pass_difference
-from focvs.acquisition.metadata import Statement, Thickness, find_thickness
+from focvs.acquisition.metadata import Statement, Thickness, find_thickness, stated_profile
 from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
@@ -27,6 +28,7 @@ from focvs.volume import Scan, axis_directions, head_mask, intensity_scale
 
 log = logging.getLogger("focvs")
 
+SAME_WIDTH = 0.01  # relative difference of a profile's width and a thickness that are one
 AIR_FROM_HEAD = 5  # voxels in all directions, beyond which the background is that of air
 BRIGHT = 0.15  # of the white level: head that is compared between slices
 PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
@@ -156,6 +158,7 @@ def model_acquisition(
     elif thickness is None:
         thickness = find_thickness(scan.path, spacing_mm, config.thickness)
     profile = load_profile(config.profile, thickness.thickness_mm)
+    thickness = agree(thickness, profile, scan.path)
     grid = make_grid(
         scan.data.shape[-1],
         spacing_mm,
@@ -168,6 +171,37 @@ def model_acquisition(
     except ValueError as error:
         raise InputError(f"{scan.path.name}: {error}") from error
     return Acquisition(thickness, profile, grid, sampled, written)
+
+
+def agree(thickness: Thickness, profile: SliceProfile, scan_path: Path) -> Thickness:
+    """The thickness of a profile that brings its own scale, and what the sidecar says of its shape.
+
+    Raises:
+        InputError: if ``thickness=`` contradicts the profile's own positions in mm.
+    """
+    warnings, width_mm = thickness.warnings, profile.fwhm_mm
+    if (stated := stated_profile(scan_path)) not in (None, profile.kind):
+        warnings += (f"the JSON beside the scan says slices of profile {stated}; {profile.kind} was used.",)
+    if profile.kind != "sampled" or abs(width_mm / thickness.thickness_mm - 1) <= SAME_WIDTH:
+        return replace(thickness, warnings=warnings)
+    require_width(profile, thickness.thickness_mm if thickness.source == "override" else None)
+    if thickness.source == "sidecar":
+        warnings += (f"the JSON says slices of {thickness.thickness_mm:.4g} mm, the profile {width_mm:.4g} mm.",)
+    statements = (*thickness.statements, Statement("profile", width_mm))
+    return Thickness(width_mm, "profile", warnings, None, statements)
+
+
+def require_width(profile: SliceProfile, thickness_mm: float | None) -> None:
+    """Refuse a thickness other than that of a profile with positions in mm.
+
+    Raises:
+        InputError: if one was given that is not that of the profile.
+    """
+    if profile.kind == "sampled" and thickness_mm and abs(profile.fwhm_mm / thickness_mm - 1) > SAME_WIDTH:
+        raise InputError(
+            f"thickness={thickness_mm:g} mm, but the positions of the profile make it {profile.fwhm_mm:.4g} mm wide; "
+            f"give thickness={profile.fwhm_mm:.4g}, or a profile of weights alone, which is scaled."
+        )
 
 
 def slice_spacing(scan: Scan, given_mm: float | None) -> float:

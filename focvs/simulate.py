@@ -12,7 +12,7 @@ from focvs.acquisition.grid import make_grid
 from focvs.acquisition.simulation import rician, simulate_slices
 from focvs.config import SimulateConfig
 from focvs.errors import InputError
-from focvs.forward_model import load_profile
+from focvs.forward_model import load_profile, require_width
 from focvs.volume import intensity_scale, nifti_stem, read_nifti, write_json, write_nifti
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def simulate_scan(config: SimulateConfig) -> Path:
         The scan's path.
 
     Raises:
-        InputError: for an unreadable volume, an unknown axis, or slices that do not fit.
+        InputError: for an unreadable volume, an unknown axis, slices that do not fit, or a profile of another width.
     """
     data, affine, header, warnings = read_nifti(Path(config.volume))
     for warning in warnings:
@@ -45,6 +45,7 @@ def simulate_scan(config: SimulateConfig) -> Path:
     if config.noise < 0 or config.seed < 0:
         raise InputError(f"noise={config.noise:g} and seed={config.seed} must be at least 0.")
     profile = load_profile(config.profile, config.thickness)
+    require_width(profile, config.thickness)
     try:
         slices = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, profile, spacing_mm)
     except ValueError as error:

@@ -187,7 +187,9 @@ def test_simulate(capsys, tmp_path):
     code, _, _ = run(capsys, "simulate", volume, tmp_path / "o", "thickness=2", "axis=left-right", "noise=0.1")
     assert code == 0
     assert nib.load(tmp_path / "o" / "hr_thick.nii.gz").shape == (4, 9, 50)
+    np.save(tmp_path / "two.npy", np.array([[-1, 0], [-0.9, 1], [0.9, 1], [1, 0]]))
     for wrong, said in (
+        (f"profile={tmp_path}/two.npy", "give thickness=1.9"),
         ("noise=-1", "at least 0"),
         ("axis=up", "axis=up"),
         ("thickness=-1", "above 0"),

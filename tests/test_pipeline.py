@@ -299,8 +299,21 @@ def test_a_measured_profile(tmp_path, thick_scan, tiny_prior):
     paths = super_resolve(settings(thick_scan, tmp_path, tiny_prior, "profile=sampled", override))
     report = json.loads(paths["json"].read_text())
     assert report["acquisition"]["profile"] == "sampled"
-    assert report["acquisition"]["fwhm_mm"] == pytest.approx(2 * 2 * np.sqrt(np.log(2)), rel=1e-2)
+    width = 2 * 2 * np.sqrt(np.log(2))
+    assert report["acquisition"]["fwhm_mm"] == pytest.approx(width, rel=1e-2)
+    assert report["acquisition"]["thickness_mm"] == report["acquisition"]["fwhm_mm"]
+    assert report["acquisition"]["gap_mm"] == pytest.approx(6 - width, abs=0.05)
+    assert report["acquisition"]["source"] == "profile"
     assert report["consistency"]["relative_residual"] <= 1e-5
+    thick_scan.with_name("scan.json").write_text('{"SliceThickness": 5, "SliceProfile": "rect"}')
+    config = settings(thick_scan, tmp_path, tiny_prior, "profile=sampled", override)
+    said = model_acquisition(read_scan(thick_scan), config).thickness.warnings
+    assert "profile rect; sampled was used" in said[0] and "slices of 5 mm, the profile 3.3" in said[1]
+    config.thickness = 5.0
+    with pytest.raises(InputError, match="thickness=5 mm, but"):
+        model_acquisition(read_scan(thick_scan), config)
+    config.thickness = 3.33
+    assert model_acquisition(read_scan(thick_scan), config).thickness.source == "override"
 
 
 @pytest.mark.parametrize(

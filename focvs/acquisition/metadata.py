@@ -31,7 +31,7 @@ class Thickness:
 
     Attributes:
         thickness_mm: what is used.
-        source: override, sidecar, spacing or estimate.
+        source: override, sidecar, spacing, estimate, or profile, one that brings its own width.
         warnings: what was odd, a sentence each.
         interval_mm: 95 % interval of an estimate.
         statements: what every source says.
@@ -98,10 +98,18 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
     return Thickness(spacing_mm, "spacing", tuple(warnings), None, found)
 
 
+def stated_profile(scan_path: Path) -> str | None:
+    """SliceProfile of the JSON beside a scan, as ``focvs simulate`` writes it; None where there is none."""
+    try:
+        return str(json.loads(scan_path.with_name(_stem(scan_path) + ".json").read_text())["SliceProfile"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def sidecars(scan_path: Path) -> Iterator[Path]:
     """JSON files that describe a scan, the nearest first: beside it, then those of its BIDS data set."""
     scan_path = scan_path.absolute()
-    stem = scan_path.name.removesuffix(".gz").removesuffix(".nii")
+    stem = _stem(scan_path)
     beside = scan_path.with_name(stem + ".json")
     if beside.is_file():
         yield beside
@@ -115,6 +123,10 @@ def sidecars(scan_path: Path) -> Iterator[Path]:
             *others, last = path.stem.split("_")
             if path != beside and last == suffix and set(others) <= set(entities):
                 yield path
+
+
+def _stem(scan_path: Path) -> str:
+    return scan_path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _read(name: str, thickness: Any, between: Any, spacing_mm: float) -> tuple[Statement, list[str]]:
