@@ -123,7 +123,9 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
         # folders of DICOM series often have one name
         folder = Path(config.output_dir) / f"stack-{number:02d}" if config.output_dir else None
         other = balance_passes(open_scan(Path(name), folder), config.slice_gains)
-        moved = register_rigidly(scan, other) if config.align == "rigid" else np.eye(4)
+        moved = np.eye(4)
+        if config.align == "rigid":
+            moved = register_rigidly(spaced(scan, acquisition.grid.spacing_mm), other)
         # at no place coarser than the volume: its transpose would not be its inverse
         factors = [max(1, math.floor(voxel_mm / size + ROUNDING)) for size in other.in_plane_mm]
         pixels = PixelGrid((factors[0], factors[1]), (other.data.shape[0], other.data.shape[1]))
@@ -145,6 +147,15 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
             stacks[-1].correlation,
         )
     return stacks
+
+
+def spaced(scan: Scan, spacing_mm: float) -> Scan:
+    """The scan with another distance of its slices, about the same centre: ``spacing=`` where the header is wrong."""
+    factor = spacing_mm / scan.spacing_mm
+    affine, step = scan.affine.copy(), scan.affine[:3, scan.axis]
+    affine[:3, scan.axis] = factor * step
+    affine[:3, 3] += (1 - factor) * (scan.data.shape[-1] - 1) / 2 * step
+    return replace(scan, affine=affine, spacing_mm=spacing_mm)
 
 
 def match(

@@ -28,7 +28,7 @@ from focvs.pipeline import super_resolve
 from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency
 from focvs.sampling.stacked import OtherStack, StackedConsistency
-from focvs.stacks import Reconciliation, open_stacks
+from focvs.stacks import Reconciliation, open_stacks, spaced
 from focvs.volume import intensity_scale, read_nifti, read_scan
 
 VOXEL, THICK = 1.2, 3.6  # mm
@@ -288,6 +288,16 @@ def test_the_stack_lies_in_the_world_of_the_first_after_alignment(tmp_path, axia
     assert stack.affine[:3, 3] == pytest.approx(volume_affine(read_scan(turned))[:3, 3] - (4, -3, 2), abs=0.4)
     assert stack.describe()["translation_mm"] == pytest.approx((4, -3, 2), abs=0.4)
     assert stack.correlation > 0.9
+
+
+def test_a_corrected_spacing_keeps_the_centre(axial):
+    scan = read_scan(axial)
+    wider = spaced(scan, 1.25 * scan.spacing_mm)
+    middle = [(n - 1) / 2 for n in nib.load(axial).shape]
+    middle, end = [*middle, 1.0], [*middle[: scan.axis], 0.0, *middle[scan.axis + 1 :], 1.0]
+    assert np.allclose(wider.affine @ middle, scan.affine @ middle)
+    assert np.allclose(wider.affine @ end - wider.affine @ middle, 1.25 * (scan.affine @ end - scan.affine @ middle))
+    assert np.allclose(spaced(scan, scan.spacing_mm).affine, scan.affine)
 
 
 def test_unlike_and_distant_stacks_are_refused(tmp_path, axial, head, tiny_prior):
