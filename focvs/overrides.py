@@ -230,6 +230,11 @@ def told_to_runs(overrides: Sequence[str]) -> list[str]:
         base = re.split(r"[.@=/]", override.lstrip("~+"))[0]
         if base in ("scan", "spacing", "stacks"):
             raise UsageError(f"{base}= is decided by the sweep; give volume=, thickness= and gap=.")
+        if base == "noise" and not override.startswith("+"):
+            raise UsageError(
+                "noise= is no key of a sweep: scan_noise= is the noise of the scans, +run.noise= what their "
+                "restoration is told it is, in units of the volume."
+            )
         if base not in others - own:
             out.append(override)
             continue

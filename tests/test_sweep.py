@@ -107,6 +107,9 @@ def test_jobs_that_cannot_be_are_refused_before_the_first(tmp_path, head, capsys
 def test_keys_of_the_restoration_are_told_to_it():
     words = ["thickness=3,4", "steps=2,4", "sampler.spread=0", "profile=rect", "adapt=true"]
     told = told_to_runs(words)
+    with pytest.raises(UsageError, match="scan_noise="):
+        told_to_runs(["noise=0.02"])
+    assert told_to_runs(["+run.noise=3"]) == ["+run.noise=3"]
     assert told_to_runs(["sampler=ddim,ddpm", "sampler.eta=1"]) == [
         "+run.sampler.choice=ddim,ddpm",
         "+run.sampler.eta=1",
