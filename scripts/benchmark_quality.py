@@ -97,16 +97,23 @@ class Results:
 
     def __init__(self, path: Path | None):
         self.path, self.rows = path, {}
-        if path is not None and path.is_file():
-            with path.open(newline="") as stream:
-                self.rows = {tuple(row[key] for key in self.keys): row for row in csv.DictReader(stream)}
+        self.read()
+
+    def read(self) -> None:
+        """Take over what the file has, perhaps from another process."""
+        if self.path is not None and self.path.is_file():
+            with self.path.open(newline="") as stream:
+                self.rows |= {tuple(row[key] for key in self.keys): row for row in csv.DictReader(stream)}
 
     def find(self, case: dict[str, object]) -> dict[str, str] | None:
         """The row of a case, or None."""
         return self.rows.get(tuple(str(case[key]) for key in self.keys))
 
     def add(self, case: dict[str, object], psnr: float, ssim: float, seconds: float) -> dict[str, str]:
-        """Append a row."""
+        """Append a row, unless another process has meanwhile."""
+        self.read()
+        if kept := self.find(case):
+            return kept
         row = {key: str(value) for key, value in case.items()}
         row |= {"psnr_db": f"{psnr:.4f}", "ssim": f"{ssim:.5f}", "seconds": f"{seconds:.1f}"}
         self.rows[tuple(row[key] for key in self.keys)] = row

@@ -30,7 +30,9 @@ def test_results_are_found_again_and_only_by_all_they_depend_on(quality, tmp_pat
     assert again.find(case) == written and written["psnr_db"] == "21.5000"
     for key, other in {"seed": 1, "noise": 0.0, "prior": "87654321", "overrides": "", "box": 0}.items():
         assert again.find(case | {key: other}) is None, key
+    meanwhile = quality.Results(tmp_path / "rows.csv")
     again.add(case | {"seed": 1}, 20, 0.7, 1)
+    assert meanwhile.add(case | {"seed": 1}, 20.1, 0.7, 1)["psnr_db"] == "20.0000"  # of another process
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
 
 
