@@ -135,11 +135,13 @@ def with_bounds(restoration: Restoration, scan: Scan, acquisition: Acquisition) 
     """The same with ``q05`` and ``q95`` in place of the predictive deviation of its samples, where it has one.
 
     They reach as far as :func:`half_width` says, but not below zero where the scan does not, and are the mean where
-    nothing was sampled.
+    nothing was sampled. A single sample has none.
     """
     if "predictive" not in restoration.images:
         return restoration
     images = {name: image for name, image in restoration.images.items() if name != "predictive"}
+    if len(restoration.seeds) < 2:
+        return replace(restoration, images=images)
     mean, predictive = images["mean"], torch.from_numpy(restoration.images["predictive"])
     reach = torch.zeros_like(predictive)
     if (interval := restoration.interval) is not None:

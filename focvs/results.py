@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
+import logging
 import os
 import resource
 import sys
@@ -25,6 +27,8 @@ from focvs.volume import Scan, read_nifti, write_atomically, write_json, write_n
 
 if TYPE_CHECKING:
     from focvs.pipeline import Restoration
+
+log = logging.getLogger(__name__)
 
 
 def require_writable(folder: Path) -> None:
@@ -58,6 +62,9 @@ def write_images(
         suffix = "" if name == "mean" else f"-{name}"
         paths[name] = folder / f"{scan.stem}_{config.method}{suffix}.nii.gz"
         write_nifti(paths[name], np.moveaxis(data, -1, scan.axis), affine, scan.header)
+    written = set(paths.values())
+    if older := sorted(set(folder.glob(f"{glob.escape(scan.stem)}_{config.method}-sample-*.nii.gz")) - written):
+        log.warning("%s and %d more like it are of an earlier run", older[0].name, len(older) - 1)
     if config.figure:
         paths["figure"] = folder / f"{scan.stem}_{config.method}.png"
         spread = images.get("std") if config.samples > 1 else None

@@ -157,6 +157,14 @@ def test_everything_is_written_and_described(tmp_path, thick_scan, tiny_prior):
     assert np.allclose(np.mean(samples, axis=0), mean, atol=1e-3 * np.ptp(mean))
 
 
+def test_of_a_single_sample_there_is_no_interval(tmp_path, thick_scan, tiny_prior, caplog):
+    older = tmp_path / "scan_focvs-sample-02.nii.gz"
+    older.touch()
+    paths = super_resolve(settings(thick_scan, tmp_path, tiny_prior, "thickness=5", "samples=1", "save_samples=true"))
+    assert set(paths) == {"mean", "std", "nullstd", "sample-01", "figure", "json"}
+    assert f"{older.name} and 0 more like it are of an earlier run" in caplog.text and older.exists()
+
+
 def test_headers_are_true(tmp_path, thick_scan, tiny_prior):
     paths = super_resolve(settings(thick_scan, tmp_path, tiny_prior, "thickness=5"))
     scan, volume = nib.load(thick_scan), nib.load(paths["mean"])
