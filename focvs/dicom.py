@@ -61,6 +61,11 @@ def convert_series(folder: Path, output: Path) -> Path:
         if len(found) > 1:
             names = ", ".join(path.name.removesuffix(".nii.gz") for path in found)
             raise InputError(f"{folder} holds {len(found)} series ({names}); give a folder with one of them.")
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Warning", "Error"))]
+        if done.returncode:
+            said.append(f"dcm2niix ended with {done.returncode}; is the series complete?")
+        for line in said:
+            log.warning("%s: %s", folder, line.strip())
         scan = output / f"{stem}.nii.gz"
         if scan.exists():
             require_same(found[0], scan)
