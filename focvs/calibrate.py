@@ -15,8 +15,9 @@ from focvs.preparation import choose_device, open_prior
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, measure_volume_errors
 from focvs.priors.pretrained import CALIBRATION, Prior, beside
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
+from focvs.results import require_writable
 from focvs.sampling.noise_schedule import karras_sigmas
-from focvs.volume import head_mask, intensity_scale, read_nifti
+from focvs.volume import head_mask, intensity_scale, read_volume, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         The table's path.
 
     Raises:
-        InputError: if there are no usable volumes, or an option cannot be.
+        InputError: if there are no usable volumes, an option cannot be, or the table could not be written.
         PriorError: if the prior cannot be loaded.
     """
     if config.levels < 2 or config.slices < 1:
@@ -46,6 +47,7 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
     device = choose_device(config.device)
     prior = open_prior(config.prior, device)
     out = Path(config.output) if config.output else beside(prior, CALIBRATION)
+    require_writable(out.parent)
     sigmas = karras_sigmas(config.levels, SIGMA_RANGE[1], SIGMA_RANGE[0])
     rows = []
     for path in files:
@@ -60,16 +62,14 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         log.info("%s: rms error at sigma %s", path.name, shown)
     if not rows:
         raise InputError(f"none of the {len(files)} files under {root} could be calibrated on; the reasons are above.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".part")
-    ErrorTable(sigmas.sort().values, torch.stack(rows).mean(0).exp(), pixel_mm=1.0).save(temporary)
-    temporary.rename(out)
+    table = ErrorTable(sigmas.sort().values, torch.stack(rows).mean(0).exp(), pixel_mm=1.0)
+    write_atomically(out, out.suffix, table.save)
     log.info("wrote %s from %d volumes", out, len(rows))
     return out
 
 
 def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device: str) -> ErrorTable:
-    data, affine, _, _ = read_nifti(path)
+    data, affine, _ = read_volume(path)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     isotropic = voxel_mm.max() <= ISOTROPIC * voxel_mm.min()
     scale = intensity_scale(data)

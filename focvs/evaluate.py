@@ -38,6 +38,7 @@ from focvs.volume import (
     on_same_voxels,
     read_nifti,
     read_scan,
+    read_volume,
     write_csv,
     write_json,
 )
@@ -56,6 +57,8 @@ def evaluate_estimates(config: EvaluateConfig) -> list[dict[str, Any]]:
     Raises:
         InputError: as :func:`measure_estimates`, or if the output folder cannot be written.
     """
+    if config.output:
+        require_writable(Path(config.output))
     rows, definitions = measure_estimates(config)
     for line in [*score_table(rows, definitions), *(line for table in TABLES for line in table(rows))]:
         print(line)
@@ -79,9 +82,7 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
         raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
     if config.trim < 0:
         raise InputError(f"trim={config.trim:g} mm must be at least 0.")
-    truth, affine, header, warnings = read_nifti(Path(config.truth))
-    for warning in warnings:
-        log.warning("%s: %s", config.truth, warning)
+    truth, affine, header = read_volume(Path(config.truth))
     if min(truth.shape) < SMALLEST:
         raise InputError(f"{config.truth} has {min(truth.shape)} voxels along an axis; SSIM needs {SMALLEST}.")
     reference = nib.Nifti1Image(truth, affine, header)
@@ -269,7 +270,7 @@ def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, np.ndar
     Raises:
         InputError: if it does not overlap the truth.
     """
-    data, affine, header, _ = read_nifti(path)
+    data, affine, header = read_volume(path)
     if on_same_voxels(data, affine, reference):
         return data, None
     moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="nearest")
@@ -309,7 +310,6 @@ def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]], definitions: dict[str, Any]) -> None:
     """``evaluation.csv`` and ``evaluation.json`` in ``folder``; columns of the former are keys joined by dots."""
-    require_writable(folder)
     flat = [dict(_flattened(row)) for row in rows]
     first, last = ["estimate", *COLUMNS], ["resampled", "path"]
     others = dict.fromkeys(key for row in flat for key in row if key not in {*first, *last})

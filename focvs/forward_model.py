@@ -341,7 +341,7 @@ def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:
     inside = estimate_noise(small, mask[rows][:, columns])
     around = noise_of_air(scan)
     air = "the air around it does not tell" if around is None else f"{100 * around:.2g} % by the air around it"
-    log.info("noise, of the white level: %.2g %% by the slices of the head, %s", 50 * inside, air)
+    log.info("%s: noise, of the white level: %.2g %% by the slices of the head, %s", scan.path.name, 50 * inside, air)
     return inside or 2 * (around or 0.0)
 
 

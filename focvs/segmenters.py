@@ -18,7 +18,7 @@ from nibabel.processing import resample_from_to
 from focvs.config import EvaluateConfig
 from focvs.errors import InputError
 from focvs.evaluation.segmentation import MOST_CLASSES, compare_labels, tissue_classes
-from focvs.volume import on_same_voxels, read_nifti
+from focvs.volume import on_same_voxels, read_volume
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def open_mask(path: str, reference: nib.Nifti1Image) -> np.ndarray:
     Raises:
         InputError: for an unreadable mask, or one on other voxels.
     """
-    data, affine, _, _ = read_nifti(Path(path))
+    data, affine, _ = read_volume(Path(path))
     if not on_same_voxels(data, affine, reference):
         raise InputError(f"{path} is not on the voxels of the truth; resample it first (nearest neighbour).")
     return np.asarray(data > 0)
@@ -109,7 +109,7 @@ def run_segmenter(words: list[str], path: Path, reference: nib.Nifti1Image) -> n
             raise InputError(f"segment_command: {words[0]} failed on {path.name} ({done.returncode}); it said: {said}")
         if not out.is_file():
             raise InputError(f"segment_command: {words[0]} wrote no {{output}} for {path.name}.")
-        data, affine, header, _ = read_nifti(out)
+        data, affine, header = read_volume(out)
         if not on_same_voxels(data, affine, reference):
             moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=0)
             data = np.asarray(moved.dataobj)

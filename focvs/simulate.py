@@ -13,7 +13,7 @@ from focvs.acquisition.simulation import rician, simulate_slices
 from focvs.config import SimulateConfig
 from focvs.errors import InputError
 from focvs.forward_model import load_profile, require_width
-from focvs.volume import intensity_scale, nifti_stem, read_nifti, write_json, write_nifti
+from focvs.volume import intensity_scale, nifti_stem, read_volume, write_json, write_nifti
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,7 @@ def simulate_scan(config: SimulateConfig) -> Path:
     Raises:
         InputError: for an unreadable volume, an unknown axis, slices that do not fit, or a profile of another width.
     """
-    data, affine, header, warnings = read_nifti(Path(config.volume))
-    for warning in warnings:
-        log.warning("%s: %s", config.volume, warning)
+    data, affine, header = read_volume(Path(config.volume))
     if config.axis not in AXES:
         raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
     axis = next(i for i, c in enumerate(nib.aff2axcodes(affine)) if c in AXES[config.axis])

@@ -25,7 +25,7 @@ from focvs.pipeline import super_resolve
 from focvs.report.figures import draw_comparison, draw_curves
 from focvs.report.tables import COLUMNS
 from focvs.simulate import AXES, simulate_scan
-from focvs.volume import nifti_stem, read_nifti, write_atomically, write_csv, write_json, write_nifti
+from focvs.volume import nifti_stem, read_nifti, read_volume, write_atomically, write_csv, write_json, write_nifti
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def crop_truth(config: SweepConfig, spacing_mm: float, folder: Path) -> Path:
     Raises:
         InputError: for an unreadable volume, an unknown axis, or fewer than two slices' worth of voxels.
     """
-    data, affine, header, _ = read_nifti(Path(config.volume))
+    data, affine, header = read_volume(Path(config.volume))
     axis = slice_axis(affine, config.axis)
     cropped = crop_for_grid(data, affine, axis, spacing_mm)
     path = folder / "truth.nii.gz"

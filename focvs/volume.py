@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 from scipy import ndimage
 
 from focvs.errors import InputError
+
+log = logging.getLogger(__name__)
 
 MINIMUM_SLICES = 5
 SAME_MM = 1e-3  # affines that differ by less are one grid
@@ -98,7 +101,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
         InputError: if the file is missing, unreadable, truncated, has several frames or is not real-valued.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give a .nii or .nii.gz file.")
+        there = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {there}; give a .nii or .nii.gz file.")
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
@@ -180,6 +184,14 @@ def intensity_scale(volume: np.ndarray) -> float:
     if rough <= 0 or inside.size == 0:
         raise InputError("the volume has no positive intensities; give a magnitude image.")
     return float(np.percentile(inside, 99.5))
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
+    """:func:`read_nifti`, its warnings in the log."""
+    data, affine, header, warnings = read_nifti(path)
+    for warning in warnings:
+        log.warning("%s: %s", path, warning)
+    return data, affine, header
 
 
 def head_mask(volume: np.ndarray, scale: float) -> np.ndarray:

@@ -55,6 +55,10 @@ def test_refusals(tmp_path, volumes, tiny_prior, capsys):
         assert main(["calibrate", f"path={tiny_prior}", "output=" + str(tmp_path / "t.safetensors"), *words]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "t.safetensors").exists()
+    (tmp_path / "file").touch()
+    assert main(["calibrate", f"path={tiny_prior}", f"output={tmp_path}/file/t.safetensors", str(volumes)]) == 1
+    said = capsys.readouterr().err
+    assert "cannot be written" in said and "rms error" not in said  # before anything is measured
     assert main(["calibrate"]) == 2
 
 

@@ -96,6 +96,21 @@ def test_what_an_estimate_does_not_cover_counts_for_none(tmp_path, truth, phanto
     assert "not covered by every estimate" in caplog.text
 
 
+def test_what_is_odd_about_an_estimate_is_said(tmp_path, truth, phantom, caplog):
+    broken = (1000 * phantom[1]).astype(np.float32)
+    broken[20] = np.nan
+    (row,) = evaluate(truth, write_scan(tmp_path / "broken.nii.gz", broken, AFFINE))
+    assert np.isfinite(row["psnr_db"]) and "broken.nii.gz" in caplog.text and "NaN" in caplog.text
+
+
+def test_the_output_is_tried_before_the_work(tmp_path, truth):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/out cannot be written"):
+        evaluate(truth, tmp_path / "none.nii.gz", f"output={tmp_path}/file/out")
+    with pytest.raises(InputError, match="is a folder"):
+        evaluate(truth, tmp_path)
+
+
 def test_estimates_of_one_name_are_told_apart(tmp_path, truth, phantom):
     paths = []
     for name in ("a", "b"):
