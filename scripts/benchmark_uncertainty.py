@@ -23,6 +23,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -44,6 +45,8 @@ from focvs.results import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
 from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_csv
 
+# of a run: compared elsewhere (the prior by its hash), given by the case, or changing no sample
+ELSEWHERE = ("scan", "output_dir", "voxel", "prior", "batch", "device", "figure", "progress")
 CASE = ("truth", "slices", "noise", "samples")
 
 
@@ -128,21 +131,19 @@ def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: li
     if report.is_file():
         config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words, *overrides]))
         made = json.loads(report.read_text())
-        wanted = plain(asdict(config))
-        same = all(
-            made["config"][key][name] == value
-            for key in ("sampler", "consistency")
-            for name, value in wanted[key].items()
-            if name in made["config"][key]  # settings that came later had their defaults then
-        ) and all(
-            made["config"][key] == wanted[key] for key in ("planes", "adapt", "steps", "noise", "final_replacement")
-        )
+        same = agree(made["config"], plain(asdict(config)))
         if not same or made["prior"]["sha256"] != open_prior(config.prior, "cpu").sha256:
             raise SystemExit(f"{folder} holds samples of another prior or other settings; give another --keep.")
         return
     scan, _, voxel = degraded_box(truth, slices, options.box, folder, options.noise)
     words += [f"scan={quote(str(scan.path))}", f"voxel={voxel}"]
     super_resolve(OmegaConf.to_object(compose("config", [*words, *overrides])))
+
+
+def agree(made: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether samples were made as is wanted; settings that came later had their defaults then."""
+    pairs = [(made[key], value) for key, value in wanted.items() if key in made and key not in ELSEWHERE]
+    return all(agree(old, new) if isinstance(new, dict) else old == new for old, new in pairs)
 
 
 def reach(deviation: np.ndarray, factor: float, noise: np.ndarray, level: float) -> np.ndarray:

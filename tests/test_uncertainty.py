@@ -205,3 +205,11 @@ def test_priors_without_a_table_and_single_samples(tiny_prior, measured_prior):
     interval = choose_interval(RunConfig(samples=2), load_prior(tiny_prior), "calibrated", True, 4.0, 4.0, 0)
     assert not interval.calibrated and "no intervals" in interval.reason
     assert choose_interval(RunConfig(samples=1), load_prior(measured_prior), "calibrated", True, 4.0, 4.0, 0) is None
+
+
+def test_kept_samples_are_those_of_the_same_run(import_script):
+    agree = import_script("benchmark_uncertainty").agree
+    made = {"scan": "a", "seed": 0, "profile": {"kind": "rect", "path": None}}
+    assert agree(made, {**made, "scan": "b", "new": 1})
+    assert not agree(made, {**made, "seed": 1})
+    assert not agree(made, {**made, "profile": {"kind": "slr", "path": None}})
