@@ -36,6 +36,7 @@ from focvs.in_plane import PixelGrid, Refinement, coarsen, noise_gain, resolved_
 from focvs.preparation import (
     FALLBACK,
     calibrate,
+    carried_over,
     check_options,
     choose_device,
     choose_interval,
@@ -247,6 +248,7 @@ def restore(
     log.info("consistency: %s", reason)
     if rule != config.consistency.rule or exact < config.final_replacement:
         warnings.append(f"{reason}.")
+    warnings += carried_over(noise_sigma, exact)
     for stack in stacks:
         if stack.overlapping and rule != "none":
             rule = "calibrated" if rule == "ddnm" else rule

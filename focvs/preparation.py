@@ -37,6 +37,7 @@ from focvs.volume import Scan
 CALIBRATION_SLICES = 6
 INTERVAL = 0.9  # of the head's voxels between q05 and q95
 SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
+MUCH_NOISE = 0.025  # of the white level, above which it is worth saying that the result has it too
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 
 
@@ -299,6 +300,21 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tupl
     if rule == "ddnm":
         return "calibrated", False, f"{why}: the calibrated rule without a last exact replacement was used"
     return rule, False, f"{why}: the last exact replacement was left out"
+
+
+def carried_over(noise_sigma: float, exact: bool) -> list[str]:
+    """A sentence where the last exact replacement costs more than it is worth to many.
+
+    Args:
+        noise_sigma: noise of the scan in prior units.
+        exact: whether that replacement is made.
+    """
+    if not exact or noise_sigma <= 2 * MUCH_NOISE:
+        return []
+    return [
+        f"the scan's noise, {50 * noise_sigma:.2g} % of the white level, is carried over by the last exact "
+        "replacement; final_replacement=false leaves it out, and reproduces the scan to within its noise."
+    ]
 
 
 def make_rule(

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import simulate_slices
+from focvs.acquisition.simulation import rician, simulate_slices
 from focvs.errors import FocvsError, InputError
 from focvs.forward_model import (
     LEAST_NOISE,
@@ -223,6 +223,17 @@ def test_blank_voxels_are_far_from_every_slice_that_is_not_zero():
     expected = torch.zeros(40, dtype=torch.bool)
     expected[: 4 * 4] = True  # slices 0 to 3: two zero slices on both sides, or the end
     assert torch.equal(blank_voxels(scan, grid)[0, 0], expected)
+
+
+def test_noise_that_an_exact_replacement_carries_over_is_said(tmp_path, phantom, tiny_prior):
+    slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(5.0), 6.0)
+    slices = rician(slices, 60, np.random.default_rng(0)).astype(np.float32)
+    scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 6.0, 1.0]))
+    said, words = [], ["thickness=5", "samples=1", "steps=1"]
+    for n, more in enumerate(([], ["final_replacement=false"], ["noise=5"])):
+        paths = super_resolve(settings(scan, tmp_path / str(n), tiny_prior, *words, *more))
+        said.append([w for w in json.loads(paths["json"].read_text())["warnings"] if "is carried over" in w])
+    assert [len(some) for some in said] == [1, 0, 0] and "final_replacement=false" in said[0][0]
 
 
 def test_overlapping_slices_switch_to_the_noise_aware_rule(tmp_path, phantom, tiny_prior):
