@@ -303,7 +303,9 @@ SECTIONS = (
         '    --run "DiffPIR: samples=2 consistency=diffpir sampler=ddim steps=12"',
         "One scan each with 1 % noise, scored in the middle 32 voxels from left to right. Self-super-resolution learns "
         "from the whole scan and restores it; the others restore the middle alone. The rules of the literature have "
-        "the prior of FOCVS and as many evaluations of it, 12 a sample.",
+        "the prior of FOCVS and as many evaluations of it, 12 a sample. Where slices are thin, what a network learns "
+        "on the scan itself may be worth more than what the prior knows of other heads; `adapt=true` joins both "
+        "([Priors](#priors)).",
         ranked_table,
     ),
     Section(
