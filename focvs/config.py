@@ -139,7 +139,7 @@ class SimulateConfig:
     volume: str = MISSING
     output: str = MISSING
     profile: ProfileConfig = field(default_factory=ProfileConfig)
-    thickness: float = 5.0
+    thickness: float | None = None
     spacing: float | None = None
     axis: str = "inferior-superior"
     noise: float = 0.0

@@ -153,12 +153,13 @@ def model_acquisition(
     voxel_mm = (automatic_mm or min(scan.in_plane_mm)) if given_voxel_mm is None else given_voxel_mm
     if not 0 < voxel_mm < spacing_mm:
         raise InputError(f"voxel={voxel_mm:.4g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
+    known = thickness is not None
     if thickness is None and config.thickness == "estimate":
         thickness = estimate_thickness(scan, spacing_mm, config.profile)
     elif thickness is None:
         thickness = find_thickness(scan.path, spacing_mm, config.thickness)
     profile = load_profile(config.profile, thickness.thickness_mm)
-    thickness = agree(thickness, profile, scan.path)
+    thickness = thickness if known else agree(thickness, profile, scan.path)
     grid = make_grid(
         scan.data.shape[-1],
         spacing_mm,
@@ -348,7 +349,7 @@ def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:
 def noise_of_air(scan: Scan) -> float | None:
     """:func:`focvs.acquisition.noise.background_noise` of a scan, as a fraction of its white level."""
     scale = intensity_scale(scan.data)
-    near = ndimage.binary_dilation(head_mask(scan.data, scale), iterations=AIR_FROM_HEAD)
+    near = ndimage.maximum_filter(head_mask(scan.data, scale), 2 * AIR_FROM_HEAD + 1)
     found = background_noise(torch.from_numpy(scan.data), torch.from_numpy(~near))
     return None if found is None else found / scale
 

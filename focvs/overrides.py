@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ TEXTS = {
     *("scan", "output_dir", "output", "volume", "truth", "data", "path", "prior.path", "profile.path"),
     *("adaptation.cache", "lesions", "brain", "segment_command", "vgg", "lpips"),
 }
+PLAIN = re.compile(r"[\w./+-]*/[\w./+-]*")  # a path that needs no quotes: folders of sweeps are named after it
 
 
 class UsageError(FocvsError):
@@ -104,7 +106,7 @@ def quote(text: str) -> str:
 def _written_out(word: str, swept: bool) -> list[str]:
     """Overrides of a word: ``profile=FILE.npy`` and ``path=`` of the prior as what they stand for, texts quoted."""
     key, _, value = word.partition("=")
-    sampled = [part.endswith(".npy") for part in (value.split(",") if swept else [value])]
+    sampled = [part.endswith(".npy") for part in _parts(value, swept)]
     if key == "profile" and any(sampled):
         if not all(sampled):
             raise UsageError(f"{word} sweeps shapes and files together; give one kind at a time.")
@@ -116,11 +118,17 @@ def _written_out(word: str, swept: bool) -> list[str]:
 
 def _as_text(value: str, swept: bool) -> str:
     """A typed value, or where ``swept`` those between its commas, as text; unless it is Hydra's grammar already."""
-    quoted = r"'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*"'
-    if value in ("", "null") or re.fullmatch(quoted, value) or (swept and re.fullmatch(r"\w+\(.*\)", value)):
+    quoted = r"(?:'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*")'
+    if re.fullmatch(f"{quoted}(?:,{quoted})*", value) or (swept and re.fullmatch(r"(?:choice|glob)\(.*\)", value)):
         return value
-    parts = value.split(",") if swept and not Path(value).exists() else [value]
-    return ",".join(quote(str(Path(part).expanduser()) if part.startswith("~") else part) for part in parts)
+    texts = [os.path.expanduser(part) for part in _parts(value, swept)]
+    return ",".join(
+        text if text in ("", "null") or (swept and PLAIN.fullmatch(text)) else quote(text) for text in texts
+    )
+
+
+def _parts(value: str, swept: bool) -> list[str]:
+    return value.split(",") if swept and not Path(value).exists() else [value]
 
 
 def compose(name: str, overrides: Sequence[str]) -> DictConfig:
@@ -230,7 +238,7 @@ def told_to_runs(overrides: Sequence[str]) -> list[str]:
         base = re.split(r"[.@=/]", override.lstrip("~+"))[0]
         if base in ("scan", "spacing", "stacks"):
             raise UsageError(f"{base}= is decided by the sweep; give volume=, thickness= and gap=.")
-        if base == "noise" and not override.startswith("+"):
+        if base == "noise":
             raise UsageError(
                 "noise= is no key of a sweep: scan_noise= is the noise of the scans, +run.noise= what their "
                 "restoration is told it is, in units of the volume."

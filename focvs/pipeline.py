@@ -81,8 +81,8 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     """Restore one volume from a scan, or from several stacks of a head, and write every result.
 
     Returns:
-        Paths by name: ``mean``, ``figure``, ``json``; of FOCVS also ``std``, ``nullstd``, ``q05``, ``q95`` and
-        ``sample-01`` ...
+        Paths by name: ``mean``, ``figure``, ``json``; of FOCVS also ``std``, ``nullstd``, of several samples ``q05``
+        and ``q95``, and where asked for ``sample-01`` ...
 
     Raises:
         InputError: for anything wrong with the scan, an option or the output folder; nothing is written then.
@@ -113,6 +113,8 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
             restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock, stacks)
         restoration = with_bounds(restoration, scan, acquisition)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
+    if prior is not None and restoration.exact and restoration.rule != "ddnm":  # whose every step carries it over
+        restoration.warnings.extend(carried_over(restoration.noise_sigma / intensity_scale(scan.data)))
     for warning in restoration.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     report = describe_run(scan, acquisition, restoration, prior, config, device, clock.seconds, paths["mean"])
@@ -248,7 +250,6 @@ def restore(
     log.info("consistency: %s", reason)
     if rule != config.consistency.rule or exact < config.final_replacement:
         warnings.append(f"{reason}.")
-    warnings += carried_over(noise_sigma, exact)
     for stack in stacks:
         if stack.overlapping and rule != "none":
             rule = "calibrated" if rule == "ddnm" else rule

@@ -302,17 +302,16 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tupl
     return rule, False, f"{why}: the last exact replacement was left out"
 
 
-def carried_over(noise_sigma: float, exact: bool) -> list[str]:
+def carried_over(noise: float) -> list[str]:
     """A sentence where the last exact replacement costs more than it is worth to many.
 
     Args:
-        noise_sigma: noise of the scan in prior units.
-        exact: whether that replacement is made.
+        noise: standard deviation of the written slices as a fraction of the white level.
     """
-    if not exact or noise_sigma <= 2 * MUCH_NOISE:
+    if noise <= MUCH_NOISE:
         return []
     return [
-        f"the scan's noise, {50 * noise_sigma:.2g} % of the white level, is carried over by the last exact "
+        f"the scan's noise, {100 * noise:.2g} % of the white level, is carried over by the last exact "
         "replacement; final_replacement=false leaves it out, and reproduces the scan to within its noise."
     ]
 

@@ -62,9 +62,10 @@ def write_images(
         suffix = "" if name == "mean" else f"-{name}"
         paths[name] = folder / f"{scan.stem}_{config.method}{suffix}.nii.gz"
         write_nifti(paths[name], np.moveaxis(data, -1, scan.axis), affine, scan.header)
-    written = set(paths.values())
-    if older := sorted(set(folder.glob(f"{glob.escape(scan.stem)}_{config.method}-sample-*.nii.gz")) - written):
-        log.warning("%s and %d more like it are of an earlier run", older[0].name, len(older) - 1)
+    start = f"{glob.escape(scan.stem)}_{config.method}-"
+    found = {path for end in ("sample-*", "q05", "q95") for path in folder.glob(f"{start}{end}.nii.gz")}
+    if older := sorted(path.name for path in found - set(paths.values())):
+        log.warning("of an earlier run, not of this: %s", ", ".join(older))
     if config.figure:
         paths["figure"] = folder / f"{scan.stem}_{config.method}.png"
         spread = images.get("std") if config.samples > 1 else None

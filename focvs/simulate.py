@@ -17,6 +17,7 @@ from focvs.volume import intensity_scale, nifti_stem, read_volume, write_json, w
 
 log = logging.getLogger(__name__)
 
+DEFAULT_MM = 5.0
 AXES = {"left-right": "RL", "posterior-anterior": "AP", "inferior-superior": "SI"}
 
 
@@ -34,16 +35,19 @@ def simulate_scan(config: SimulateConfig) -> Path:
         raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
     axis = next(i for i, c in enumerate(nib.aff2axcodes(affine)) if c in AXES[config.axis])
     voxel_mm = float(np.linalg.norm(affine[:3, axis]))
-    spacing_mm = config.thickness if config.spacing is None else config.spacing
-    if not (spacing_mm > 0 and 0 < config.thickness <= 4 * spacing_mm):
+    thickness_mm = DEFAULT_MM if config.thickness is None else config.thickness
+    spacing_mm = thickness_mm if config.spacing is None else config.spacing
+    if not (spacing_mm > 0 and 0 < thickness_mm <= 4 * spacing_mm):
         raise InputError(
-            f"thickness={config.thickness:g} spacing={spacing_mm:g} mm: both must be above 0, "
-            "thickness at most 4 spacings."
+            f"thickness={thickness_mm:g} spacing={spacing_mm:g} mm: both must be above 0, thickness at most 4 spacings."
         )
+    profile = load_profile(config.profile, thickness_mm)
+    require_width(profile, config.thickness)
+    if config.thickness is None and profile.kind == "sampled":
+        thickness_mm = profile.fwhm_mm
+        spacing_mm = thickness_mm if config.spacing is None else spacing_mm
     if config.noise < 0 or config.seed < 0:
         raise InputError(f"noise={config.noise:g} and seed={config.seed} must be at least 0.")
-    profile = load_profile(config.profile, config.thickness)
-    require_width(profile, config.thickness)
     try:
         slices = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, profile, spacing_mm)
     except ValueError as error:
@@ -64,7 +68,7 @@ def simulate_scan(config: SimulateConfig) -> Path:
     write_nifti(output, np.moveaxis(slices, -1, axis), grid.affine(affine, axis), header)
     write_json(
         output.with_name(nifti_stem(output) + ".json"),
-        {"SliceThickness": config.thickness, "SpacingBetweenSlices": spacing_mm, "SliceProfile": profile.kind},
+        {"SliceThickness": thickness_mm, "SpacingBetweenSlices": spacing_mm, "SliceProfile": profile.kind},
     )
-    log.info("wrote %s: %d slices of %.4g mm every %.4g mm", output, slices.shape[-1], config.thickness, spacing_mm)
+    log.info("wrote %s: %d slices of %.4g mm every %.4g mm", output, slices.shape[-1], thickness_mm, spacing_mm)
     return output

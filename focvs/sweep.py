@@ -20,6 +20,7 @@ from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoint
 from focvs.errors import FocvsError, InputError
 from focvs.evaluate import measure_estimates
 from focvs.evaluation.baselines import METHODS
+from focvs.forward_model import load_profile, require_width
 from focvs.overrides import compose, quote, run_overrides, to_schema
 from focvs.pipeline import super_resolve
 from focvs.report.figures import draw_comparison, draw_curves
@@ -55,6 +56,8 @@ def check_job(composed: DictConfig) -> None:
             raise InputError(f"{key}={value} is not known; choose one of {', '.join(known)}.")
     if not Path(config.volume).is_file():
         raise InputError(f"{config.volume} does not exist; give a .nii or .nii.gz file.")
+    if config.thickness > 0:
+        require_width(load_profile(config.profile, config.thickness), config.thickness)
     for key in ("trim", "scan_noise", "seed"):
         if getattr(config, key) < 0:
             raise InputError(f"{key}={getattr(config, key):g} must be at least 0.")
@@ -70,6 +73,7 @@ def run_job(config: SweepConfig) -> None:
     path = folder / "job.json"
     if path.is_file() and "scores" in json.loads(path.read_text()):
         log.info("%s: done already", folder.name)
+        path.touch()  # the newest of its settings, whatever was tried between
         return
     try:
         scores, files = _restore_and_score(config, folder)
@@ -236,7 +240,7 @@ def collect(folder: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def newest_jobs(folder: Path) -> list[dict[str, Any]]:
-    """What the jobs in ``folder`` left, the last one of those with the same settings.
+    """What the jobs in ``folder`` left, that of those with the same settings which was asked for last.
 
     Jobs are done again when a file they read or the version changed: the older ones are no repeats of the newer.
     """

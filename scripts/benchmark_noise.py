@@ -12,7 +12,6 @@ better of a real head; air that was set to zero has none of its own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -45,10 +44,8 @@ def main() -> None:
         voxel_mm = float(np.linalg.norm(affine[:3, axis]))
         clean = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, gaussian_profile(thickness), spacing)
         clean /= intensity_scale(clean)
-        mask = head_mask(clean, 1.0)
-        air = ~ndimage.binary_dilation(mask, iterations=AIR_FROM_HEAD)
-        zeroed = not clean[air].any()
-        for where, estimate in (("head", of_head(mask)), ("air", of_air(air))):
+        zeroed = not clean[air_of(clean)].any()
+        for where, estimate in (("head", of_head), ("air", of_air)):
             own = 0.0 if where == "air" and zeroed else estimate(clean)
             if own is None:
                 continue
@@ -77,12 +74,17 @@ def main() -> None:
             )
 
 
-def of_head(mask: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda scan: estimate_noise(torch.from_numpy(scan), torch.from_numpy(mask))
+def air_of(scan: np.ndarray) -> np.ndarray:
+    near = ndimage.maximum_filter(head_mask(scan, intensity_scale(scan)), 2 * AIR_FROM_HEAD + 1)
+    return np.asarray(~near)
 
 
-def of_air(air: np.ndarray) -> Callable[[np.ndarray], float | None]:
-    return lambda scan: background_noise(torch.from_numpy(scan), torch.from_numpy(air))
+def of_head(scan: np.ndarray) -> float:
+    return estimate_noise(torch.from_numpy(scan), torch.from_numpy(head_mask(scan, intensity_scale(scan))))
+
+
+def of_air(scan: np.ndarray) -> float | None:
+    return background_noise(torch.from_numpy(scan), torch.from_numpy(air_of(scan)))
 
 
 if __name__ == "__main__":

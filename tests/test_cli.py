@@ -134,6 +134,20 @@ def test_texts_are_taken_as_typed_and_swept_at_their_commas(monkeypatch, tmp_pat
     assert swept == ["profile=sampled", "profile.path='a.npy','b.npy'"]
     with pytest.raises(UsageError, match="one kind at a time"):
         to_overrides(["profile=rect,b.npy"], (), "sweep", swept=True)
+    typed = [f"volume='a b.nii',{chr(34)}c,d.nii{chr(34)}", "prior.path=/x/a,/x/b", "path=null,e", "scan=~s.nii"]
+    assert to_overrides(typed, (), "sweep", swept=True) == [
+        typed[0],
+        typed[1],
+        "prior.path=null,'e'",
+        "scan='~s.nii'",
+    ]
+    monkeypatch.chdir(tmp_path)
+    Path("a,b.npy").touch()
+    assert to_overrides(["profile=a,b.npy"], (), swept=True) == ["profile=sampled", "profile.path='a,b.npy'"]
+    url = "segment_command=~/seg --url http://x {input} {output}"
+    assert to_overrides([url], (), "evaluate") == [
+        f"segment_command='{tmp_path}/seg --url http://x {{input}} {{output}}'"
+    ]
 
 
 def test_an_awkward_path_end_to_end(capsys, tmp_path, thick_scan, tiny_prior):
@@ -188,8 +202,11 @@ def test_simulate(capsys, tmp_path):
     assert code == 0
     assert nib.load(tmp_path / "o" / "hr_thick.nii.gz").shape == (4, 9, 50)
     np.save(tmp_path / "two.npy", np.array([[-1, 0], [-0.9, 1], [0.9, 1], [1, 0]]))
+    code, _, err = run(capsys, "simulate", volume, tmp_path / "two.nii.gz", f"profile={tmp_path}/two.npy", "spacing=3")
+    assert code == 0, err
+    assert json.loads((tmp_path / "two.json").read_text())["SliceThickness"] == pytest.approx(1.9, rel=0.01)
     for wrong, said in (
-        (f"profile={tmp_path}/two.npy", "give thickness=1.9"),
+        ("profile.kind=sampled", "could not be used"),
         ("noise=-1", "at least 0"),
         ("axis=up", "axis=up"),
         ("thickness=-1", "above 0"),

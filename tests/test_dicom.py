@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from focvs import dicom
 from focvs.acquisition.metadata import find_thickness
 from focvs.dicom import convert_series, open_scan
 from focvs.errors import InputError
@@ -99,3 +100,20 @@ def test_without_dcm2niix_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dcm2niix", None)
     with pytest.raises(InputError, match=r"pip install 'focvs\[dicom\]'"):
         convert_series(tmp_path, tmp_path)
+
+
+def test_what_the_converter_warns_of_is_passed_on(tmp_path, slices, monkeypatch, caplog):
+    folder, real = write_series(tmp_path / "series", slices), dicom.subprocess.run
+
+    def warn(*arguments, **options):
+        done = real(*arguments, **options)
+        done.stdout, done.returncode = "Warning: Unable to determine the slice order\nfine\n", 3
+        return done
+
+    monkeypatch.setattr(dicom.subprocess, "run", warn)
+    convert_series(folder, tmp_path / "out")
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.removeprefix(f"{folder}: ") for line in said] == [
+        "Warning: Unable to determine the slice order",
+        "dcm2niix ended with 3; is the series complete?",
+    ]

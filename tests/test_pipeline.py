@@ -158,11 +158,13 @@ def test_everything_is_written_and_described(tmp_path, thick_scan, tiny_prior):
 
 
 def test_of_a_single_sample_there_is_no_interval(tmp_path, thick_scan, tiny_prior, caplog):
-    older = tmp_path / "scan_focvs-sample-02.nii.gz"
-    older.touch()
+    older = [tmp_path / f"scan_focvs-{name}.nii.gz" for name in ("q05", "q95", "sample-02")]
+    for path in older:
+        path.touch()
     paths = super_resolve(settings(thick_scan, tmp_path, tiny_prior, "thickness=5", "samples=1", "save_samples=true"))
     assert set(paths) == {"mean", "std", "nullstd", "sample-01", "figure", "json"}
-    assert f"{older.name} and 0 more like it are of an earlier run" in caplog.text and older.exists()
+    assert f"of an earlier run, not of this: {', '.join(path.name for path in older)}" in caplog.text
+    assert all(path.exists() for path in older)
 
 
 def test_headers_are_true(tmp_path, thick_scan, tiny_prior):

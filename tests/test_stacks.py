@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from focvs import stacks
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -298,6 +299,16 @@ def test_a_corrected_spacing_keeps_the_centre(axial):
     assert np.allclose(wider.affine @ middle, scan.affine @ middle)
     assert np.allclose(wider.affine @ end - wider.affine @ middle, 1.25 * (scan.affine @ end - scan.affine @ middle))
     assert np.allclose(spaced(scan, scan.spacing_mm).affine, scan.affine)
+
+
+def test_stacks_are_registered_to_the_spacing_that_was_given(tmp_path, axial, head, tiny_prior, monkeypatch):
+    seen = []
+    monkeypatch.setattr(stacks, "register_rigidly", lambda fixed, _: seen.append(fixed.spacing_mm) or np.eye(4))
+    scan = read_scan(axial)
+    given = 0.99 * scan.spacing_mm
+    config = settings(axial, [axial], tmp_path / "out", tiny_prior, f"spacing={given}")
+    open_stacks(config, scan, model_acquisition(scan, config))
+    assert seen == [pytest.approx(given)]
 
 
 def test_unlike_and_distant_stacks_are_refused(tmp_path, axial, head, tiny_prior):

@@ -44,14 +44,14 @@ def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkey
     assert "psnr_db" in capsys.readouterr().out
 
     # again, with one value more: what is done is left alone
-    began = {p: p.stat().st_mtime_ns for p in out.glob("*/job.json")}
+    began = {p: p.read_text() for p in out.glob("*/job.json")}
     done = []
     restore = sweep.super_resolve
     monkeypatch.setattr(sweep, "super_resolve", lambda run: done.append(run.method) or restore(run))
     words[4:6] = ["seed=0,1,2", "method=spline"]
     assert main(words) == 0
     assert done == ["spline"]
-    assert all(p.stat().st_mtime_ns == then for p, then in began.items())
+    assert all(p.read_text() == then for p, then in began.items())
     assert len(read(out / "results.csv")) == 5
     # other settings are other jobs
     assert main([*words[:4], "seed=0", *words[5:], "scan_noise=0.02"]) == 0
@@ -107,8 +107,9 @@ def test_jobs_that_cannot_be_are_refused_before_the_first(tmp_path, head, capsys
 def test_keys_of_the_restoration_are_told_to_it():
     words = ["thickness=3,4", "steps=2,4", "sampler.spread=0", "profile=rect", "adapt=true"]
     told = told_to_runs(words)
-    with pytest.raises(UsageError, match="scan_noise="):
-        told_to_runs(["noise=0.02"])
+    for word in ("noise=0.02", "+noise=auto"):
+        with pytest.raises(UsageError, match="scan_noise="):
+            told_to_runs([word])
     assert told_to_runs(["+run.noise=3"]) == ["+run.noise=3"]
     assert told_to_runs(["sampler=ddim,ddpm", "sampler.eta=1"]) == [
         "+run.sampler.choice=ddim,ddpm",
@@ -226,6 +227,22 @@ def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatc
     assert folder(*foreign) != before
     names = {sweep.profile_name({"kind": "slr", "time_bandwidth": width, "path": None}) for width in (4.0, 8.0)}
     assert names == {"slr 4", "slr 8"}
+
+
+def test_of_jobs_with_the_same_settings_the_one_asked_for_last_counts(tmp_path, head):
+    """A volume that was another for a while: its own job is found again, and is in the table again."""
+
+    def job(stamp):
+        os.utime(head, ns=(stamp, stamp))
+        run_job(to_schema(compose("sweep", [f"volume={head}", f"output_dir={tmp_path}/out", "method=nearest"])))
+        return [
+            (found["folder"], found["settings"]["files"][str(head)]) for found in sweep.newest_jobs(tmp_path / "out")
+        ]
+
+    (first, _), (second, _) = *job(1), *job(2)
+    assert first != second
+    assert job(2) == [(second, 2)]
+    assert job(1) == [(first, 1)]
 
 
 def test_any_failure_is_written_down_and_forgotten_by_the_next_sweep(tmp_path, head, monkeypatch):

@@ -101,9 +101,10 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
 def stated_profile(scan_path: Path) -> str | None:
     """SliceProfile of the JSON beside a scan, as ``focvs simulate`` writes it; None where there is none."""
     try:
-        return str(json.loads(scan_path.with_name(_stem(scan_path) + ".json").read_text())["SliceProfile"])
+        stated = json.loads(scan_path.with_name(_stem(scan_path) + ".json").read_text())["SliceProfile"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    return stated if isinstance(stated, str) else None
 
 
 def sidecars(scan_path: Path) -> Iterator[Path]:
