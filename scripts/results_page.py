@@ -300,12 +300,13 @@ SECTIONS = (
         '    --run "implicit: method=implicit_representation" --run "FOCVS: samples=2"\n'
         '    --run "DDNM: samples=2 consistency=ddnm sampler=ddpm steps=12"\n'
         '    --run "DDRM: samples=2 consistency=ddrm sampler=ddpm steps=12"\n'
-        '    --run "DiffPIR: samples=2 consistency=diffpir sampler=ddim steps=12"',
+        '    --run "DiffPIR: samples=2 consistency=diffpir sampler=ddim steps=12"\n'
+        '    --run "DPS: samples=2 consistency=none sampler=dps steps=12"',
         "One scan each with 1 % noise, scored in the middle 32 voxels from left to right. Self-super-resolution learns "
         "from the whole scan and restores it; the others restore the middle alone. The rules of the literature have "
-        "the prior of FOCVS and as many evaluations of it, 12 a sample. Where slices are thin, what a network learns "
-        "on the scan itself may be worth more than what the prior knows of other heads; `adapt=true` joins both "
-        "([Priors](#priors)).",
+        "the prior of FOCVS and as many evaluations of it, 12 a sample; DPS, whose gradient takes long, at 4 mm only. "
+        "Where slices are thin, what a network learns on the scan itself may be worth more than what the prior knows "
+        "of other heads; `adapt=true` joins both ([Priors](#priors)).",
         ranked_table,
     ),
     Section(
@@ -317,8 +318,9 @@ SECTIONS = (
         '    --run "head2d: samples=2" --run "head2d, adapted: samples=2 adapt=true"',
         "The first version's prior (`git show 0ed85d7~1:checkpoints/head2d/FILE` for its three files; unconditional, "
         "slices alone) with the settings it was made for, the shipped one, and that one fine-tuned on the whole scan's "
-        "own slices first. One scan each with 1 % noise, the middle 32 voxels from left to right.",
-        ranked_table,
+        "own slices first (300 steps; not measured at every acquisition). One scan each with 1 % noise, the middle 32 "
+        "voxels from left to right.",
+        methods_table,
     ),
     Section(
         "Classes of intensity",
