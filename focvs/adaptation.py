@@ -20,10 +20,11 @@ from tqdm.auto import tqdm
 from focvs.acquisition.degradation import make_degradation
 from focvs.config import AdaptationConfig
 from focvs.errors import InputError, PriorError
-from focvs.forward_model import Acquisition, Slices
+from focvs.forward_model import Acquisition
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import Inference, Prior, load_prior, save_prior
+from focvs.slices import Slices
 from focvs.training.adaptation import AdaptationPlan, adapt
 from focvs.volume import Scan
 

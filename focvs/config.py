@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
+
+from focvs.errors import InputError
 
 
 def conf_dir() -> Path:
@@ -242,6 +245,23 @@ GROUPS = {
 }
 # keys, of any command, that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}
+
+
+def parse_auto(name: str, value: Any) -> float | None:
+    """None for ``auto``, else a finite number of at least 0.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if value == "auto":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise InputError(f"{name}={value} is not a number; give auto or a number of at least 0.")
+    return number
 
 
 def register_schemas() -> None:

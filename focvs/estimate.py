@@ -15,9 +15,10 @@ from focvs.acquisition.profile import EXCITED
 from focvs.config import EstimateConfig
 from focvs.dicom import open_scan
 from focvs.errors import InputError
-from focvs.forward_model import balance_passes, profile_of_scan, slice_spacing
+from focvs.forward_model import profile_of_scan, slice_spacing
 from focvs.report.figures import draw_profile
 from focvs.results import require_writable
+from focvs.slices import balance_passes
 from focvs.volume import write_atomically, write_json
 
 log = logging.getLogger(__name__)

@@ -23,12 +23,13 @@ from focvs.evaluation import metrics
 from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
 from focvs.evaluation.perceptual import PerceptualDistance, describe_slices
 from focvs.evaluation.uncertainty import rank_correlation
-from focvs.forward_model import Acquisition, balance_passes, model_acquisition
+from focvs.forward_model import Acquisition, model_acquisition
 from focvs.overrides import compose, quote
 from focvs.report.tables import COLUMNS, TABLES, score_table
 from focvs.results import require_writable
 from focvs.segmenters import open_mask, open_segmenters, segment_estimate
 from focvs.simulate import AXES
+from focvs.slices import balance_passes
 from focvs.volume import (
     SAME_MM,
     Scan,

@@ -15,20 +15,16 @@ from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.adaptation import adapt_prior
-from focvs.config import RunConfig
+from focvs.config import RunConfig, parse_auto
 from focvs.dicom import open_scan
 from focvs.evaluation.baselines import EXACT, METHODS, Problem
 from focvs.forward_model import (
     LEAST_NOISE,
     Acquisition,
-    Slices,
-    balance_passes,
     blank_voxels,
     hold,
     model_acquisition,
-    parse_auto,
     slice_spacing,
-    take_slices,
     volume_mask,
     voxel_window,
 )
@@ -55,6 +51,7 @@ from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore, half_width, predictive_deviation, replaced_noise
+from focvs.slices import Slices, balance_passes, take_slices
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
 from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti

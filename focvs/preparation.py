@@ -16,10 +16,10 @@ from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.interpolation import OVERLAP_CONDITION
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import EXCITED, SHAPES
-from focvs.config import Calibration, ConsistencyConfig, Planes, PriorConfig, RunConfig, checkpoints_dir
+from focvs.config import Calibration, ConsistencyConfig, Planes, PriorConfig, RunConfig, checkpoints_dir, parse_auto
 from focvs.errors import InputError
 from focvs.evaluation.baselines import METHODS
-from focvs.forward_model import Acquisition, Slices, parse_auto
+from focvs.forward_model import Acquisition
 from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_errors
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.intervals import Interval
@@ -32,6 +32,7 @@ from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS, ReplacementRule
 from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.sampling.statistics import normal_quantile
+from focvs.slices import Slices
 from focvs.volume import Scan
 
 CALIBRATION_SLICES = 6

@@ -19,22 +19,13 @@ from focvs.acquisition.stack_operator import StackOperator
 from focvs.config import ConsistencyConfig, RunConfig
 from focvs.dicom import open_scan
 from focvs.errors import InputError
-from focvs.forward_model import (
-    LEAST_NOISE,
-    Acquisition,
-    Region,
-    balance_passes,
-    hold,
-    model_acquisition,
-    take_slices,
-    volume_affine,
-    volume_mask,
-)
+from focvs.forward_model import LEAST_NOISE, Acquisition, hold, model_acquisition, volume_affine, volume_mask
 from focvs.in_plane import ROUNDING, PixelGrid, coarsen, noise_gain
 from focvs.priors.calibration import ErrorTable
 from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.stacked import OtherStack
+from focvs.slices import Region, balance_passes, take_slices
 from focvs.volume import Scan, head_mask, intensity_scale
 
 log = logging.getLogger(__name__)

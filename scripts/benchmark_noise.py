@@ -17,12 +17,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from scipy import ndimage
 
 from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.forward_model import AIR_FROM_HEAD
+from focvs.slices import find_air
 from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti
 
 LEVELS = (0.005, 0.01, 0.02, 0.03, 0.05)
@@ -44,7 +43,7 @@ def main() -> None:
         voxel_mm = float(np.linalg.norm(affine[:3, axis]))
         clean = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, gaussian_profile(thickness), spacing)
         clean /= intensity_scale(clean)
-        zeroed = not clean[air_of(clean)].any()
+        zeroed = not clean[find_air(clean, intensity_scale(clean))].any()
         for where, estimate in (("head", of_head), ("air", of_air)):
             own = 0.0 if where == "air" and zeroed else estimate(clean)
             if own is None:
@@ -74,17 +73,12 @@ def main() -> None:
             )
 
 
-def air_of(scan: np.ndarray) -> np.ndarray:
-    near = ndimage.maximum_filter(head_mask(scan, intensity_scale(scan)), 2 * AIR_FROM_HEAD + 1)
-    return np.asarray(~near)
-
-
 def of_head(scan: np.ndarray) -> float:
     return estimate_noise(torch.from_numpy(scan), torch.from_numpy(head_mask(scan, intensity_scale(scan))))
 
 
 def of_air(scan: np.ndarray) -> float | None:
-    return background_noise(torch.from_numpy(scan), torch.from_numpy(air_of(scan)))
+    return background_noise(torch.from_numpy(scan), torch.from_numpy(find_air(scan, intensity_scale(scan))))
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ from focvs.acquisition.interpolation import spline_matrix
 from focvs.adaptation import adapt_prior
 from focvs.config import RunConfig, SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
-from focvs.forward_model import estimate_thickness, model_acquisition, take_slices
+from focvs.forward_model import estimate_thickness, model_acquisition
 from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, open_prior
 from focvs.simulate import simulate_scan
+from focvs.slices import take_slices
 from focvs.sweep import crop_for_grid
 from focvs.volume import Scan, head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_nifti
 

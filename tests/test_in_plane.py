@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
 from focvs.acquisition.zero_filling import averaging_gain, resolved_fraction
-from focvs.forward_model import model_acquisition, take_slices
+from focvs.forward_model import model_acquisition
 from focvs.in_plane import PixelGrid, coarsen, resolved_mm
 from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.sampling.statistics import normal_quantile, replaced_noise
+from focvs.slices import take_slices
 from focvs.volume import read_scan
 
 PIXEL = 0.4

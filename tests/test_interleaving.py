@@ -12,8 +12,8 @@ from focvs.acquisition.interleaving import PassDifference, pass_difference
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import head_phantom, simulate_slices
 from focvs.errors import InputError
-from focvs.forward_model import balance_passes
 from focvs.pipeline import super_resolve
+from focvs.slices import balance_passes
 from focvs.volume import read_scan
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])

@@ -8,7 +8,7 @@ from conftest import write_scan
 from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.simulation import head_phantom, rician
 from focvs.config import RunConfig
-from focvs.forward_model import noise_of_air, take_slices
+from focvs.slices import noise_of_air, take_slices
 from focvs.volume import read_scan
 
 

@@ -15,21 +15,14 @@ from omegaconf import OmegaConf
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import rician, simulate_slices
+from focvs.config import parse_auto
 from focvs.errors import FocvsError, InputError
-from focvs.forward_model import (
-    LEAST_NOISE,
-    blank_voxels,
-    find_region,
-    load_profile,
-    model_acquisition,
-    parse_auto,
-    volume_mask,
-    voxel_window,
-)
+from focvs.forward_model import LEAST_NOISE, blank_voxels, load_profile, model_acquisition, volume_mask, voxel_window
 from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.preparation import choose_device, voxel_warnings
 from focvs.priors.pretrained import Prior
+from focvs.slices import find_region
 from focvs.volume import intensity_scale, read_scan
 
 

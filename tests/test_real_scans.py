@@ -12,9 +12,10 @@ from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
-from focvs.forward_model import find_region, model_acquisition
+from focvs.forward_model import model_acquisition
 from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
+from focvs.slices import find_region
 from focvs.volume import intensity_scale, read_nifti, read_scan
 
 

@@ -23,12 +23,13 @@ from focvs.acquisition.simulation import head_phantom, simulate_slices
 from focvs.acquisition.stack_operator import StackOperator
 from focvs.cli import main
 from focvs.errors import InputError
-from focvs.forward_model import model_acquisition, take_slices, volume_affine
+from focvs.forward_model import model_acquisition, volume_affine
 from focvs.overrides import compose, further_stacks, quote
 from focvs.pipeline import super_resolve
 from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency
 from focvs.sampling.stacked import OtherStack, StackedConsistency
+from focvs.slices import take_slices
 from focvs.stacks import Reconciliation, open_stacks, spaced
 from focvs.volume import intensity_scale, read_nifti, read_scan
 
