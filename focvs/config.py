@@ -170,6 +170,8 @@ class EstimateConfig:
     scan: str = MISSING
     output_dir: str | None = None
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+    method: str = "spectral"
+    seeds: int = 5
     spacing: float | None = None
     slice_gains: str = "auto"
 

@@ -23,20 +23,26 @@ from focvs.volume import write_atomically, write_json
 
 log = logging.getLogger(__name__)
 
+METHODS = ("spectral", "adversarial")
 KNOTS = 201  # of the written profile
 
 
 def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     """Estimate the width of a scan's slice profile and write profile, picture and JSON.
 
-    Spectra tell the width well and the shape badly, so the widths of the other shapes that fit are given as well.
+    A scan tells the width well and the shape badly, so the widths of the other shapes that fit are given as well.
 
     Returns:
         Paths by name: ``profile`` (.npy, positions in mm and weights), ``figure``, ``json``.
 
     Raises:
-        InputError: for an unreadable scan, or one that does not tell its profile.
+        InputError: for an unreadable scan, one that does not tell its profile, or an unknown method.
     """
+    if config.method not in METHODS:
+        raise InputError(f"method={config.method} is not known; choose one of {', '.join(METHODS)}.")
+    if config.seeds < 2:
+        raise InputError(f"seeds={config.seeds} leaves no spread to judge by; give at least 2.")
+    seeds = config.seeds if config.method == "adversarial" else None
     folder = Path(config.output_dir or Path(config.scan).parent)
     scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
     for warning in scan.warnings:
@@ -46,7 +52,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     found: dict[str, ProfileEstimate] = {}
     for kind in dict.fromkeys((config.profile.kind, *EXCITED)):
         try:
-            found[kind] = profile_of_scan(scan, spacing_mm, replace(config.profile, kind=kind))
+            found[kind] = profile_of_scan(scan, spacing_mm, replace(config.profile, kind=kind), seeds)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -64,6 +70,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     write_atomically(paths["figure"], ".png", draw_profile(chosen, found, spacing_mm).savefig)
     paths["json"] = folder / f"{scan.stem}_profile.json"
     report = {
+        "method": config.method,
         "profile": config.profile.kind,
         "fwhm_mm": chosen.profile.fwhm_mm,
         "interval_mm": [chosen.low_mm, chosen.high_mm],
@@ -86,5 +93,5 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         declared.source,
         declared.thickness_mm,
     )
-    log.info("other shapes that look the same: %s; see %s", others, paths["figure"])
+    log.info("other shapes that fit: %s; see %s", others or "none", paths["figure"])
     return paths

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from focvs.acquisition.adversarial import estimate_adversarially
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.metadata import Statement, Thickness, find_thickness, stated_profile
@@ -175,8 +176,12 @@ def estimate_thickness(scan: Scan, spacing_mm: float, profile: ProfileConfig) ->
     return Thickness(estimate.profile.fwhm_mm, "estimate", warnings, interval, statements)
 
 
-def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> ProfileEstimate:
+def profile_of_scan(
+    scan: Scan, spacing_mm: float, profile: ProfileConfig, adversarial_seeds: int | None = None
+) -> ProfileEstimate:
     """:func:`focvs.acquisition.estimation.estimate_profile` inside the head of a scan.
+
+    With ``adversarial_seeds`` it is :func:`focvs.acquisition.adversarial.estimate_adversarially` with that many seeds.
 
     Raises:
         InputError: for a profile that brings its own width, or an unknown shape.
@@ -192,7 +197,10 @@ def profile_of_scan(scan: Scan, spacing_mm: float, profile: ProfileConfig) -> Pr
     y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
     across = scan.slice_direction()
     first, second = (ANISOTROPY[across, along] for along in axis_directions(scan.affine) if along != across)
-    return estimate_profile(y, mask, scan.in_plane_mm, spacing_mm, partial(load_profile, profile), (first, second))
+    known = (y, mask, scan.in_plane_mm, spacing_mm, partial(load_profile, profile), (first, second))
+    if adversarial_seeds is None:
+        return estimate_profile(*known)
+    return estimate_adversarially(*known, seeds=adversarial_seeds)
 
 
 def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:

@@ -87,3 +87,24 @@ def thick_scan(tmp_path: Path, phantom: tuple[np.ndarray, np.ndarray]) -> Path:
     affine = np.diag([-1.2, 1.2, 6.0, 1.0])
     affine[:3, 3] = (30.0, -40.0, -33.0)
     return write_scan(tmp_path / "scan.nii.gz", slices, affine)
+
+
+def isotropic_field(shape: tuple[int, int, int] = (112, 120, 128), seed: int = 0) -> np.ndarray:
+    """A Gaussian random field of 1 mm voxels whose power falls as the third power of frequency: no axis is special."""
+    frequency = np.meshgrid(*[np.fft.fftfreq(n) for n in shape], indexing="ij")
+    radius = np.sqrt(sum(f**2 for f in frequency))
+    white = np.random.default_rng(seed).standard_normal(shape)
+    field = np.fft.ifftn(np.fft.fftn(white) / (0.02 + radius) ** 1.5).real
+    return (field / field.std()).astype(np.float32)
+
+
+@pytest.fixture
+def field_scan(tmp_path: Path) -> Path:
+    """Slices of 4 mm every 4 mm of a ball of texture, without a word on their thickness."""
+    field = isotropic_field()
+    ball = np.sqrt(
+        sum((np.arange(n) - n / 2)[(slice(None), *[None] * (2 - i))] ** 2 for i, n in enumerate(field.shape))
+    )
+    volume = np.where(ball < 54, 500 + 60 * field, 0).astype(np.float32)
+    slices = simulate_slices(volume, 1.0, gaussian_profile(4.0), 4.0)
+    return write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.0, 1.0, 4.0, 1.0]))

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from conftest import write_scan
+from conftest import isotropic_field
 
 from focvs.acquisition.estimation import ANISOTROPY, detail_ratios, estimate_profile
 from focvs.acquisition.profile import make_profile, sampled_profile
@@ -15,15 +15,6 @@ from focvs.errors import InputError
 from focvs.forward_model import model_acquisition
 from focvs.overrides import compose
 from focvs.volume import read_scan
-
-
-def isotropic_field(shape=(112, 120, 128), seed=0):
-    """A Gaussian random field of 1 mm voxels whose power falls as the third power of frequency: no axis is special."""
-    frequency = np.meshgrid(*[np.fft.fftfreq(n) for n in shape], indexing="ij")
-    radius = np.sqrt(sum(f**2 for f in frequency))
-    white = np.random.default_rng(seed).standard_normal(shape)
-    field = np.fft.ifftn(np.fft.fftn(white) / (0.02 + radius) ** 1.5).real
-    return (field / field.std()).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +102,6 @@ def test_scans_that_do_not_tell_are_refused():
     smooth[:] = field.mean(-1, keepdim=True) + 1e-3 * torch.linspace(0, 1, 64)  # no detail across slices at all
     with pytest.raises(ValueError, match="agree at no width"):
         estimate_profile(smooth[..., :16], everywhere[..., :16], (1.0, 1.0), 3.0)
-
-
-@pytest.fixture
-def field_scan(tmp_path):
-    """Slices of 4 mm every 4 mm of a ball of texture, without a word on their thickness."""
-    field = isotropic_field()
-    ball = np.sqrt(
-        sum((np.arange(n) - n / 2)[(slice(None), *[None] * (2 - i))] ** 2 for i, n in enumerate(field.shape))
-    )
-    volume = np.where(ball < 54, 500 + 60 * field, 0).astype(np.float32)
-    slices = simulate_slices(volume, 1.0, make_profile("gaussian", 4.0), 4.0)
-    return write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.0, 1.0, 4.0, 1.0]))
 
 
 def test_the_command_writes_profile_picture_and_json(field_scan, tmp_path, caplog):

@@ -11,7 +11,7 @@ unknown, without training.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,7 @@ def estimate_profile(
         ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, or spectra that
             agree at no width.
     """
-    window = _window(mask, pixel_mm, spacing_mm)
+    window = window_slices(mask, pixel_mm, spacing_mm)
     widths = WIDTHS[WIDTHS * spacing_mm > NARROWEST_PX * max(pixel_mm)] * spacing_mm
     spectra = torch.stack(
         [
@@ -134,19 +134,37 @@ def estimate_profile(
     reach = 1.96 * math.sqrt(jackknife**2 + apart**2 / 2 + 1 / (precision.sum() * slope**2))
     fwhm_mm = math.exp(whole)
     profile = make(fwhm_mm)
-    axes = [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window) for axis in (0, 1) if used[axis]]
-    shown = torch.stack(axes).sum((0, 1))
-    power = (shown[:, 1:] / shown[:, :1]).numpy()
-    frequency = np.arange(power.shape[1]) / (window * spacing_mm)
-    return ProfileEstimate(
-        profile,
-        fwhm_mm * math.exp(-reach),
-        fwhm_mm * math.exp(reach),
-        frequency,
-        power[0],
-        power[1],
-        int(shown[:, 0].min()),
+    frequency, (in_plane, through_plane), count = mean_spectra(
+        y, mask, pixel_mm, spacing_mm, profile, [axis for axis in (0, 1) if used[axis]]
     )
+    low_mm, high_mm = fwhm_mm * math.exp(-reach), fwhm_mm * math.exp(reach)
+    return ProfileEstimate(profile, low_mm, high_mm, frequency, in_plane, through_plane, count)
+
+
+def mean_spectra(
+    y: Tensor,
+    mask: Tensor,
+    pixel_mm: tuple[float, float],
+    spacing_mm: float,
+    profile: SliceProfile,
+    axes: Sequence[int] = (0, 1),
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """What a profile makes of the in-plane detail, to be compared with the detail across slices.
+
+    Args:
+        y, mask, pixel_mm, spacing_mm: as for :func:`estimate_profile`.
+        profile: the profile.
+        axes: in-plane axes to average over.
+
+    Returns:
+        ``(k,)`` cycles per mm; ``(2, k)`` power along the in-plane axes seen through the profile and across slices, not
+        a number where there are no windows; the number of windows of the rarer kind.
+    """
+    window = window_slices(mask, pixel_mm, spacing_mm)
+    shown = torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window) for axis in axes])
+    shown = shown.sum((0, 1))
+    power = (shown[:, 1:] / shown[:, :1]).numpy()
+    return np.arange(power.shape[1]) / (window * spacing_mm), power, int(shown[:, 0].min())
 
 
 def detail_ratios(
@@ -158,13 +176,13 @@ def detail_ratios(
     Raises:
         ValueError: if the scan does not tell.
     """
-    window = _window(mask, pixel_mm, spacing_mm)
+    window = window_slices(mask, pixel_mm, spacing_mm)
     sums = [_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window).sum(0) for axis in (0, 1)]
     first, second = _log_ratios(torch.stack(sums)[None])[0].tolist()
     return first, second
 
 
-def _window(mask: Tensor, pixel_mm: tuple[float, float], spacing_mm: float) -> int:
+def window_slices(mask: Tensor, pixel_mm: tuple[float, float], spacing_mm: float) -> int:
     """Slices of a window.
 
     Raises:
@@ -228,23 +246,47 @@ def _spectra(
     Returns:
         ``(groups, 2, 1 + frequencies)`` float64: number of windows, then power; groups are parts of the other axis.
     """
-    pixels = y.shape[axis]
-    slices = int((pixels * pixel_mm - 2 * profile.half_support_mm) / spacing_mm)
-    if slices < window:
+    view = view_through(y, mask, axis, pixel_mm, spacing_mm, [profile])
+    if view is None or view[0].shape[-1] < window:
         return torch.zeros(GROUPS, 2, 2 + window // 2, dtype=torch.float64)
-    grid = make_grid(slices, spacing_mm, pixel_mm, profile.half_support_mm, keep_extent=False)
-    matrix = ThroughPlaneOperator(profile, grid, "margin").matrix.float()
-    first = (pixels - matrix.shape[1]) // 2
-    if first < 0:
-        matrix, first = matrix[:, -first : -first + pixels], 0
-    here = slice(first, first + matrix.shape[1])
-    rows = slice(None, None, max(1, y.shape[1 - axis] // MOST_ROWS))
-    seen = y.movedim(axis, -1)[rows, ..., here] @ matrix.T.to(y)  # (other, m, slices along the axis)
-    inside = (mask.movedim(axis, -1)[rows, ..., here].to(y) @ matrix.T.to(y)) > 0.99
+    seen, inside = view[0][0], view[1]
     groups = []
     for part, where in zip(seen.tensor_split(GROUPS), inside.tensor_split(GROUPS), strict=True):
         groups.append(torch.stack([_power(part, where, window), _power(part.mT, where.mT, window)]))
     return torch.stack(groups)
+
+
+def view_through(
+    y: Tensor, mask: Tensor, axis: int, pixel_mm: float, spacing_mm: float, profiles: Sequence[SliceProfile]
+) -> tuple[Tensor, Tensor] | None:
+    """An in-plane axis of the scan as slice profiles would show it: blurred, and sampled every slice spacing.
+
+    Args:
+        y: ``(p, q, m)`` slices.
+        mask: ``(p, q, m)`` boolean head.
+        axis: 0 or 1, p or q.
+        pixel_mm: pixel size along it.
+        spacing_mm: distance of slice centres.
+        profiles: the profiles; where the head is judged by the first one.
+
+    Returns:
+        ``(profiles, other, m, s)``, rows of the other in-plane axis (thinned to about :data:`MOST_ROWS`), slices, and
+        samples along the axis; and ``(other, m, s)``, whether the first profile sees nothing but head. None where the
+        widest profile is wider than the scan.
+    """
+    pixels, reach = y.shape[axis], max(profile.half_support_mm for profile in profiles)
+    slices = int((pixels * pixel_mm - 2 * reach) / spacing_mm)
+    if slices < 1:
+        return None
+    grid = make_grid(slices, spacing_mm, pixel_mm, reach, keep_extent=False)
+    matrix = torch.stack([ThroughPlaneOperator(profile, grid, "margin").matrix for profile in profiles]).to(y)
+    first = (pixels - matrix.shape[-1]) // 2
+    if first < 0:
+        matrix, first = matrix[..., -first : -first + pixels], 0
+    here = slice(first, first + matrix.shape[-1])
+    rows = slice(None, None, max(1, y.shape[1 - axis] // MOST_ROWS))
+    seen = torch.einsum("oma,psa->poms", y.movedim(axis, -1)[rows, ..., here], matrix)
+    return seen, (mask.movedim(axis, -1)[rows, ..., here].to(y) @ matrix[0].T) > 0.99
 
 
 def _power(image: Tensor, inside: Tensor, window: int) -> Tensor:
