@@ -130,7 +130,7 @@ class RunConfig:
     seed: int = 0
     device: str = "auto"
     save_samples: bool = False
-    final_replacement: bool = True
+    final_replacement: Any = "auto"
     figure: bool = True
     progress: bool = True
 
@@ -247,6 +247,8 @@ GROUPS = {
 }
 # keys, of any command, that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}
+# keys that take true, false, or this word
+FLAG_OR_WORD = {"final_replacement": "auto"}
 
 
 def parse_auto(name: str, value: Any) -> float | None:

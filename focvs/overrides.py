@@ -143,7 +143,7 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from focvs.config import NUMBER_OR_WORD, conf_dir, register_schemas
+    from focvs.config import FLAG_OR_WORD, NUMBER_OR_WORD, conf_dir, register_schemas
 
     register_schemas()
     outer = GlobalHydra.get_state()  # of the job this is called from, if any
@@ -156,6 +156,10 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (value is None or value == word or number):
                 raise UsageError(f"{key}={value} is not accepted; give a number or {word}.")
+        for key, word in FLAG_OR_WORD.items():
+            value = config.get(key, word)
+            if not (value == word or isinstance(value, bool)):
+                raise UsageError(f"{key}={value} is not accepted; give true, false or {word}.")
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error, name, overrides)) from error
     finally:

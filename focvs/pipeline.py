@@ -245,7 +245,7 @@ def restore(
 
     rule, exact, reason = choose_rule(config, acquisition.written.condition_number, noise_sigma)
     log.info("consistency: %s", reason)
-    if rule != config.consistency.rule or exact < config.final_replacement:
+    if rule != config.consistency.rule or (rule != "none" and not exact and config.final_replacement is not False):
         warnings.append(f"{reason}.")
     for stack in stacks:
         if stack.overlapping and rule != "none":

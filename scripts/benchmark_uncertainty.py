@@ -104,7 +104,7 @@ def main() -> None:
             each = [uncertainty.coverage(e, factors[2] * d) for e, d in zip(errors, deviations, strict=True)]
             print(slices, "factors", factors, "90 % holds", dict(zip(heads, each, strict=True)), flush=True)
     if options.measure:
-        settings = interval_settings(config, config.consistency.rule, config.final_replacement)
+        settings = interval_settings(config, config.consistency.rule, config.final_replacement is not False)
         weights = open_prior(config.prior, "cpu").sha256
         IntervalTable(weights, settings, options.samples, ordered(measured)).save(options.measure)
         return
@@ -170,7 +170,7 @@ def read_head(
     words = [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}", *overrides]
     config: RunConfig = OmegaConf.to_object(compose("config", words))
     acquisition = model_acquisition(scan, config)
-    rule, exact, _ = choose_rule(config, acquisition.written.condition_number, 0.0)
+    rule, exact, _ = choose_rule(config, acquisition.written.condition_number, 2 * report["noise_sigma"] / scale)
     noise = torch.zeros(1)
     if exact:
         noise = replaced_noise(acquisition.written, report["noise_sigma"] / scale).float()

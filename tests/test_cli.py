@@ -55,6 +55,7 @@ def test_quick_answers_import_nothing_heavy(words):
     ("words", "said"),
     [
         (["x.nii", "thickness=abc"], "thickness=abc is not accepted; give a number"),
+        (["x.nii", "final_replacement=maybe"], "final_replacement=maybe is not accepted; give true, false or auto"),
         (["x.nii", "thickness=true"], "thickness=True is not accepted; give a number"),
         (["x.nii", "thickness=[4]"], "give a number or estimate"),
         (["x.nii", "steps=1.5"], "give a whole number"),

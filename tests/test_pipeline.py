@@ -220,15 +220,28 @@ def test_blank_voxels_are_far_from_every_slice_that_is_not_zero():
     assert torch.equal(blank_voxels(scan, grid)[0, 0], expected)
 
 
-def test_noise_that_an_exact_replacement_carries_over_is_said(tmp_path, phantom, tiny_prior):
+def test_a_noisy_scan_is_not_reproduced_to_its_noise_unless_asked(tmp_path, phantom, tiny_prior):
     slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(5.0), 6.0)
     slices = rician(slices, 60, np.random.default_rng(0)).astype(np.float32)
     scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 6.0, 1.0]))
-    said, words = [], ["thickness=5", "samples=1", "steps=1"]
-    for n, more in enumerate(([], ["final_replacement=false"], ["noise=5"])):
-        paths = super_resolve(settings(scan, tmp_path / str(n), tiny_prior, *words, *more))
-        said.append([w for w in json.loads(paths["json"].read_text())["warnings"] if "is carried over" in w])
-    assert [len(some) for some in said] == [1, 0, 0] and "final_replacement=false" in said[0][0]
+
+    def run(*more):
+        words = ["thickness=5", "samples=1", "steps=1", *more]
+        paths = super_resolve(settings(scan, tmp_path / "_".join(("out", *more)), tiny_prior, *words))
+        report = json.loads(paths["json"].read_text())
+        return report["consistency"]["relative_residual"], " ".join(report["warnings"])
+
+    residual, said = run()
+    assert residual > 1e-3 and "of the white level is more than the 4 %" in said
+    residual, said = run("final_replacement=true")
+    assert residual < 1e-5 and "is carried over" in said and "final_replacement=false" in said
+    residual, said = run("final_replacement=false")
+    assert residual > 1e-3 and "white level" not in said
+    residual, said = run("noise=30")
+    assert residual < 1e-5 and "is carried over" in said
+    residual, said = run("noise=5")
+    assert residual < 1e-5 and "white level" not in said
+    assert run("consistency=ddnm")[0] < 1e-5  # which is exact at every step
 
 
 def test_overlapping_slices_switch_to_the_noise_aware_rule(tmp_path, phantom, tiny_prior):
