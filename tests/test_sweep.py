@@ -245,6 +245,15 @@ def test_of_jobs_with_the_same_settings_the_one_asked_for_last_counts(tmp_path, 
     assert job(1) == [(first, 1)]
 
 
+@pytest.mark.parametrize(("words", "expected"), [([], "auto"), (["slice_gains=off"], "off")])
+def test_an_estimate_is_judged_by_the_passes_it_was_restored_with(tmp_path, head, monkeypatch, words, expected):
+    judged, measure = [], sweep.measure_estimates
+    monkeypatch.setattr(sweep, "measure_estimates", lambda config: judged.append(config) or measure(config))
+    quick = ["thickness=6", "method=linear", "figure=false"]
+    assert main(["sweep", str(head), str(tmp_path / "out"), *quick, *words]) == 0
+    assert [config.slice_gains for config in judged] == [expected]
+
+
 def test_any_failure_is_written_down_and_forgotten_by_the_next_sweep(tmp_path, head, monkeypatch):
     def fail(run):
         raise RuntimeError("out of memory")
