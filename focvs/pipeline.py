@@ -197,9 +197,9 @@ def restore_coarsely(
     given = parse_auto("noise", config.noise)
     coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given * noise_gain(scan, pixels))
     coarse = model_acquisition(working, coarse_config, thickness=acquisition.thickness)
-    restoration = restore(working, coarse, prior, coarse_config, device, clock, stacks)
-    refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
     slices = take_slices(scan, config)
+    restoration = restore(working, coarse, prior, coarse_config, device, clock, stacks, slices.noise_sigma)
+    refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
     return replace(
         restoration,
         images=refine.images(restoration.images),
@@ -217,6 +217,7 @@ def restore(
     device: str,
     clock: Stopwatch | None = None,
     stacks: Sequence[Stack] = (),
+    written_noise: float | None = None,
 ) -> Restoration:
     """Sample the prior under the scan: the algorithm itself.
 
@@ -228,6 +229,7 @@ def restore(
         device: torch device.
         clock: gets the laps ``sampling``, ``network``, ``replacement``, ``calibration`` and ``adaptation``.
         stacks: further scans of the same head.
+        written_noise: noise of the slices the written volume may reproduce exactly, prior units; None: of ``scan``.
 
     Raises:
         InputError: for an option that does not fit the scan.
@@ -243,7 +245,8 @@ def restore(
     slices = take_slices(scan, config)
     region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
 
-    rule, exact, reason = choose_rule(config, acquisition.written.condition_number, noise_sigma)
+    reproduced = noise_sigma if written_noise is None else written_noise
+    rule, exact, reason = choose_rule(config, acquisition.written.condition_number, reproduced, len(stacks))
     log.info("consistency: %s", reason)
     if rule != config.consistency.rule or (rule != "none" and not exact and config.final_replacement is not False):
         warnings.append(f"{reason}.")
@@ -252,8 +255,8 @@ def restore(
             rule = "calibrated" if rule == "ddnm" else rule
             warnings.append(
                 f"{stack.scan.path.name}: its slices overlap (condition number "
-                f"{stack.acquisition.written.condition_number:.3g}): the {rule} rule was used, and the last "
-                "replacement leaves it out."
+                f"{stack.acquisition.written.condition_number:.3g}): the {rule} rule was used"
+                + (", and the last replacement leaves it out." if exact else ".")
             )
 
     if acquisition.written.condition_number > OVERLAP_CONDITION:

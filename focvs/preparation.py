@@ -283,13 +283,14 @@ def conditioning_numbers(acquisition: Acquisition, noise_sigma: float) -> tuple[
     return acquisition.profile.fwhm_mm / grid.voxel_mm, grid.spacing_mm / grid.voxel_mm, noise_sigma
 
 
-def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tuple[str, bool, str]:
+def choose_rule(config: RunConfig, condition: float, noise_sigma: float, stacks: int = 0) -> tuple[str, bool, str]:
     """The consistency rule, whether the last exact replacement is made, and why.
 
     Args:
         config: what was asked for.
         condition: condition number of the operator.
-        noise_sigma: noise of the scan in prior units.
+        noise_sigma: noise of the written slices in prior units.
+        stacks: how many there are besides the first; together they are reproduced whatever their noise.
     """
     rule, asked = config.consistency.rule, config.final_replacement
     noise = f"noise {50 * noise_sigma:.2g} % of the white level"
@@ -303,7 +304,7 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float) -> tupl
     apart = f"the slices hardly overlap (condition number {condition:.3g}; {noise})"
     if asked is False:
         return rule, False, f"{rule}, without a last exact replacement, as asked: {apart}"
-    if asked == "auto" and rule != "ddnm" and noise_sigma / 2 > MOST_NOISE:
+    if asked == "auto" and rule != "ddnm" and not stacks and noise_sigma / 2 > MOST_NOISE:
         why = f"{noise} is more than the {100 * MOST_NOISE:.2g} % an exact replacement may carry over"
         end = "without a last one the result reproduces the scan to within its noise; final_replacement=true makes it"
         return rule, False, f"{rule}: {why}; {end}"
@@ -392,7 +393,8 @@ def choose_interval(
     if stacks:
         return replace(normal, reason="intervals were measured for single stacks only")
     used = interval_settings(config, rule, exact)
-    other = [f"{key}={value}" for key, value in table.settings.items() if used.get(key) != value]
+    differ = [key for key, value in table.settings.items() if used.get(key) != value]
+    other = [f"{key}={table.settings[key]}" for key in differ if key != "final_replacement"]
     if other:
         return replace(normal, reason=f"intervals were measured for {', '.join(other)} only")
     heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
@@ -403,6 +405,8 @@ def choose_interval(
         far.append(f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
     if config.profile.kind not in EXCITED:
         far.append(f"profile={config.profile.kind}")
+    if "final_replacement" in differ:
+        far.append(f"final_replacement={exact}")
     if far:
         reason = f"{reason}; {' and '.join(far)} is far from those, and the nearest factor was used"
     return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), not far, reason)

@@ -124,6 +124,7 @@ def describe_run(
         "noise_sigma": restoration.noise_sigma,
         "consistency": {
             "rule": restoration.rule,
+            "final_replacement": restoration.exact,
             **measured,
             "chi2_before_last_replacement": restoration.chi2_before_last_replacement,
         },

@@ -39,7 +39,7 @@ from focvs.evaluation import uncertainty
 from focvs.forward_model import model_acquisition
 from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_interval, choose_rule, interval_settings, open_prior
+from focvs.preparation import choose_interval, interval_settings, open_prior
 from focvs.priors.intervals import LEVELS, Interval, IntervalRow, IntervalTable, ordered
 from focvs.results import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
@@ -170,7 +170,7 @@ def read_head(
     words = [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}", *overrides]
     config: RunConfig = OmegaConf.to_object(compose("config", words))
     acquisition = model_acquisition(scan, config)
-    rule, exact, _ = choose_rule(config, acquisition.written.condition_number, 2 * report["noise_sigma"] / scale)
+    rule, exact = report["consistency"]["rule"], report["consistency"]["final_replacement"]
     noise = torch.zeros(1)
     if exact:
         noise = replaced_noise(acquisition.written, report["noise_sigma"] / scale).float()

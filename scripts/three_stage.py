@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--adapt-steps", type=int, default=300)
     parser.add_argument("--slices", default="4:4", help="thickness:spacing in mm")
     parser.add_argument("--box", type=int, default=64, help="restore only this many middle voxels of the first axis")
+    parser.add_argument("--csv", type=Path, help="file of a row for each restoration; those it has are not made again")
     options = parser.parse_args(arguments)
 
     untrained = options.out / "untrained"
@@ -55,7 +56,7 @@ def main() -> None:
         "synthetic, MRI, scan": f"prior.path={both / 'ema'} {adapt}",
     }
     command = [sys.executable, str(SCRIPTS / "benchmark_quality.py"), str(options.truth), "--slices", options.slices]
-    command += ["--box", str(options.box)]
+    command += ["--box", str(options.box), *(["--csv", str(options.csv)] if options.csv else [])]
     for name, words in runs.items():
         command += ["--run", f"{name}: {words}"]
     subprocess.run([*command, "--", *overrides], check=True)

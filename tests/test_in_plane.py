@@ -19,7 +19,7 @@ from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.sampling.statistics import normal_quantile, replaced_noise
 from focvs.slices import take_slices
-from focvs.volume import read_scan
+from focvs.volume import intensity_scale, read_scan
 
 PIXEL = 0.4
 
@@ -170,8 +170,17 @@ def test_noise_is_that_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
     assert given["consistency"]["chi2"] == pytest.approx(float(misfit.square().mean()) / 144, rel=1e-3)
 
 
+def test_exactness_is_decided_by_the_noise_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
+    white = intensity_scale(read_scan(fine_scan).data)
+    for percent, exact in ((5, False), (3, True)):  # the averaged pixels have half of it
+        out = tmp_path / str(percent)
+        _, report = run(fine_scan, out, tiny_prior, f"noise={percent / 100 * white}", "samples=1", "steps=1")
+        assert report["consistency"]["final_replacement"] is exact
+        assert (report["consistency"]["relative_residual"] < 1e-5) is exact
+
+
 def test_intervals_take_over_the_noise_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
-    images, report = run(fine_scan, tmp_path / "out", tiny_prior, "noise=3000")
+    images, report = run(fine_scan, tmp_path / "out", tiny_prior, "noise=3000", "final_replacement=true")
     data = {name: np.asarray(images[name].dataobj) for name in ("mean", "q05", "q95", "std")}
     config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2"]))
     operator = model_acquisition(read_scan(fine_scan), config, 0.8).written

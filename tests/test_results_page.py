@@ -71,17 +71,32 @@ def test_what_a_wrong_thickness_loses_is_a_median(results_page):
 
 def test_estimated_widths_are_summed_up_by_acquisition(results_page):
     columns = ("truth", "shape", "fwhm_mm", "spacing_mm", "assumed", "estimate_mm", "low_mm", "high_mm")
-    known, gaussian = results_page.ASSUMED
+    known, gaussian, adversarial = results_page.ASSUMED
     rows = [
         ("adi_T1w", "rect", "4", "4", known, "5.0", "3.5", "6"),
         ("uih1_T1w", "rect", "4", "4", known, "2.0", "1.5", "3"),
         ("adi_T1w", "rect", "4", "4", gaussian, "", "", ""),
         ("adi_T1w", "slr", "4", "5.2", gaussian, "3.0", "3", "4"),
+        ("adi_T1w", "slr", "4", "5.2", adversarial, "4.4", "3", "4"),
     ]
     lines = results_page.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
-    assert lines[2] == "| rect, 4 mm | 37.5 % | 50 % | 2 of 2 | - | - | 0 of 1 |"
-    assert lines[3] == "| slr, 4 mm every 5.2 | - | - | 0 of 0 | 25.0 % | 100 % | 1 of 1 |"
-    assert lines[5] == "| all of adi_T1w | 25.0 % | 100 % | 1 of 1 | 25.0 % | 100 % | 1 of 2 |"
+    assert lines[2] == "| rect, 4 mm | 37.5 % | 50 % | 2 of 2 | - | - | 0 of 1 | - | - | 0 of 0 |"
+    assert lines[3] == "| slr, 4 mm every 5.2 | - | - | 0 of 0 | 25.0 % | 100 % | 1 of 1 | 10.0 % | 100 % | 1 of 1 |"
+    assert (
+        lines[5] == "| all of adi_T1w | 25.0 % | 100 % | 1 of 1 | 25.0 % | 100 % | 1 of 2 | 10.0 % | 100 % | 1 of 1 |"
+    )
+
+
+def test_what_adaptation_gains_is_a_median(results_page):
+    case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "seconds": "1", "ssim": "0.9"}
+    found = {"3:3": ("20", "21"), "4:4": ("20", "19.9"), "6:6": ("20", "20.3")}
+    rows = [
+        case | {"slices": slices, "method": method, "psnr_db": psnr}
+        for slices, values in found.items()
+        for method, psnr in zip(("FOCVS", "adapted"), values, strict=True)
+    ]
+    said = "Adaptation gains +0.30 dB in the median (-0.10 to +1.00)."
+    assert results_page.adaptation_table(rows)[-1] == said
 
 
 def test_classes_become_columns_and_lesions_lines(results_page):

@@ -140,9 +140,20 @@ def measured_prior(tmp_path, tiny_prior):
     return folder
 
 
+def test_a_noisy_scan_that_is_not_reproduced_keeps_the_measured_factor(tmp_path, thick_scan, measured_prior):
+    table = IntervalTable.load(measured_prior / INTERVALS)
+    replace(table, settings={"final_replacement": True}).save(measured_prior / INTERVALS)
+    config = settings(thick_scan, tmp_path, measured_prior, "samples=2", "noise=120")
+    report = json.loads(super_resolve(config)["json"].read_text())
+    assert report["consistency"]["final_replacement"] is False
+    assert report["interval"]["factor"] == pytest.approx(TABLE.factor(6.0, 0.9))
+    assert not report["interval"]["calibrated"] and "final_replacement=False" in report["interval"]["reason"]
+    assert any("q05" in warning for warning in report["warnings"])
+
+
 @pytest.mark.parametrize("noise", [0.0, 120.0])
 def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, thick_scan, measured_prior, noise):
-    words = ["samples=3", "sampler.spread=0.25", "save_samples=true", f"noise={noise}"]
+    words = ["samples=3", "sampler.spread=0.25", "save_samples=true", f"noise={noise}", "final_replacement=true"]
     config = settings(thick_scan, tmp_path, measured_prior, *words)
     paths = super_resolve(config)
     mean, low, high = (reread(paths[name]) for name in ("mean", "q05", "q95"))

@@ -38,11 +38,13 @@ WIDEST = (1.4, 2.2)  # slice spacings: the second where the first is too narrow,
 NEAR_END = 0.9
 SMEAR = 0.1  # standard deviation of the log widths before the windows say anything
 WINDOW = 8  # slices
-MOST_WINDOWS = 2000  # of an axis and a direction
+MOST_WINDOWS = 2000  # of an axis and a direction, in a draw
+MOST_KEPT = 20000  # of which they are drawn, evenly over the head
 FEATURES = 128
 KERNEL_WIDTHS = (4.0, 8.0, 16.0)  # in standard deviations of the coefficients of the highest frequency
 SHAPE_PENALTY = 1.0  # on the mean squared departure from that
 ITERATIONS = 30
+MOST_DOUBT = 3.0  # factor by which an end of the interval may differ from the estimate
 NO_DETAIL = 1e-5  # of the brightest voxel
 KNOTS = 401  # of the profile
 LEAST_WEIGHT = 1e-3  # of a copy that widens the support
@@ -53,20 +55,28 @@ class WindowPair:
     """Windows of an in-plane axis and across slices, the same data seen through each of the copies.
 
     Attributes:
+        axis: the in-plane axis, 0 or 1.
         in_plane: ``(n, copies, d)`` coefficients of the windows along the axis.
         across: ``(k, copies, d)`` of the windows along the slice axis.
         expected: mean over heads of the log ratio of detail across slices to that along the axis.
         doubt: its standard deviation.
     """
 
+    axis: int
     in_plane: Tensor
     across: Tensor
     expected: float
     doubt: float
 
-    def drawn(self, generator: torch.Generator) -> WindowPair:
-        """Some of the windows; of few, half of them, so that draws differ."""
-        return replace(self, in_plane=_draw(self.in_plane, generator), across=_draw(self.across, generator))
+    def drawn(self, generator: torch.Generator, without: int | None, parts: int) -> WindowPair:
+        """Some of the windows at random, none of them of one of so many parts of the head."""
+
+        def draw(windows: Tensor) -> Tensor:
+            kept = [part for index, part in enumerate(windows.tensor_split(parts)) if index != without]
+            some = torch.cat(kept)
+            return some[torch.randperm(len(some), generator=generator)[:MOST_WINDOWS]]
+
+        return replace(self, in_plane=draw(self.in_plane), across=draw(self.across))
 
 
 def estimate_adversarially(
@@ -80,8 +90,9 @@ def estimate_adversarially(
 ) -> ProfileEstimate:
     """Slice profile from the scan; the median of several seeds.
 
-    A seed draws the windows and the features of the kernel. The 95 % interval is of the spread of the seeds, the
-    difference of the two in-plane axes, and how far heads are known to be isotropic.
+    A seed leaves out a part of the head, and draws its windows and the features of the kernel. The 95 % interval is of
+    the spread of the seeds (a jackknife, and chance), the difference of the two in-plane axes, and how far heads are
+    known to be isotropic.
 
     Args:
         y: ``(p, q, m)`` slices, any units.
@@ -94,7 +105,8 @@ def estimate_adversarially(
 
     Raises:
         ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, no detail, or a
-            profile narrower than a pixel or wider than 2 spacings; or for fewer seeds.
+            profile narrower than a pixel or wider than 2 spacings, or an interval of more than a factor of 3 either
+            way; or for fewer seeds.
     """
     if seeds < 2:
         raise ValueError(f"seeds={seeds} must be at least 2.")
@@ -119,42 +131,57 @@ def _within(
     narrowest = NARROWEST_PX * max(pixel_mm)
     copies = [make(float(width)) for width in np.geomspace(narrowest / 2, widest * spacing_mm, COPIES)]
     pairs = [
-        WindowPair(*view, *ratio)
+        WindowPair(axis, *view, *ratio)
         for axis, ratio in enumerate(anisotropy)
         if (view := _views(y, mask, axis, pixel_mm[axis], spacing_mm, copies))
     ]
     if not pairs:
-        raise ValueError("too little of the head spans enough slices to compare its detail in-plane and across slices.")
+        raise ValueError(
+            "too little of the head spans enough slices, and shows detail, to compare in-plane and across slices."
+        )
 
-    def solve(some: list[WindowPair], seed: int) -> SliceProfile:
+    def solve(some: list[WindowPair], seed: int, without: int | None = None) -> tuple[float, SliceProfile]:
         generator = torch.Generator().manual_seed(seed)
-        return _solve([pair.drawn(generator) for pair in some], copies, generator)
+        drawn = [pair.drawn(generator, without, seeds) for pair in some]
+        return _solve(drawn, copies, generator)
 
     def log_width(some: list[WindowPair]) -> float:
-        return math.log(solve(some, 0).fwhm_mm)
+        return solve(some, 0)[0]
 
-    found = sorted((solve(pairs, seed) for seed in range(seeds)), key=lambda profile: profile.fwhm_mm)
-    profile = found[len(found) // 2]
-    if not narrowest < profile.fwhm_mm < NEAR_END * WIDEST[1] * spacing_mm:
+    found = sorted((solve(pairs, seed, seed) for seed in range(seeds)), key=lambda answer: answer[0])
+    log_widths = [answer[0] for answer in found]
+    median = float(np.median(log_widths))
+    fwhm_mm, widest_mm = math.exp(median), NEAR_END * WIDEST[1] * spacing_mm
+    if not narrowest < fwhm_mm < widest_mm:
         raise ValueError(
-            f"in-plane and through-plane windows look alike at no width between {narrowest:.3g} and "
-            f"{NEAR_END * WIDEST[1] * spacing_mm:.3g} mm."
+            f"in-plane and through-plane windows look alike at no width between {narrowest:.3g} and {widest_mm:.3g} mm."
         )
-    spread = float(np.std([math.log(some.fwhm_mm) for some in found], ddof=1))
+    nearest = found[len(found) // 2][1]
+    profile = nearest.scaled(fwhm_mm / nearest.fwhm_mm)
+    spread = math.sqrt((seeds - 1) * float(np.var(log_widths)))
     doubt = sum(pair.doubt**-2 for pair in pairs) ** -0.5
-    more, less = (log_width([replace(p, expected=p.expected + sign * doubt) for p in pairs]) for sign in (1, -1))
-    apart = abs(log_width(pairs[:1]) - log_width(pairs[1:])) / 2 if len(pairs) == 2 else NO_WIDTH
-    reach = 1.96 * math.sqrt(spread**2 + apart**2 / 2 + ((more - less) / 2) ** 2)
-    low, high = (profile.fwhm_mm * math.exp(sign * reach) for sign in (-1, 1))
-    frequency, power, _ = mean_spectra(y, mask, pixel_mm, spacing_mm, profile)
-    windows = min(len(some) for pair in pairs for some in (pair.in_plane, pair.across))
-    return ProfileEstimate(profile, low, high, frequency, power[0], power[1], windows)
+    moved = [log_width([replace(p, expected=p.expected + sign * doubt) for p in pairs]) for sign in (1, -1)]
+    unknown = max(abs(other - median) for other in moved)  # of one that is cut off at an end the other tells more
+    alone = [log_width([pair]) for pair in pairs]
+    ends = math.log(narrowest), math.log(NEAR_END * widest * spacing_mm)
+    both = len(alone) == 2 and all(ends[0] < answer < ends[1] for answer in alone)
+    apart = abs(alone[0] - alone[1]) / 2 if both else NO_WIDTH
+    reach = 1.96 * math.sqrt(spread**2 + apart**2 / 2 + unknown**2)
+    low_mm, high_mm = fwhm_mm * math.exp(-reach), fwhm_mm * math.exp(reach)
+    if reach > math.log(MOST_DOUBT):
+        raise ValueError(
+            f"its windows tell the width of its slice profile no better than {low_mm:.2g} to {high_mm:.2g} mm."
+        )
+    axes = [pair.axis for pair in pairs]
+    frequency, power, windows = mean_spectra(y, mask, pixel_mm, spacing_mm, profile, axes, WINDOW)
+    return ProfileEstimate(profile, low_mm, high_mm, frequency, power[0], power[1], windows)
 
 
 def _views(
     y: Tensor, mask: Tensor, axis: int, pixel_mm: float, spacing_mm: float, copies: list[SliceProfile]
 ) -> tuple[Tensor, Tensor] | None:
-    """Coefficients of all windows along an in-plane axis and across slices, ``(n, copies, d)`` each.
+    """Coefficients of windows along an in-plane axis and across slices, ``(n, copies, d)`` each, from one side of the
+    head to the other.
 
     None where too few lie inside the head, or show nothing.
     """
@@ -166,7 +193,9 @@ def _views(
     both = []
     for along in (-1, -2):
         whole = inside.unfold(along, WINDOW, 1).all(-1)
-        windows = seen.unfold(along, WINDOW, 1)[:, whole].movedim(0, 1)  # (n, copies, WINDOW)
+        places = whole.nonzero()
+        places = places[:: max(1, len(places) // MOST_KEPT)]
+        windows = seen.unfold(along, WINDOW, 1)[:, *places.T].movedim(0, 1)  # (n, copies, WINDOW)
         both.append(windows @ _waves()[0].to(windows))
     if min(map(len, both)) < FEWEST_WINDOWS:
         return None
@@ -183,18 +212,15 @@ def _waves() -> tuple[Tensor, Tensor]:
     return waves - waves.mean(0), torch.cat([cycles, cycles[:-1]]) / cycles[-1]
 
 
-def _draw(windows: Tensor, generator: torch.Generator) -> Tensor:
-    count = min(MOST_WINDOWS, len(windows) // 2)
-    return windows[torch.randperm(len(windows), generator=generator)[:count]]
-
-
 def _logits(log_fwhm: Tensor, copies: list[SliceProfile]) -> Tensor:
     log_widths = torch.tensor([copy.fwhm_mm for copy in copies], dtype=torch.float64).log()
     return -(((log_widths - log_fwhm) / SMEAR) ** 2) / 2
 
 
-def _solve(pairs: list[WindowPair], copies: list[SliceProfile], generator: torch.Generator) -> SliceProfile:
-    """The profile that leaves the critic least."""
+def _solve(
+    pairs: list[WindowPair], copies: list[SliceProfile], generator: torch.Generator
+) -> tuple[float, SliceProfile]:
+    """The profile that leaves the critic least, and the mean log width of its copies, which knows no steps."""
     kernel = torch.tensor(KERNEL_WIDTHS)[torch.randint(len(KERNEL_WIDTHS), (FEATURES,), generator=generator)]
     frequency = _waves()[1].float()  # the critic looks closer at high ones, where the width acts
     waves = frequency[:, None] * torch.randn(len(frequency), FEATURES, generator=generator) / kernel
@@ -208,7 +234,7 @@ def _solve(pairs: list[WindowPair], copies: list[SliceProfile], generator: torch
             in_plane, across = (
                 torch.einsum("nrd,r->nd", some, weights.to(some)) for some in (pair.in_plane, pair.across)
             )
-            scale = across.square().mean(0).sqrt()
+            scale = across.square().mean(0).sqrt().clamp_min(1e-12)
             less_detail = in_plane * math.exp(pair.expected / 2)
             means = [torch.cos(some / scale @ waves.to(some) + phases).mean(0) for some in (less_detail, across)]
             share = pair.doubt**-2 / precision * min(len(in_plane), len(across))
@@ -232,7 +258,9 @@ def _solve(pairs: list[WindowPair], copies: list[SliceProfile], generator: torch
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return _mixture((_logits(log_fwhm, copies) + shape).softmax(0).detach(), copies)
+    weights = (_logits(log_fwhm, copies) + shape).softmax(0).detach()
+    log_widths = torch.tensor([copy.fwhm_mm for copy in copies], dtype=torch.float64).log()
+    return float(weights @ log_widths), _mixture(weights, copies)
 
 
 def _mixture(weights: Tensor, copies: list[SliceProfile]) -> SliceProfile:

@@ -148,6 +148,7 @@ def mean_spectra(
     spacing_mm: float,
     profile: SliceProfile,
     axes: Sequence[int] = (0, 1),
+    window: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """What a profile makes of the in-plane detail, to be compared with the detail across slices.
 
@@ -155,12 +156,13 @@ def mean_spectra(
         y, mask, pixel_mm, spacing_mm: as for :func:`estimate_profile`.
         profile: the profile.
         axes: in-plane axes to average over.
+        window: slices of a window; None: as :func:`estimate_profile` chooses.
 
     Returns:
         ``(k,)`` cycles per mm; ``(2, k)`` power along the in-plane axes seen through the profile and across slices, not
         a number where there are no windows; the number of windows of the rarer kind.
     """
-    window = window_slices(mask, pixel_mm, spacing_mm)
+    window = window or window_slices(mask, pixel_mm, spacing_mm)
     shown = torch.stack([_spectra(y, mask, axis, pixel_mm[axis], spacing_mm, profile, window) for axis in axes])
     shown = shown.sum((0, 1))
     power = (shown[:, 1:] / shown[:, :1]).numpy()
