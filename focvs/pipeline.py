@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.adaptation import adapt_prior
+from focvs.choices import carried_over, choose_interval, choose_rule, make_rule
 from focvs.config import RunConfig, parse_auto
 from focvs.dicom import open_scan
 from focvs.evaluation.baselines import EXACT, METHODS, Problem
@@ -32,13 +33,9 @@ from focvs.in_plane import PixelGrid, Refinement, coarsen, noise_gain, resolved_
 from focvs.preparation import (
     FALLBACK,
     calibrate,
-    carried_over,
     check_options,
     choose_device,
-    choose_interval,
-    choose_rule,
     conditioning_numbers,
-    make_rule,
     open_prior,
     schedule,
     volume_denoiser,

@@ -34,12 +34,13 @@ import torch
 from benchmark_quality import degraded_box
 from omegaconf import OmegaConf
 
+from focvs.choices import choose_interval, interval_settings
 from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
 from focvs.forward_model import model_acquisition
 from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_interval, interval_settings, open_prior
+from focvs.preparation import open_prior
 from focvs.priors.intervals import LEVELS, Interval, IntervalRow, IntervalTable, ordered
 from focvs.results import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise

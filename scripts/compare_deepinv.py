@@ -32,12 +32,13 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from focvs.acquisition.interpolation import interpolation_matrix
+from focvs.choices import make_rule
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.forward_model import model_acquisition, voxel_window
 from focvs.overrides import compose
 from focvs.pipeline import super_resolve
-from focvs.preparation import conditioning_numbers, make_rule, open_prior, schedule, volume_denoiser
+from focvs.preparation import conditioning_numbers, open_prior, schedule, volume_denoiser
 from focvs.sampling import spectral
 from focvs.sampling.samplers import NoiseSource, ReplacementRule, ddpm
 from focvs.slices import take_slices

@@ -13,12 +13,12 @@ from test_pipeline import reread, settings
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
+from focvs.choices import choose_interval
 from focvs.config import RunConfig, checkpoints_dir
 from focvs.errors import PriorError
 from focvs.evaluation import uncertainty
 from focvs.forward_model import model_acquisition
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_interval
 from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
 from focvs.priors.pretrained import INTERVALS, load_prior
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise

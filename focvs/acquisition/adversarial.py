@@ -1,9 +1,9 @@
-"""The slice profile as an adversary would have it: of any symmetric shape with one peak.
+"""The width of the slice profile as an adversary would have it.
 
 A profile is right when nobody can tell windows of in-plane detail seen through it from windows across slices: the
 idea of ESPRESO (Han et al., IPMI 2021), which trains a generator of profiles against a discriminator. Here the critic
 is the witness function of a kernel, whose best reply to any profile is known in closed form and leaves the maximum
-mean discrepancy of the two sets of windows (Gretton et al., JMLR 13, 2012, equations 2 and 4) to minimise: no game
+mean discrepancy of the two sets of windows (Gretton et al., JMLR 13, 2012, section 2.2) to minimise: no game
 that may circle without end. The kernel, a mixture of Gaussians, is taken on random Fourier features (Rahimi and
 Recht, NIPS 2007, algorithm 1).
 
@@ -95,12 +95,9 @@ def estimate_adversarially(
     known to be isotropic.
 
     Args:
-        y: ``(p, q, m)`` slices, any units.
-        mask: ``(p, q, m)`` boolean head.
-        pixel_mm: in-plane pixel size along p and q.
-        spacing_mm: distance of slice centres.
+        y, mask, pixel_mm, spacing_mm, anisotropy: as for
+            :func:`focvs.acquisition.estimation.estimate_profile`.
         make: the profile of a FWHM in mm: the shape of the copies.
-        anisotropy: as for :func:`focvs.acquisition.estimation.estimate_profile`.
         seeds: number of seeds, at least 2.
 
     Raises:
