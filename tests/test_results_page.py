@@ -8,11 +8,16 @@ def results_page(import_script):
     return import_script("results_page")
 
 
+@pytest.fixture(scope="module")
+def results_tables(import_script):
+    return import_script("results_tables")
+
+
 def test_the_page_is_that_of_its_tables(results_page):
     assert results_page.PAGE.read_text() == results_page.page(), "run python scripts/results_page.py"
 
 
-def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
+def test_seeds_are_averaged_and_the_best_method_is_bold(results_tables):
     def row(method, seed, psnr, slices="4:5.2"):
         case = {"truth": "some_T1w", "slices": slices, "method": method, "seed": seed, "noise": "0", "box": "0"}
         return case | {
@@ -28,16 +33,16 @@ def test_seeds_are_averaged_and_the_best_method_is_bold(results_page):
         row("b", "1", "24"),
         row("b", "0", "25", "3:3"),
     ]
-    lines = results_page.methods_table(rows)
+    lines = results_tables.methods_table(rows)
     assert lines[0] == "| head | slices | a | b |"
     assert lines[2] == "| some T1w | 3 mm |  | **25.00**, 0.900 |"
     assert lines[3] == "| some T1w | 4 mm every 5.2 | 21.00 ± 1.41, 0.900 | **24.00**, 0.900 |"
     assert lines[4:] == ["", "Median seconds: b 12."]
     with pytest.raises(ValueError, match="differ in seeds"):
-        results_page.methods_table(rows[1:])
+        results_tables.methods_table(rows[1:])
 
 
-def test_the_best_method_is_counted(results_page):
+def test_the_best_method_is_counted(results_tables):
     case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "seconds": "1"}
     rows = [
         case | {"slices": slices, "method": method, "psnr_db": str(psnr), "ssim": str(ssim)}
@@ -51,10 +56,10 @@ def test_the_best_method_is_counted(results_page):
         )
     ]
     said = "Highest PSNR: a in 2 of 3, b in 1 of 3; highest SSIM: a in 2 of 3, b in 1 of 3."
-    assert results_page.ranked_table(rows)[-1] == said
+    assert results_tables.ranked_table(rows)[-1] == said
 
 
-def test_what_a_wrong_thickness_loses_is_a_median(results_page):
+def test_what_a_wrong_thickness_loses_is_a_median(results_tables):
     case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "ssim": "0.9", "seconds": "1"}
     found = {"3:3": (20, 20, 19), "4:4": (21, 20.9, 21), "6:7.8": (22, 21.8, 18)}
     rows = [
@@ -66,12 +71,12 @@ def test_what_a_wrong_thickness_loses_is_a_median(results_page):
         "Lost in the median: estimated 0.10 dB (at most 0.20); where there are gaps estimated 0.20 dB (at most 0.20), "
         "header 4.00 dB (at most 4.00)."
     )
-    assert results_page.thickness_table(rows)[-1] == said
+    assert results_tables.thickness_table(rows)[-1] == said
 
 
-def test_estimated_widths_are_summed_up_by_acquisition(results_page):
+def test_estimated_widths_are_summed_up_by_acquisition(results_tables):
     columns = ("truth", "shape", "fwhm_mm", "spacing_mm", "assumed", "estimate_mm", "low_mm", "high_mm")
-    known, gaussian, adversarial = results_page.ASSUMED
+    known, gaussian, adversarial = results_tables.ASSUMED
     rows = [
         ("adi_T1w", "rect", "4", "4", known, "5.0", "3.5", "6"),
         ("uih1_T1w", "rect", "4", "4", known, "2.0", "1.5", "3"),
@@ -79,7 +84,7 @@ def test_estimated_widths_are_summed_up_by_acquisition(results_page):
         ("adi_T1w", "slr", "4", "5.2", gaussian, "3.0", "3", "4"),
         ("adi_T1w", "slr", "4", "5.2", adversarial, "4.4", "3", "4"),
     ]
-    lines = results_page.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
+    lines = results_tables.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
     assert lines[2] == "| rect, 4 mm | 37.5 % | 50 % | 2 of 2 | - | - | 0 of 1 | - | - | 0 of 0 |"
     assert lines[3] == "| slr, 4 mm every 5.2 | - | - | 0 of 0 | 25.0 % | 100 % | 1 of 1 | 10.0 % | 100 % | 1 of 1 |"
     assert (
@@ -87,7 +92,7 @@ def test_estimated_widths_are_summed_up_by_acquisition(results_page):
     )
 
 
-def test_what_adaptation_gains_is_a_median(results_page):
+def test_what_adaptation_gains_is_a_median(results_tables):
     case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "seconds": "1", "ssim": "0.9"}
     found = {"3:3": ("20", "21"), "4:4": ("20", "19.9"), "6:6": ("20", "20.3")}
     rows = [
@@ -96,22 +101,22 @@ def test_what_adaptation_gains_is_a_median(results_page):
         for method, psnr in zip(("FOCVS", "adapted"), values, strict=True)
     ]
     said = "Adaptation gains +0.30 dB in the median (-0.10 to +1.00)."
-    assert results_page.adaptation_table(rows)[-1] == said
+    assert results_tables.adaptation_table(rows)[-1] == said
 
 
-def test_classes_become_columns_and_lesions_lines(results_page):
+def test_classes_become_columns_and_lesions_lines(results_tables):
     case = {"truth": "some_FLAIR", "slices": "4:4", "method": "a", "noise": "0.0", "box": "0", "judged_by": "b"}
     rows = [
         case | {"class": c, "dice": d, "volume_error": v} for c, d, v in (("1", "0.9", "-0.02"), ("2", "0.7", "0.1"))
     ]
-    lines = results_page.tissues_table(rows)
+    lines = results_tables.tissues_table(rows)
     assert lines[2] == "| some FLAIR | 4 mm | a | 0.900, -2.0 % | 0.700, +10.0 % | 0.800 |"
     with pytest.raises(ValueError, match="two rows"):
-        results_page.tissues_table([*rows, rows[0]])
+        results_tables.tissues_table([*rows, rows[0]])
     with pytest.raises(ValueError, match="differ in noise"):
-        results_page.tissues_table([*rows, rows[0] | {"method": "c", "box": "32"}])
+        results_tables.tissues_table([*rows, rows[0] | {"method": "c", "box": "32"}])
     numbers = dict(zip(("contrast", "contrast_kept", "volume_kept", "erased", "invented"), "12345", strict=True))
     sizes = ("above 1 ml", "0.1 to 1 ml", "below 0.1 ml")
-    lines = results_page.lesions_table([case | {"size": size, "lesions": "3.0"} | numbers for size in sizes])
+    lines = results_tables.lesions_table([case | {"size": size, "lesions": "3.0"} | numbers for size in sizes])
     assert [line.split(" | ")[2] for line in lines[2:]] == list(reversed(sizes))
     assert lines[4] == "| some FLAIR | 4 mm | above 1 ml | 3 | a | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |"
