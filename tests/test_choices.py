@@ -1,0 +1,33 @@
+"""Which rule is used, and whether the last exact replacement is made."""
+
+import pytest
+
+from focvs.choices import carried_over, choose_rule
+from focvs.config import ConsistencyConfig, RunConfig
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "condition", "noise_percent", "stacks", "expected"),
+    [
+        ("calibrated", "auto", 1.3, 1, 0, ("calibrated", True)),
+        ("calibrated", "auto", 1.3, 3.9, 0, ("calibrated", True)),
+        ("calibrated", "auto", 1.3, 4.1, 0, ("calibrated", False)),
+        ("calibrated", "auto", 1.3, 4.1, 1, ("calibrated", True)),  # several stacks are reconciled
+        ("calibrated", True, 1.3, 4.1, 0, ("calibrated", True)),
+        ("calibrated", False, 1.3, 0, 0, ("calibrated", False)),
+        ("ddnm", "auto", 1.3, 10, 0, ("ddnm", True)),  # exact at every step
+        ("ddnm", "auto", 20, 0, 0, ("calibrated", False)),
+        ("calibrated", True, 20, 0, 0, ("calibrated", False)),
+        ("none", "auto", 1.3, 0, 0, ("none", False)),
+    ],
+)
+def test_exactness_depends_on_overlap_noise_and_what_was_asked(rule, asked, condition, noise_percent, stacks, expected):
+    config = RunConfig(consistency=ConsistencyConfig(rule=rule), final_replacement=asked)
+    *chosen, reason = choose_rule(config, condition, 2 * noise_percent / 100, stacks)
+    assert tuple(chosen) == expected
+    assert f"noise {noise_percent:.2g} % of the white level" in reason
+
+
+def test_only_much_noise_is_worth_a_word():
+    assert carried_over(0.024) == []
+    assert "2.6 % of the white level" in carried_over(0.026)[0]
