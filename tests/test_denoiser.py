@@ -11,7 +11,7 @@ from focvs.sampling.consistency import dct_matrix
 
 
 class Zero(nn.Module):
-    sigma_data, sigma_residual = 0.5, 0.1
+    sigma_data, sigma_residual, prediction = 0.5, 0.1, "edm"
 
     def forward(self, x, noise_condition, condition=None):
         self.seen = x, noise_condition
@@ -43,6 +43,30 @@ def test_loss_of_the_silent_network_on_white_data_is_one():
     noise = torch.randn(4, 1, 128, 128, generator=generator)
     loss = EDMDenoiser(Zero()).loss(clean, torch.tensor([0.02, 0.1, 0.5, 2.0]), noise)
     assert torch.allclose(loss, torch.ones(4), atol=0.05)
+
+
+class Noise(Zero):
+    """Predicts this noise, whatever it is shown."""
+
+    prediction = "epsilon"
+
+    def __init__(self, noise):
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, x, noise_condition, condition=None):
+        return middle(self.noise)
+
+
+def test_a_network_that_knows_the_noise_leaves_the_clean_image():
+    clean, scan, noise = torch.randn(3, 2, 3, 8, 8, dtype=torch.float64)
+    sigma = torch.tensor([0.1, 2.0], dtype=torch.float64)
+    for condition in (None, told(scan, [4.0, 0.0])):
+        denoise = EDMDenoiser(Noise(noise))
+        assert torch.allclose(denoise(clean + sigma.view(2, 1, 1, 1) * noise, sigma, condition), middle(clean))
+        # of one that is silent instead the loss is the power of the noise, at every level
+        silent = EDMDenoiser(Noise(torch.zeros_like(noise)))
+        assert torch.allclose(silent.loss(clean, sigma, noise, condition), middle(noise).square().mean((1, 2, 3)))
 
 
 def told(image, spacing_px):

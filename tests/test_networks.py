@@ -102,3 +102,19 @@ def test_a_conditioned_network_sees_the_scan_and_its_numbers():
     with_scan = network(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
     for other in ((2 * four, four, 0 * four), (four, 2 * four, 0 * four), (four, four, 0.01 * four)):
         assert not torch.allclose(with_scan, network(x, torch.zeros(2), ScanCondition(scan, *other)))
+
+
+def test_a_network_need_not_be_told_the_numbers():
+    torch.manual_seed(0)
+    network = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True, told_numbers=False).eval()
+    x, scan = torch.randn(2, 2, 1, 15, 18)
+    four = torch.full((2,), 4.0)
+    with_scan = network(x, torch.zeros(2), ScanCondition(scan, four, four, 0 * four))
+    assert not torch.allclose(network(x, torch.zeros(2)), with_scan)
+    assert torch.equal(with_scan, network(x, torch.zeros(2), ScanCondition(scan, 2 * four, 3 * four, four)))
+    assert not any(name.startswith("acquisition") for name in network.state_dict())
+
+
+def test_what_a_network_predicts_is_known():
+    with pytest.raises(ValueError, match="prediction=v is not known; choose edm or epsilon"):
+        HaarUNet2D(prediction="v")

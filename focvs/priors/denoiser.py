@@ -28,6 +28,7 @@ class ConditionedNetwork(Protocol):
     sigma_data: float
     sigma_residual: float
     conditioned: bool
+    prediction: str
 
     def __call__(self, x: Tensor, noise_condition: Tensor, condition: ScanCondition | None = None) -> Tensor: ...
 
@@ -36,11 +37,12 @@ class EDMDenoiser(nn.Module):
     """A raw network with EDM preconditioning (Karras et al. 2022, equation 7 and table 1).
 
     With a scan the preconditioning is that of the residual around the interpolated scan, whose standard deviation
-    is smaller: D = c + c_skip (x - c) + c_out F(x, c).
+    is smaller: D = c + c_skip (x - c) + c_out F(x, c). A network that predicts the noise itself (Ho et al. 2020) has
+    D = x - sigma F(x, c).
 
     Args:
         network: maps slabs ``(b, s, h, w)``, a noise condition ``(b,)`` and, where it is conditioned, a
-            :class:`ScanCondition` to ``(b, 1, h, w)``; knows its ``sigma_data`` and ``sigma_residual``.
+            :class:`ScanCondition` to ``(b, 1, h, w)``; knows its ``sigma_data``, ``sigma_residual`` and ``prediction``.
     """
 
     network: ConditionedNetwork
@@ -54,19 +56,23 @@ class EDMDenoiser(nn.Module):
         column = (-1, *[1] * (x.ndim - 1))
         s, scale = sigma.view(column), self._scale(x, condition).view(column)
         raw = self.network(x / (s**2 + self.network.sigma_data**2).sqrt(), sigma.log() / 4, condition)
+        if self.network.prediction == "epsilon":
+            return middle(x) - s * raw.to(x.dtype)
         total = (s**2 + scale**2).sqrt()
         around = 0.0 if condition is None else middle(condition.image)
         return around + (scale / total) ** 2 * (middle(x) - around) + s * scale / total * raw.to(x.dtype)
 
     def loss(self, clean: Tensor, sigma: Tensor, noise: Tensor, condition: ScanCondition | None = None) -> Tensor:
-        """Denoising loss with weight 1 / c_out^2 (Karras et al. 2022, equation 8), one value per item.
+        """Denoising loss with weight 1 / c_out^2 (Karras et al. 2022, equation 8), 1 / sigma^2 for a network that
+        predicts noise, one value per item.
 
         ``clean`` and ``noise`` are slabs, of which the middle counts.
         """
         column = (-1, *[1] * (clean.ndim - 1))
         s, scale = sigma.view(column), self._scale(clean, condition).view(column)
         denoised = self(clean + s * noise, sigma, condition)
-        return ((s**2 + scale**2) / (s * scale) ** 2 * (denoised - middle(clean)) ** 2).flatten(1).mean(1)
+        weight = s**-2 if self.network.prediction == "epsilon" else s**-2 + scale**-2
+        return (weight * (denoised - middle(clean)) ** 2).flatten(1).mean(1)
 
     def _scale(self, x: Tensor, condition: ScanCondition | None) -> Tensor:
         """Standard deviation of clean images, or of their residual around the interpolated scan, ``(b,)``."""

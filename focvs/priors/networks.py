@@ -110,9 +110,11 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_data: standard deviation of clean images in prior units, stored with the weights.
         conditioned: whether the network also sees the interpolated scan and the numbers of its acquisition.
         sigma_residual: standard deviation of clean images around the interpolated scan, prior units.
+        told_numbers: whether a conditioned network is told the numbers of the acquisition besides the scan.
+        prediction: ``edm``, the preconditioning of Karras et al. (2022), or ``epsilon``, the noise.
 
     Raises:
-        ValueError: for a slab of an even number of slices.
+        ValueError: for a slab of an even number of slices, or an unknown prediction.
     """
 
     @register_to_config
@@ -127,10 +129,15 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_data: float = 0.5,
         conditioned: bool = False,
         sigma_residual: float = 0.15,
+        told_numbers: bool = True,
+        prediction: str = "edm",
     ):
         super().__init__()
         if slab < 1 or slab % 2 == 0:
             raise ValueError(f"slab={slab} must be an odd number of slices.")
+        if prediction not in ("edm", "epsilon"):
+            raise ValueError(f"prediction={prediction} is not known; choose edm or epsilon.")
+        self.told_numbers, self.prediction = told_numbers, prediction
         self.slab, self.stem_levels = slab, stem_levels
         levels, bands = len(block_out_channels), 4**stem_levels
         self.sigma_data, self.sigma_residual, self.conditioned = sigma_data, sigma_residual, conditioned
@@ -146,9 +153,9 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             up_block_types=("UpBlock2D",) * levels,
             norm_num_groups=norm_groups,
             add_attention=mid_attention,
-            class_embed_type="identity" if conditioned else None,
+            class_embed_type="identity" if conditioned and told_numbers else None,
         )
-        if conditioned:
+        if conditioned and told_numbers:
             width = 4 * block_out_channels[0]  # of UNet2DModel's time embedding
             last = nn.Linear(width, width)
             nn.init.zeros_(last.weight)
@@ -168,7 +175,8 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if self.conditioned:
             condition = condition or ScanCondition.unknown(x)
             images.append(condition.image.to(x))
-            embedding = self.acquisition(condition.numbers().to(x))
+            if self.told_numbers:
+                embedding = self.acquisition(condition.numbers().to(x))
         rings = [self._ring(image, reach) for reach in range(self.slab // 2 + 1) for image in images]
         coefficients = torch.cat([self._stem(ring) for ring in rings], dim=1)
         out = self.unet(coefficients, 1000 * noise_condition, class_labels=embedding).sample

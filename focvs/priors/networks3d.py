@@ -48,6 +48,8 @@ class HaarUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_residual: standard deviation of clean volumes around the interpolated scan, prior units.
     """
 
+    prediction = "edm"
+
     @register_to_config
     def __init__(
         self,
