@@ -50,6 +50,17 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float, stacks:
     return rule, True, f"{rule}, with a last exact replacement: {apart}"
 
 
+def takes_bias_off(config: RunConfig, exact: bool, noise_sigma: float) -> bool:
+    """Whether the Rician bias of a scan is taken off: only where its noise is high and it need not be reproduced.
+
+    Args:
+        config: what was asked for.
+        exact: whether the last exact replacement is made.
+        noise_sigma: noise of the written slices in prior units.
+    """
+    return config.rician_bias == "auto" and not exact and noise_sigma / 2 > MOST_NOISE
+
+
 def carried_over(noise: float) -> list[str]:
     """A sentence where the last exact replacement costs more than it is worth to many.
 

@@ -123,6 +123,7 @@ class RunConfig:
     voxel: Any = "auto"
     noise: Any = "auto"
     slice_gains: str = "auto"
+    rician_bias: str = "auto"
     stacks: list[str] = field(default_factory=list)
     align: str = "rigid"
     samples: int = 4

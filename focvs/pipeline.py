@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.adaptation import adapt_prior
-from focvs.choices import carried_over, choose_interval, choose_rule, make_rule
+from focvs.choices import carried_over, choose_interval, choose_rule, make_rule, takes_bias_off
 from focvs.config import RunConfig, parse_auto
 from focvs.dicom import open_scan
 from focvs.evaluation.baselines import EXACT, METHODS, Problem
@@ -48,7 +48,7 @@ from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore, half_width, predictive_deviation, replaced_noise
-from focvs.slices import Slices, balance_passes, take_slices
+from focvs.slices import Slices, balance_passes, prior_units, take_slices, unbias
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
 from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
@@ -98,13 +98,17 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         with clock.lap("alignment"):
             stacks = open_stacks(config, working, acquisition)
+        slices = take_slices(scan, config)
         if prior is None:
             with clock.lap("sampling"):
-                restoration = restore_without_prior(scan, acquisition, config)
-        elif pixels.trivial:
-            restoration = restore(scan, acquisition, prior, config, device, clock, stacks)
+                restoration = restore_without_prior(scan, slices, acquisition, config)
         else:
-            restoration = restore_coarsely(scan, working, pixels, acquisition, prior, config, device, clock, stacks)
+            scan, slices = without_bias(scan, slices, acquisition, config)
+            known = (prior, config, device, clock, stacks)
+            if pixels.trivial:
+                restoration = restore(scan, slices, acquisition, *known)
+            else:
+                restoration = restore_coarsely(scan, slices, pixels, acquisition, *known)
         restoration = with_bounds(restoration, scan, acquisition)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     if prior is not None and restoration.exact and restoration.rule != "ddnm":  # whose every step carries it over
@@ -128,6 +132,16 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     return paths
 
 
+def without_bias(scan: Scan, slices: Slices, acquisition: Acquisition, config: RunConfig) -> tuple[Scan, Slices]:
+    """A noisy scan that is not to be reproduced exactly, and its slices, less the bias of their magnitudes."""
+    condition = acquisition.written.condition_number
+    _, exact, _ = choose_rule(config, condition, slices.noise_sigma, len(config.stacks))
+    if not takes_bias_off(config, exact, slices.noise_sigma):
+        return scan, slices
+    scan = unbias(scan, slices.noise_sigma * slices.scale / 2)
+    return scan, replace(slices, y=prior_units(scan, slices.region, slices.scale))
+
+
 def with_bounds(restoration: Restoration, scan: Scan, acquisition: Acquisition) -> Restoration:
     """The same with ``q05`` and ``q95`` in place of the predictive deviation of its samples, where it has one.
 
@@ -149,9 +163,9 @@ def with_bounds(restoration: Restoration, scan: Scan, acquisition: Acquisition) 
     return replace(restoration, images=images)
 
 
-def restore_without_prior(scan: Scan, acquisition: Acquisition, config: RunConfig) -> Restoration:
+def restore_without_prior(scan: Scan, slices: Slices, acquisition: Acquisition, config: RunConfig) -> Restoration:
     """One of :data:`focvs.evaluation.baselines.METHODS` on the whole scan; no uncertainty."""
-    slices, scale = take_slices(scan, config), intensity_scale(scan.data)
+    scale = intensity_scale(scan.data)
     data, numbers = torch.from_numpy(scan.data), config.baseline
     problem = Problem(
         data / scale,
@@ -181,7 +195,7 @@ def restore_without_prior(scan: Scan, acquisition: Acquisition, config: RunConfi
 
 def restore_coarsely(
     scan: Scan,
-    working: Scan,
+    slices: Slices,
     pixels: PixelGrid,
     acquisition: Acquisition,
     prior: Prior,
@@ -193,9 +207,10 @@ def restore_coarsely(
     """:func:`restore` on working pixels, brought back to the acquired ones; noise in units of the acquired ones."""
     given = parse_auto("noise", config.noise)
     coarse_config = replace(config, voxel="auto", noise="auto" if given is None else given * noise_gain(scan, pixels))
+    working = coarsen(scan, pixels)
     coarse = model_acquisition(working, coarse_config, thickness=acquisition.thickness)
-    slices = take_slices(scan, config)
-    restoration = restore(working, coarse, prior, coarse_config, device, clock, stacks, slices.noise_sigma)
+    taken = take_slices(working, coarse_config)
+    restoration = restore(working, taken, coarse, prior, coarse_config, device, clock, stacks, slices.noise_sigma)
     refine = Refinement(scan, coarse, acquisition, pixels, restoration.exact)
     return replace(
         restoration,
@@ -208,6 +223,7 @@ def restore_coarsely(
 
 def restore(
     scan: Scan,
+    slices: Slices,
     acquisition: Acquisition,
     prior: Prior,
     config: RunConfig,
@@ -220,6 +236,7 @@ def restore(
 
     Args:
         scan: the scan.
+        slices: its slices.
         acquisition: its forward model.
         prior: the prior.
         config: sampler, consistency, planes, samples, seed and noise.
@@ -239,7 +256,6 @@ def restore(
     grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
     sigmas = schedule(config, conditioned=prior.conditioned)
 
-    slices = take_slices(scan, config)
     region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
 
     reproduced = noise_sigma if written_noise is None else written_noise

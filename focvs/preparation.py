@@ -65,6 +65,7 @@ def check_options(config: RunConfig) -> None:
         ("profile.kind", config.profile.kind, (*SHAPES, "sampled")),
         ("method", config.method, ("focvs", *METHODS)),
         ("align", config.align, ("rigid", "headers")),
+        ("rician_bias", config.rician_bias, ("auto", "off")),
     )
     for key, value, accepted in choices:
         if value not in accepted:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from focvs.acquisition.interleaving import pass_difference
-from focvs.acquisition.noise import background_noise, estimate_noise
+from focvs.acquisition.noise import background_noise, estimate_noise, remove_rician_bias
 from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
 from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError
@@ -92,6 +92,23 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     return replace(scan, data=data, gains=gains, warnings=(*scan.warnings, warning))
 
 
+def unbias(scan: Scan, noise: float) -> Scan:
+    """The scan less what Rician noise adds to its magnitudes in the mean.
+
+    Args:
+        scan: as read; one with negative values is no magnitude and stays as it is.
+        noise: standard deviation in the scan's intensity units, above 0.
+    """
+    if scan.data.min() < 0:
+        return scan
+    warning = (
+        f"magnitudes with noise of {noise:.3g} are too bright where there is little signal (by {1.25 * noise:.3g} "
+        "where there is none): that was taken off; rician_bias=off leaves it in."
+    )
+    data = remove_rician_bias(torch.from_numpy(scan.data), noise).numpy()
+    return replace(scan, data=data, warnings=(*scan.warnings, warning))
+
+
 def find_region(scan: Scan, scale: float) -> Region:
     """Where the head is: everything outside is interpolated and replaced, not sampled."""
     mask = head_mask(scan.data, scale)
@@ -108,10 +125,15 @@ def take_slices(scan: Scan, config: RunConfig) -> Slices:
     scale = intensity_scale(scan.data)
     region = find_region(scan, scale)
     mask = torch.from_numpy(region.mask)
-    y = torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
+    y = prior_units(scan, region, scale)
     given_noise = parse_auto("noise", config.noise)
     noise_sigma = find_noise(scan, y, mask) if given_noise is None else given_noise * 2 / scale
     return Slices(y, mask, region, scale, noise_sigma)
+
+
+def prior_units(scan: Scan, region: Region, scale: float) -> Tensor:
+    """``(p, q, m)`` the slices cropped to the head's box, ``scale`` at +1 and zero at -1."""
+    return torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
 
 
 def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from focvs.choices import carried_over, choose_rule
+from focvs.choices import carried_over, choose_rule, takes_bias_off
 from focvs.config import ConsistencyConfig, RunConfig
 
 
@@ -31,3 +31,16 @@ def test_exactness_depends_on_overlap_noise_and_what_was_asked(rule, asked, cond
 def test_only_much_noise_is_worth_a_word():
     assert carried_over(0.024) == []
     assert "2.6 % of the white level" in carried_over(0.026)[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "exact", "noise_percent", "expected"),
+    [
+        ("auto", False, 5, True),
+        ("auto", True, 5, False),  # the scan is to be reproduced
+        ("auto", False, 3, False),
+        ("off", False, 5, False),
+    ],
+)
+def test_bias_is_taken_off_where_noise_is_high_and_the_scan_not_reproduced(asked, exact, noise_percent, expected):
+    assert takes_bias_off(RunConfig(rician_bias=asked), exact, 2 * noise_percent / 100) is expected

@@ -221,7 +221,8 @@ def test_blank_voxels_are_far_from_every_slice_that_is_not_zero():
 
 
 def test_a_noisy_scan_is_not_reproduced_to_its_noise_unless_asked(tmp_path, phantom, tiny_prior):
-    slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(5.0), 6.0)
+    slices = simulate_slices(1000 * phantom[0], 1.2, gaussian_profile(5.0), 6.0)
+    empty = (slices < 5).all(-1)
     slices = rician(slices, 60, np.random.default_rng(0)).astype(np.float32)
     scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 6.0, 1.0]))
 
@@ -229,12 +230,18 @@ def test_a_noisy_scan_is_not_reproduced_to_its_noise_unless_asked(tmp_path, phan
         words = ["thickness=5", "samples=1", "steps=1", *more]
         paths = super_resolve(settings(scan, tmp_path / "_".join(("out", *more)), tiny_prior, *words))
         report = json.loads(paths["json"].read_text())
+        air.append(float(reread(paths["mean"])[empty].mean()))
         return report["consistency"]["relative_residual"], " ".join(report["warnings"])
 
+    air = []
     residual, said = run()
-    assert residual > 1e-3 and "of the white level is more than the 4 %" in said
+    assert residual > 1e-3 and "of the white level is more than the 4 %" in said and "rician_bias=off" in said
+    residual, said = run("rician_bias=off")
+    assert residual > 1e-3 and "of the white level is more than the 4 %" in said and "rician_bias" not in said
+    assert 30 < air[1] - air[0] < 1.05 * 60 * np.sqrt(np.pi / 2)
     residual, said = run("final_replacement=true")
     assert residual < 1e-5 and "is carried over" in said and "final_replacement=false" in said
+    assert "rician_bias" not in said
     residual, said = run("final_replacement=false")
     assert residual > 1e-3 and "white level" not in said
     residual, said = run("noise=30")

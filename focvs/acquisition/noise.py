@@ -17,6 +17,7 @@ EMPTY = 0.02  # more exact zeros than this in a neighbourhood, and its backgroun
 # squared mean over mean square: pi / 4 for a Rayleigh distribution, 0 for signed noise about zero
 RAYLEIGH = (0.68, 0.84)
 SIGNED = 0.1
+BIAS_WINDOW = 3  # pixels of the neighbourhoods a local signal is taken from
 
 
 def estimate_noise(scan: Tensor, mask: Tensor) -> float:
@@ -75,3 +76,38 @@ def background_noise(scan: Tensor, air: Tensor) -> float | None:
     if RAYLEIGH[0] <= shape <= RAYLEIGH[1]:
         return math.sqrt(float(mean_square.median()) / 2)
     return math.sqrt(float(mean_square.median())) if shape < SIGNED else None
+
+
+def rician_bias(signal: Tensor, sigma: float) -> Tensor:
+    """What noise adds to a magnitude in the mean: E[M] - A (Gudbjartsson and Patz 1995, equation 2, its first moment).
+
+    sigma sqrt(pi/2) for no signal, about sigma^2 / (2 A) for much.
+
+    Args:
+        signal: A, at least 0.
+        sigma: standard deviation of the noise of either channel, above 0.
+    """
+    ratio = signal.square() / (2 * sigma**2)
+    bessel = (1 + ratio) * torch.special.i0e(ratio / 2) + ratio * torch.special.i1e(ratio / 2)
+    return sigma * math.sqrt(math.pi / 2) * bessel - signal
+
+
+def remove_rician_bias(scan: Tensor, sigma: float) -> Tensor:
+    """Magnitudes less their bias: their mean is the signal, their noise stays.
+
+    The signal is found from the mean square of 3 x 3 neighbourhoods in the slice, which is A^2 + 2 sigma^2, not from
+    single pixels, whose noise would come back as a bias. Pixels of exactly zero, a background set so, stay zero and
+    count for none.
+
+    Args:
+        scan: ``(p, q, m)`` magnitudes.
+        sigma: standard deviation of the noise, above 0.
+    """
+
+    def total(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values.movedim(-1, 0)[:, None], BIAS_WINDOW, 1, BIAS_WINDOW // 2)[:, 0].movedim(0, -1)
+
+    kept = scan != 0
+    mean_square = total(scan.square()) / total(kept.to(scan)).clamp_min(1e-6)
+    signal = (mean_square - 2 * sigma**2).clamp_min(0).sqrt()
+    return torch.where(kept, scan - rician_bias(signal, sigma), scan)
