@@ -39,6 +39,10 @@ class PixelGrid:
     def for_range(cls, scan: Scan, spacing_mm: float, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
         """Just so many that no working pixel is much finer than the prior knows or the scan resolves, but none coarser.
 
+        Whole numbers only: of a scan zero-filled by less than 2 along one axis, the matrix that was acquired is
+        restored worse than the filled one (two heads, 4 mm slices, 0.72 of k-space: by 0.09 and 0.17 dB), since its
+        pixels are oblong, and the prior has seen filled ones.
+
         Args:
             scan: as acquired; where its k-space was filled with zeros, pixels hold less than they seem to.
             spacing_mm: of the slices, which working pixels stay well below.
@@ -57,6 +61,10 @@ class PixelGrid:
     def trivial(self) -> bool:
         """Whether working pixels are the acquired ones."""
         return self.factors == (1, 1)
+
+    def sizes_mm(self, scan: Scan) -> tuple[float, float]:
+        """Working pixels along p and q."""
+        return scan.in_plane_mm[0] * self.factors[0], scan.in_plane_mm[1] * self.factors[1]
 
     def average(self, image: Tensor) -> Tensor:
         """``(p, q, ...)`` to working pixels; beyond the edge the last pixel continues."""
@@ -98,7 +106,7 @@ def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
     for axis, factor in zip(in_plane, grid.factors, strict=True):
         affine[:3, 3] += (factor - 1) / 2 * affine[:3, axis]
         affine[:3, axis] *= factor
-    sizes = (scan.in_plane_mm[0] * grid.factors[0], scan.in_plane_mm[1] * grid.factors[1])
+    sizes = grid.sizes_mm(scan)
     acquired, working = (" x ".join(f"{v:.3g}" for v in pair) for pair in (scan.in_plane_mm, sizes))
     warning = (
         f"pixels of {acquired} mm are finer than the prior knows or the scan resolves: slices were restored on pixels "

@@ -48,7 +48,7 @@ from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore, half_width, predictive_deviation, replaced_noise
-from focvs.slices import Slices, balance_passes, prior_units, take_slices, unbias
+from focvs.slices import Slices, balance_passes, balance_slices, prior_units, take_slices, unbias
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
 from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
@@ -91,8 +91,9 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         prior = open_prior(config.prior, device) if config.method == "focvs" else None
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(scan, slice_spacing(scan, config.spacing), known_mm)
+        acquisition = model_acquisition(scan, config, min(pixels.sizes_mm(scan)))
+        scan = balance_slices(scan, acquisition.sampled, config.slice_gains)
         working = coarsen(scan, pixels)
-        acquisition = model_acquisition(scan, config, min(working.in_plane_mm))
         require_writable(folder)
         log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))

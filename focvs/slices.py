@@ -13,6 +13,8 @@ from torch import Tensor
 
 from focvs.acquisition.interleaving import pass_difference
 from focvs.acquisition.noise import background_noise, estimate_noise, remove_rician_bias
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.slice_gains import slice_gains
 from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
 from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError
@@ -77,9 +79,7 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     """
     if wanted not in ("auto", "off"):
         raise InputError(f"slice_gains={wanted} is not known; choose auto or off.")
-    scale = intensity_scale(scan.data)
-    bright = head_mask(scan.data, scale) & (scan.data > BRIGHT * scale)
-    found = pass_difference(torch.from_numpy(scan.data), torch.from_numpy(bright)) if wanted == "auto" else None
+    found = pass_difference(torch.from_numpy(scan.data), bright_head(scan)) if wanted == "auto" else None
     if found is None or found.significance < PASS_SIGNIFICANCE or abs(found.log_ratio) < PASS_DIFFERENCE:
         return scan
     gains = found.gains(scan.data.shape[-1]).numpy()
@@ -90,6 +90,33 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     )
     data = (scan.data / gains).astype(np.float32)
     return replace(scan, data=data, gains=gains, warnings=(*scan.warnings, warning))
+
+
+def balance_slices(scan: Scan, operator: ThroughPlaneOperator, wanted: str) -> Scan:
+    """Divide out the gains of single slices, where they clearly differ by more than anatomy makes them.
+
+    Args:
+        scan: as :func:`balance_passes` leaves it.
+        operator: its forward model.
+        wanted: ``auto`` or ``off``.
+    """
+    found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), operator) if wanted == "auto" else None
+    if found is None or not found.clear:
+        return scan
+    gains = found.log_gains.exp().numpy()
+    warning = (
+        f"slices differ by {100 * found.spread:.2g} % in brightness from what the others say, where anatomy would by "
+        f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in."
+    )
+    data = (scan.data / gains).astype(np.float32)
+    together = gains if scan.gains is None else scan.gains * gains
+    return replace(scan, data=data, gains=together, warnings=(*scan.warnings, warning))
+
+
+def bright_head(scan: Scan) -> Tensor:
+    """``(p, q, m)`` boolean, head that is well above the noise."""
+    scale = intensity_scale(scan.data)
+    return torch.from_numpy(head_mask(scan.data, scale) & (scan.data > BRIGHT * scale))
 
 
 def unbias(scan: Scan, noise: float) -> Scan:

@@ -14,6 +14,7 @@ from results_tables import (
     Rows,
     adaptation_table,
     deepinv_table,
+    gains_table,
     lesions_table,
     methods_table,
     peers_table,
@@ -91,6 +92,16 @@ SECTIONS = (
         "isotropic heads are was measured on the 13 of `$TRAIN`, so that the last line is the independent one. "
         "The adversarial estimator (`focvs profile method=adversarial`) was run on nine of the 15.",
         profile_table,
+    ),
+    Section(
+        "Slices of uneven brightness",
+        "gains.csv",
+        "python scripts/benchmark_gains.py $EVAL/*.nii.gz $TRAIN/isotropic*/*.nii.gz --csv docs/results/gains.csv",
+        "Scans of 15 heads with 1 % noise whose slices were made brighter and darker (each at random, every second "
+        "one, every second one by more in the middle of the scan) and balanced as `slice_gains=auto` does. How far "
+        "neighbouring slices differ in brightness that is not theirs, before and after: root mean square of the "
+        "logarithms less their smooth course, median over scans.",
+        gains_table,
     ),
     Section(
         "Methods without a prior, and other rules",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 
+from benchmark_gains import summarise as summarise_gains
 from benchmark_profile import ASSUMED, summarise
 
 from focvs.evaluation.lesions import SIZES_ML
@@ -161,6 +162,22 @@ def by_case(rows: Rows, *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
         if len(ways) > 1:
             raise ValueError(f"{truth}: rows differ in noise, box or what judged them: {ways}")
     return found
+
+
+def gains_table(rows: Rows) -> list[str]:
+    """A line for each acquisition and kind of gains."""
+    body = [
+        [
+            slices_text(f"{thickness:g}:{spacing:g}"),
+            kind,
+            f"{found['passes']} of {found['scans']}",
+            f"{found['slices']} of {found['scans']}",
+            f"{100 * found['before']:.2f} %",
+            f"{100 * found['after']:.2f} %",
+        ]
+        for (thickness, spacing, kind), found in summarise_gains(rows).items()
+    ]
+    return as_table(["slices", "gains", "passes balanced", "slices balanced", "left before", "left after"], body)
 
 
 def tissues_table(rows: Rows) -> list[str]:

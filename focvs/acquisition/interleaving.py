@@ -12,8 +12,9 @@ FEWEST_PIXELS = 500  # of head that three neighbouring slices share
 FEWEST_SLICES = 8
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 MEDIAN_ERROR = 1.2533  # standard error of a median over that of a mean
-# neighbouring comparisons share slices: for independent slices they correlate by 2/3 at one step and 1/6 at two
-SHARED_SLICES = (1 + 2 * (2 / 3 + 1 / 6)) ** 0.5
+# neighbouring comparisons, fourth differences of alternating sign, share slices: those of independent slices correlate
+# by 56/70 at one step, then 28/70, 8/70 and 1/70
+SHARED_SLICES = (1 + 2 * (56 + 28 + 8 + 1) / 70) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def pass_difference(scan: Tensor, mask: Tensor) -> PassDifference | None:
     """Brightness of the odd slices over the even ones.
 
     Each slice is compared with the mean of its two neighbours, in logarithms and by the median over the head they
-    share: anatomy changes that at random from slice to slice, another receive gain, spin history or cross-talk of one
-    pass by the same factor with alternating sign.
+    share, and that with the same of its neighbours: anatomy changes it slowly or at random from slice to slice, another
+    receive gain, spin history or cross-talk of one pass by the same factor with alternating sign.
 
     Args:
         scan: ``(p, q, m)`` intensities.
@@ -54,16 +55,17 @@ def pass_difference(scan: Tensor, mask: Tensor) -> PassDifference | None:
         The difference, or None where fewer than 8 slices can be compared.
     """
     logs = scan.clamp_min(1e-6 * float(scan.max())).log()
-    found = []
+    above = torch.full((scan.shape[-1],), math.nan, dtype=torch.float64)
     for i in range(1, scan.shape[-1] - 1):
         shared = mask[..., i - 1 : i + 2].all(-1)
-        if int(shared.sum()) < FEWEST_PIXELS:
-            continue
-        beside = (logs[..., i - 1] + logs[..., i + 1]) / 2
-        found.append(float((logs[..., i] - beside)[shared].median()) * (1 if i % 2 else -1))
-    if len(found) < FEWEST_SLICES:
+        if int(shared.sum()) >= FEWEST_PIXELS:
+            beside = (logs[..., i - 1] + logs[..., i + 1]) / 2
+            above[i] = (logs[..., i] - beside)[shared].median()
+    values = (above[1:-1] - (above[:-2] + above[2:]) / 2) / 2
+    values[1::2] *= -1  # the first is of slice 1, an odd one
+    values = values[~values.isnan()]
+    if len(values) < FEWEST_SLICES:
         return None
-    values = torch.tensor(found, dtype=torch.float64)
     middle = values.median()
     spread = NORMAL_MAD * (values - middle).abs().median()
     return PassDifference(float(middle), float(SHARED_SLICES * MEDIAN_ERROR * spread / len(values) ** 0.5))
