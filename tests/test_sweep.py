@@ -67,6 +67,17 @@ def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkey
     assert done == ["spline"] * 5
 
 
+@pytest.mark.parametrize(
+    ("launcher", "more"),
+    [("joblib", ["hydra.launcher.n_jobs=2"]), ("submitit_local", ["hydra.launcher.timeout_min=9"])],
+)
+def test_launchers_run_the_jobs_in_processes_of_their_own(tmp_path, head, launcher, more):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    words = ["sweep", str(head), str(tmp_path / "out"), "thickness=6,8", "method=linear", "figure=false"]
+    assert main([*words, f"hydra/launcher={launcher}", *more]) == 0
+    assert {r["thickness_mm"] for r in read(tmp_path / "out" / "results.csv")} == {"6.0", "8.0"}
+
+
 def test_a_failed_job_is_listed_and_the_others_go_on(tmp_path, head, caplog):
     words = ["sweep", str(head), str(tmp_path / "out"), "thickness=6,200", "method=linear", "figure=false"]
     assert main(words) == 1

@@ -14,7 +14,7 @@ SMOOTHNESS = 1.0  # of the volume a slice is predicted from, against the slices
 # what anatomy alone does to the brightness of a slice against its neighbours, per mm between slices: about twice the
 # median of 15 heads with slices every 3 to 8 mm, the largest of which is 1.7 times this (scripts/benchmark_gains.py)
 ANATOMY_PER_MM = 0.0025
-CLEAR = 2.0  # times what anatomy does: below that gains are left alone
+CLEAR = 2.5  # times what anatomy does: below that gains are left alone
 ENDS = 2  # slices at both ends of the head, where anatomy changes most
 OUTLIER = 4.0  # times the spread: a slice that differs by more is taken to differ by that much
 
