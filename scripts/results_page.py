@@ -131,7 +131,7 @@ SECTIONS = (
         '    --run "head2d: samples=2" --run "head2d, adapted: samples=2 adapt=true"',
         "The first version's prior (`git show 0ed85d7~1:checkpoints/head2d/FILE` for its three files; unconditional, "
         "slices alone) with the settings it was made for, the shipped one, and that one fine-tuned on the whole scan's "
-        "own slices first (300 steps; not measured at every acquisition). One scan each with 1 % noise, the middle 32 "
+        "own slices first (300 steps). One scan each with 1 % noise, the middle 32 "
         "voxels from left to right.",
         methods_table,
     ),
