@@ -51,14 +51,14 @@ def choose_rule(config: RunConfig, condition: float, noise_sigma: float, stacks:
 
 
 def takes_bias_off(config: RunConfig, exact: bool, noise_sigma: float) -> bool:
-    """Whether the Rician bias of a scan is taken off: only where its noise is high and it need not be reproduced.
+    """Whether the Rician bias is taken off: of a single scan whose noise is high, and that need not be reproduced.
 
     Args:
         config: what was asked for.
         exact: whether the last exact replacement is made.
         noise_sigma: noise of the written slices in prior units.
     """
-    return config.rician_bias == "auto" and not exact and noise_sigma / 2 > MOST_NOISE
+    return config.rician_bias == "auto" and not config.stacks and not exact and noise_sigma / 2 > MOST_NOISE
 
 
 def carried_over(noise: float) -> list[str]:

@@ -18,7 +18,7 @@ from focvs.errors import InputError
 from focvs.forward_model import profile_of_scan, slice_spacing
 from focvs.report.figures import draw_profile
 from focvs.results import require_writable
-from focvs.slices import balance_passes
+from focvs.slices import balance_slices
 from focvs.volume import write_atomically, write_json
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         raise InputError(f"seeds={config.seeds} leaves no spread to judge by; give at least 2.")
     seeds = config.seeds if config.method == "adversarial" else None
     folder = Path(config.output_dir or Path(config.scan).parent)
-    scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
+    scan = balance_slices(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)

@@ -29,7 +29,7 @@ from focvs.report.tables import COLUMNS, TABLES, score_table
 from focvs.results import require_writable
 from focvs.segmenters import open_mask, open_segmenters, segment_estimate
 from focvs.simulate import AXES
-from focvs.slices import balance_passes, balance_slices
+from focvs.slices import balance_slices
 from focvs.volume import (
     SAME_MM,
     Scan,
@@ -247,12 +247,10 @@ def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
 
     run = OmegaConf.to_object(compose("config", words))
     assert isinstance(run, RunConfig)
-    scan = balance_passes(read_scan(Path(config.scan)), config.slice_gains)
-    acquisition = model_acquisition(scan, replace(run, profile=config.profile))
-    scan = balance_slices(scan, acquisition.sampled, config.slice_gains)
+    scan = balance_slices(read_scan(Path(config.scan)), config.slice_gains)
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
-    return scan, acquisition
+    return scan, model_acquisition(scan, replace(run, profile=config.profile))
 
 
 def mean_spectrum_ratio(

@@ -62,10 +62,6 @@ class PixelGrid:
         """Whether working pixels are the acquired ones."""
         return self.factors == (1, 1)
 
-    def sizes_mm(self, scan: Scan) -> tuple[float, float]:
-        """Working pixels along p and q."""
-        return scan.in_plane_mm[0] * self.factors[0], scan.in_plane_mm[1] * self.factors[1]
-
     def average(self, image: Tensor) -> Tensor:
         """``(p, q, ...)`` to working pixels; beyond the edge the last pixel continues."""
         for axis, factor in enumerate(self.factors):
@@ -106,7 +102,7 @@ def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
     for axis, factor in zip(in_plane, grid.factors, strict=True):
         affine[:3, 3] += (factor - 1) / 2 * affine[:3, axis]
         affine[:3, axis] *= factor
-    sizes = grid.sizes_mm(scan)
+    sizes = (scan.in_plane_mm[0] * grid.factors[0], scan.in_plane_mm[1] * grid.factors[1])
     acquired, working = (" x ".join(f"{v:.3g}" for v in pair) for pair in (scan.in_plane_mm, sizes))
     warning = (
         f"pixels of {acquired} mm are finer than the prior knows or the scan resolves: slices were restored on pixels "

@@ -48,7 +48,7 @@ from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
 from focvs.sampling.stacked import StackedConsistency
 from focvs.sampling.statistics import SampleStore, half_width, predictive_deviation, replaced_noise
-from focvs.slices import Slices, balance_passes, balance_slices, prior_units, take_slices, unbias
+from focvs.slices import Slices, balance_slices, prior_units, take_slices, unbias
 from focvs.stacks import Reconciliation, Stack, open_stacks, sampled_stacks
 from focvs.timing import Stopwatch, TimedConsistency
 from focvs.volume import Scan, head_mask, intensity_scale, read_nifti
@@ -86,31 +86,30 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     with clock.lap("total"):
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
-        scan = balance_passes(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
+        scan = balance_slices(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
         device = choose_device(config.device) if config.method == "focvs" else "cpu"
         prior = open_prior(config.prior, device) if config.method == "focvs" else None
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(scan, slice_spacing(scan, config.spacing), known_mm)
-        acquisition = model_acquisition(scan, config, min(pixels.sizes_mm(scan)))
-        scan = balance_slices(scan, acquisition.sampled, config.slice_gains)
         working = coarsen(scan, pixels)
+        acquisition = model_acquisition(scan, config, min(working.in_plane_mm))
         require_writable(folder)
         log.info("%s: slices along %s, %r", scan.path.name, scan.slice_direction(), acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         with clock.lap("alignment"):
             stacks = open_stacks(config, working, acquisition)
-        slices = take_slices(scan, config)
+        slices, read = take_slices(scan, config), scan
         if prior is None:
             with clock.lap("sampling"):
                 restoration = restore_without_prior(scan, slices, acquisition, config)
         else:
-            scan, slices = without_bias(scan, slices, acquisition, config)
+            scan, slices = without_bias(read, slices, acquisition, config)
             known = (prior, config, device, clock, stacks)
             if pixels.trivial:
                 restoration = restore(scan, slices, acquisition, *known)
             else:
                 restoration = restore_coarsely(scan, slices, pixels, acquisition, *known)
-        restoration = with_bounds(restoration, scan, acquisition)
+        restoration = with_bounds(restoration, read, acquisition)
         paths = write_images(scan, acquisition, restoration.images, restoration.samples, config, folder)
     if prior is not None and restoration.exact and restoration.rule != "ddnm":  # whose every step carries it over
         restoration.warnings.extend(carried_over(restoration.noise_sigma / intensity_scale(scan.data)))
@@ -119,8 +118,9 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     report = describe_run(scan, acquisition, restoration, prior, config, device, clock.seconds, paths["mean"])
     report["acquisition"] |= {
         "in_plane_mm": scan.in_plane_mm,
-        "resolved_mm": resolved_mm(scan),
+        "resolved_mm": resolved_mm(read),
         "worked_mm": working.in_plane_mm,
+        "rician_bias_removed": scan is not read,
     }
     if stacks:
         volume = torch.from_numpy(np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1).copy())

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from focvs.acquisition.interleaving import pass_difference
 from focvs.acquisition.noise import background_noise, estimate_noise, remove_rician_bias
-from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.slice_gains import slice_gains
 from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
 from focvs.config import RunConfig, parse_auto
@@ -92,15 +91,18 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     return replace(scan, data=data, gains=gains, warnings=(*scan.warnings, warning))
 
 
-def balance_slices(scan: Scan, operator: ThroughPlaneOperator, wanted: str) -> Scan:
-    """Divide out the gains of single slices, where they clearly differ by more than anatomy makes them.
+def balance_slices(scan: Scan, wanted: str) -> Scan:
+    """Divide out the gains of passes, then those of single slices where all through the scan they clearly differ.
 
     Args:
-        scan: as :func:`balance_passes` leaves it.
-        operator: its forward model.
+        scan: as read.
         wanted: ``auto`` or ``off``.
+
+    Raises:
+        InputError: for another word.
     """
-    found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), operator) if wanted == "auto" else None
+    scan = balance_passes(scan, wanted)
+    found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
     if found is None or not found.clear:
         return scan
     gains = found.log_gains.exp().numpy()
@@ -123,14 +125,15 @@ def unbias(scan: Scan, noise: float) -> Scan:
     """The scan less what Rician noise adds to its magnitudes in the mean.
 
     Args:
-        scan: as read; one with negative values is no magnitude and stays as it is.
+        scan: one with negative values is no magnitude and stays as it is.
         noise: standard deviation in the scan's intensity units, above 0.
     """
     if scan.data.min() < 0:
         return scan
     warning = (
         f"magnitudes with noise of {noise:.3g} are too bright where there is little signal (by {1.25 * noise:.3g} "
-        "where there is none): that was taken off; rician_bias=off leaves it in."
+        "where there is none): that was taken off, and residuals are those against the rest; rician_bias=off leaves it "
+        "in."
     )
     data = remove_rician_bias(torch.from_numpy(scan.data), noise).numpy()
     return replace(scan, data=data, warnings=(*scan.warnings, warning))

@@ -25,7 +25,7 @@ from focvs.priors.calibration import ErrorTable
 from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.stacked import OtherStack
-from focvs.slices import Region, balance_passes, balance_slices, take_slices
+from focvs.slices import Region, balance_slices, take_slices
 from focvs.volume import Scan, head_mask, intensity_scale
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
     for number, name in enumerate(config.stacks, start=2):
         # folders of DICOM series often have one name
         folder = Path(config.output_dir) / f"stack-{number:02d}" if config.output_dir else None
-        other = balance_passes(open_scan(Path(name), folder), config.slice_gains)
+        other = balance_slices(open_scan(Path(name), folder), config.slice_gains)
         moved = np.eye(4)
         if config.align == "rigid":
             moved = register_rigidly(spaced(scan, acquisition.grid.spacing_mm), other)
@@ -125,7 +125,6 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
         fine = [max(1, math.ceil(size / voxel_mm - ROUNDING)) for size in other.in_plane_mm]
         wanted = replace(config, scan=name, spacing=None, voxel="auto")
         model = model_acquisition(other, wanted, min(voxel_mm, 0.99 * other.spacing_mm))
-        other = balance_slices(other, model.sampled, config.slice_gains)
         affine = np.linalg.inv(moved) @ volume_affine(other)
         stack = Stack(other, model, affine, (fine[0], fine[1]), moved)
         stacks.append(match(stack, config, scan, acquisition, first, averaged))

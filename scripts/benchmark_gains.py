@@ -1,11 +1,12 @@
 """How well the brightness of slices is balanced: ``python scripts/benchmark_gains.py TRUTH [TRUTH ...] [--csv FILE]``.
 
 Each thin-slice volume is degraded into a scan with 1 % noise, its slices are made brighter and darker: not at all, each
-at random, every second one, or every second one by more in the middle of the scan; and balanced as ``slice_gains=auto``
-does. A line for every acquisition and kind: in how many scans passes and slices were balanced, the spread of slices
-around what the others say where nothing was done (what ANATOMY_PER_MM in focvs/acquisition/slice_gains.py stands for),
-and how far neighbouring slices differ in brightness that is not theirs, before and after: the root mean square of the
-logarithms less their own smooth course, of the slices that show head but three at both ends, the median over scans.
+at random, every second one, every second one by more in the middle of the scan, every third or fourth; and balanced as
+``slice_gains=auto`` does. A line for every acquisition and kind: in how many scans passes and slices were balanced, the
+spread of slices around what the others say where nothing was done (what ANATOMY_PER_MM in
+focvs/acquisition/slice_gains.py stands for), and how far neighbouring slices differ in brightness that is not theirs,
+before and after: the root mean square of the logarithms less their own smooth course, of the slices that show head but
+three at both ends, the median over scans.
 
     python scripts/benchmark_gains.py $FOCVS_DATA/train/isotropic*/*.nii.gz
 """
@@ -23,9 +24,7 @@ import numpy as np
 import torch
 from scipy.ndimage import convolve1d
 
-from focvs.acquisition.grid import make_grid
 from focvs.acquisition.interleaving import FEWEST_PIXELS
-from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.acquisition.slice_gains import slice_gains
@@ -72,8 +71,6 @@ def balance(path: Path, thickness_mm: float, spacing_mm: float) -> list[dict[str
     clean = clean + 0.01 * intensity_scale(clean) * rng.standard_normal(clean.shape, np.float32)
     first, second = np.delete(sizes, axis)
     scan = Scan(path, clean, axis, affine, spacing_mm, (float(first), float(second)), header, ())
-    grid = make_grid(clean.shape[-1], spacing_mm, float(min(sizes)), profile.half_support_mm)
-    operator = ThroughPlaneOperator(profile, grid)
     m = clean.shape[-1]
     alternating, middle = 2 * (np.arange(m) % 2) - 1, np.sin(np.pi * (np.arange(m) + 0.5) / m)
     kinds = {
@@ -82,17 +79,19 @@ def balance(path: Path, thickness_mm: float, spacing_mm: float) -> list[dict[str
         "5 % each": 0.05 * rng.standard_normal(m),
         "5 % passes": 0.025 * alternating,
         "8 % passes, middle": 0.04 * alternating * middle,
+        "8 % every third": 0.08 * (np.arange(m) % 3 == 0),
+        "8 % every fourth": 0.08 * (np.arange(m) % 4 == 0),
     }
     shown = np.flatnonzero(bright_head(scan).flatten(0, 1).sum(0) >= FEWEST_PIXELS)[ENDS:-ENDS]
     rows = []
     for kind, logs in kinds.items():
         uneven = replace(scan, data=(clean * np.exp(logs)).astype(np.float32))
         balanced = balance_passes(uneven, "auto")
-        found = slice_gains(torch.from_numpy(balanced.data), bright_head(balanced), operator)
-        result = balance_slices(balanced, operator, "auto")
+        found = slice_gains(torch.from_numpy(balanced.data), bright_head(balanced), spacing_mm)
+        result = balance_slices(uneven, "auto")
         taken = np.zeros(m) if result.gains is None else np.log(result.gains)
         spread, anatomy = (found.spread, found.anatomy) if found else (np.nan, np.nan)
-        done = (balanced is not uneven, result is not balanced)
+        done = (balanced is not uneven, found is not None and found.clear)
         row = (nifti_stem(path), thickness_mm, spacing_mm, kind, spread, anatomy, *done)
         rows.append(dict(zip(COLUMNS, (*row, rough(logs, shown), rough(logs - taken, shown)), strict=True)))
     return rows

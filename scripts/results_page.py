@@ -98,9 +98,10 @@ SECTIONS = (
         "gains.csv",
         "python scripts/benchmark_gains.py $EVAL/*.nii.gz $TRAIN/isotropic*/*.nii.gz --csv docs/results/gains.csv",
         "Scans of 15 heads with 1 % noise whose slices were made brighter and darker (each at random, every second "
-        "one, every second one by more in the middle of the scan) and balanced as `slice_gains=auto` does. How far "
-        "neighbouring slices differ in brightness that is not theirs, before and after: root mean square of the "
-        "logarithms less their smooth course, median over scans.",
+        "one, every second one by more in the middle of the scan, every third or fourth) and balanced as "
+        "`slice_gains=auto` does. How far neighbouring slices differ in brightness that is not theirs, before and "
+        "after: root mean square of the logarithms less their smooth course, of the slices that show head but three "
+        "at both ends, median over scans. What counts as clear was chosen on these heads.",
         gains_table,
     ),
     Section(

@@ -52,7 +52,7 @@ def pass_difference(scan: Tensor, mask: Tensor) -> PassDifference | None:
         mask: ``(p, q, m)`` boolean, head that is well above the noise.
 
     Returns:
-        The difference, or None where fewer than 8 slices can be compared.
+        The difference, or None where fewer than 8 slices can be compared, each with two on both sides.
     """
     logs = scan.clamp_min(1e-6 * float(scan.max())).log()
     above = torch.full((scan.shape[-1],), math.nan, dtype=torch.float64)

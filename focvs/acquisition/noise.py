@@ -79,7 +79,7 @@ def background_noise(scan: Tensor, air: Tensor) -> float | None:
 
 
 def rician_bias(signal: Tensor, sigma: float) -> Tensor:
-    """What noise adds to a magnitude in the mean: E[M] - A (Gudbjartsson and Patz 1995, equation 2, its first moment).
+    """What noise adds to a magnitude in the mean: E[M] - A (of the density of Gudbjartsson and Patz 1995, equation 1).
 
     sigma sqrt(pi/2) for no signal, about sigma^2 / (2 A) for much.
 
@@ -93,7 +93,7 @@ def rician_bias(signal: Tensor, sigma: float) -> Tensor:
 
 
 def remove_rician_bias(scan: Tensor, sigma: float) -> Tensor:
-    """Magnitudes less their bias: their mean is the signal, their noise stays.
+    """Magnitudes less their bias: their mean is the signal, in air to a quarter of sigma, and their noise stays.
 
     The signal is found from the mean square of 3 x 3 neighbourhoods in the slice, which is A^2 + 2 sigma^2, not from
     single pixels, whose noise would come back as a bias. Pixels of exactly zero, a background set so, stay zero and
