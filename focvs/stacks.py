@@ -84,7 +84,7 @@ class Stack:
             **{
                 key: value
                 for key, value in self.acquisition.describe(self.scan).items()
-                if key in ("direction", "spacing_mm", "thickness_mm", "profile", "source", "slices")
+                if key in ("direction", "spacing_mm", "thickness_mm", "profile", "source", "slices", "slice_gains")
             },
             "rotation_deg": float(np.rad2deg(turned)),
             "translation_mm": [float(v) for v in shift],
