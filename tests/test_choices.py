@@ -34,13 +34,14 @@ def test_only_much_noise_is_worth_a_word():
 
 
 @pytest.mark.parametrize(
-    ("asked", "exact", "noise_percent", "expected"),
+    ("asked", "stacks", "exact", "noise_percent", "expected"),
     [
-        ("auto", False, 5, True),
-        ("auto", True, 5, False),  # the scan is to be reproduced
-        ("auto", False, 3, False),
-        ("off", False, 5, False),
+        ("auto", [], False, 5, True),
+        ("auto", [], True, 5, False),  # the scan is to be reproduced
+        ("auto", ["b.nii"], False, 5, False),  # the others would keep theirs
+        ("auto", [], False, 3, False),
+        ("off", [], False, 5, False),
     ],
 )
-def test_bias_is_taken_off_where_noise_is_high_and_the_scan_not_reproduced(asked, exact, noise_percent, expected):
-    assert takes_bias_off(RunConfig(rician_bias=asked), exact, 2 * noise_percent / 100) is expected
+def test_bias_is_taken_off_a_noisy_scan_that_is_not_reproduced(asked, stacks, exact, noise_percent, expected):
+    assert takes_bias_off(RunConfig(rician_bias=asked, stacks=stacks), exact, 2 * noise_percent / 100) is expected
