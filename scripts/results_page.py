@@ -169,8 +169,8 @@ SECTIONS = (
         '    --run "3D, 15 minutes: samples=2 prior=head3d prior.path=runs/volumes/blocks_of_volumes/run/ema"',
         "Both trained from random weights for 15 minutes on one core: 331 steps of 12 slabs of five slices of 96 x 96, "
         "and 409 steps of 2 blocks of 48 voxels. Denoising heads that were kept out, slices of 4 and 6 mm, the 3D "
-        "prior is ahead, by 0.16 dB (uih2) and 0.41 dB (ms26); restoring, it is behind and takes two to three times as long, "
-        "beside other work. Neither reaches B-spline + replacement so soon.",
+        "prior is ahead, by 0.16 dB (uih2) and 0.41 dB (ms26); restoring, it is behind and takes two to three times as "
+        "long, beside other work. Neither reaches B-spline + replacement so soon.",
         methods_table,
     ),
     Section(
