@@ -164,6 +164,19 @@ def by_case(rows: Rows, *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
     return found
 
 
+def noise_table(rows: Rows) -> list[str]:
+    """:func:`methods_table` of every noise in turn, with a column that says which."""
+    lines: list[str] = []
+    for noise in dict.fromkeys(row["noise"] for row in rows):
+        header, rule, *body = (
+            line for line in methods_table([row for row in rows if row["noise"] == noise]) if line.startswith("|")
+        )
+        level, _, kind = noise.partition(" ")
+        lines += [] if lines else [f"| noise {header}", f"| --- {rule}"]
+        lines += [f"| {100 * float(level):g} % {kind} {line}" for line in body]
+    return lines
+
+
 def gains_table(rows: Rows) -> list[str]:
     """A line for each acquisition and kind of gains."""
     body = [

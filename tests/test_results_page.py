@@ -42,6 +42,17 @@ def test_seeds_are_averaged_and_the_best_method_is_bold(results_tables):
         results_tables.methods_table(rows[1:])
 
 
+def test_noise_levels_are_told_apart(results_tables):
+    case = {"truth": "some_T1w", "slices": "4:4", "seed": "0", "box": "0", "method": "a", "ssim": "0.9", "seconds": "1"}
+    rows = [case | {"noise": "0.05 Rician", "psnr_db": "20"}, case | {"noise": "0.1 Rician", "psnr_db": "18"}]
+    lines = results_tables.noise_table(rows)
+    assert lines[0] == "| noise | head | slices | a |" and lines[1] == "| --- | --- | --- | --- |"
+    assert lines[2:] == [
+        "| 5 % Rician | some T1w | 4 mm | **20.00**, 0.900 |",
+        "| 10 % Rician | some T1w | 4 mm | **18.00**, 0.900 |",
+    ]
+
+
 def test_the_best_method_is_counted(results_tables):
     case = {"truth": "some_T1w", "seed": "0", "noise": "0", "box": "0", "seconds": "1"}
     rows = [
