@@ -112,8 +112,8 @@ SECTIONS = (
         '    --slices 4:4 --box 32 --csv docs/results/rician.csv --run "bias left in: samples=2 rician_bias=off"\n'
         '    --run "bias taken off: samples=2"\n'
         "the same with --noise 0.1",
-        "What Rician noise adds to dark tissue, taken off before the scan is restored (`rician_bias=auto`) or not. Scans "
-        "so noisy are not reproduced exactly.",
+        "What Rician noise adds to dark tissue, taken off before the scan is restored (`rician_bias=auto`) or not. "
+        "Scans so noisy are not reproduced exactly.",
         noise_table,
     ),
     Section(
