@@ -12,7 +12,9 @@ better of a real head; air that was set to zero has none of its own.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -22,8 +24,9 @@ from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.slices import find_air
-from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti
+from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, write_csv
 
+COLUMNS = ("truth", "where", "kind", "level", "ratio")
 LEVELS = (0.005, 0.01, 0.02, 0.03, 0.05)
 REACH = 0.15
 
@@ -32,11 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", nargs="+", type=Path)
     parser.add_argument("--slices", default="4:4", help="thickness:spacing in mm")
+    parser.add_argument("--csv", type=Path, help="file of a row for each volume, place, kind and level")
     options = parser.parse_args()
     thickness, spacing = map(float, options.slices.split(":"))
     levels = " ".join(f"{100 * level:>5.1f} %" for level in LEVELS)
     print(f"{'truth':18s} {'where':5s} {'kind':9s} {'own':>7s} {levels}")
-    ratios: dict[str, list[float]] = {"head": [], "air": []}
+    rows: list[dict[str, Any]] = []
     for path in options.truth:
         data, affine, _, _ = read_nifti(path)
         axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
@@ -50,27 +54,34 @@ def main() -> None:
                 continue
             rng = np.random.default_rng(0)
             for kind in ("Gaussian", "Rician"):
-                row = []
+                found = []
                 for level in LEVELS:
                     noisy = clean + level * rng.standard_normal(clean.shape, np.float32)
                     if kind == "Rician":
                         noisy = np.hypot(noisy, level * rng.standard_normal(clean.shape, np.float32))
-                    found = estimate(noisy)
-                    row.append(np.nan if found is None else found / np.hypot(level, own))
-                ratios[where] += row
+                    estimated = estimate(noisy)
+                    found.append(np.nan if estimated is None else estimated / np.hypot(level, own))
+                    rows.append(dict(zip(COLUMNS, (nifti_stem(path), where, kind, level, found[-1]), strict=True)))
                 print(
                     f"{nifti_stem(path):18s} {where:5s} {kind:9s} {100 * own:5.2f} % "
-                    + " ".join("      -" if np.isnan(r) else f"{r:7.2f}" for r in row),
+                    + " ".join("      -" if np.isnan(r) else f"{r:7.2f}" for r in found),
                     flush=True,
                 )
-    for where, found in ratios.items():
-        answered = np.array([ratio for ratio in found if not np.isnan(ratio)])
-        if answered.size:
-            worst = np.abs(answered - 1)
-            print(
-                f"{where}: {(worst <= REACH).sum()} of {answered.size} within {100 * REACH:.0f} %, worst "
-                f"{100 * worst.max():.0f} %; {len(found) - answered.size} without an answer"
-            )
+    for where in ("head", "air"):
+        within, answered, asked, worst = summarise([row for row in rows if row["where"] == where])
+        print(
+            f"{where}: {within} of {answered} within {100 * REACH:.0f} %, worst {100 * worst:.0f} %; "
+            f"{asked - answered} without an answer"
+        )
+    if options.csv:
+        write_csv(options.csv, rows, COLUMNS)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int, int, float]:
+    """How many are within :data:`REACH`, were answered, were asked, and the largest relative error."""
+    ratios = np.array([float(row["ratio"]) for row in rows])
+    errors = np.abs(ratios[~np.isnan(ratios)] - 1)
+    return int((errors <= REACH).sum()), len(errors), len(ratios), float(errors.max(initial=0.0))
 
 
 def of_head(scan: np.ndarray) -> float:

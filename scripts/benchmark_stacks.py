@@ -35,9 +35,10 @@ from focvs.pipeline import super_resolve
 from focvs.simulate import simulate_scan
 from focvs.stacks import Reconciliation, open_stacks
 from focvs.sweep import crop_for_grid
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_nifti
+from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_csv, write_nifti
 
 ENDS_MM = 4.0
+COLUMNS = ("truth", "method", "psnr_db", "ssim", "seconds", "second_residual")
 
 
 def main() -> None:
@@ -48,13 +49,19 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="of both stacks, fraction of the 99.5th percentile")
     parser.add_argument("--move", type=float, default=0.0, help="of the head between the stacks, degrees and mm")
     parser.add_argument("--box", type=int, default=0, help="only this many middle voxels of the first axis")
+    parser.add_argument("--csv", type=Path, help="file of a row for each volume and method")
     options = parser.parse_args(arguments)
+    rows = []
     print(f"{'truth':12s} {'method':28s} {'PSNR dB':>8s} {'SSIM':>7s} {'seconds':>8s}  residual of the second stack")
     for path in options.truth:
         for method, psnr, ssim, seconds, residual in run_case(path, options, overrides):
             second = "" if residual is None else f"{residual:9.1e}"
             stem = path.name.split(".")[0]
+            scores = (f"{psnr:.4f}", f"{ssim:.5f}", f"{seconds:.1f}", second.strip())
+            rows.append(dict(zip(COLUMNS, (stem, method, *scores), strict=True)))
             print(f"{stem:12s} {method:28s} {psnr:8.2f} {ssim:7.4f} {seconds:8.1f}  {second}", flush=True)
+    if options.csv:
+        write_csv(options.csv, rows, COLUMNS)
 
 
 def run_case(

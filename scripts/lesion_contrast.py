@@ -1,13 +1,15 @@
-"""Is the lesion still there? ``python scripts/lesion_contrast.py SCAN RESULT [--above 1.5]``.
+"""Is the lesion still there? ``python scripts/lesion_contrast.py SCAN RESULT [--above 1.5] [--csv FILE]``.
 
 Lesions are taken from the scan itself: connected voxels brighter than ``--above`` times the median of the head, well
 inside it and of at least 0.3 ml (hyperintense on FLAIR, T2w or with contrast agent). Each one's contrast, its mean over
 that of a shell 3-9 mm around it, is printed in the scan and, at the same places in world coordinates, in the result.
+In the CSV its lines take the place of those of the same scan.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 from pathlib import Path
 
@@ -18,9 +20,10 @@ from scipy import ndimage
 
 from focvs.config import EvaluateConfig
 from focvs.evaluation.lesions import find_lesions, neighbourhoods
-from focvs.volume import head_mask, intensity_scale, read_nifti
+from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, write_csv
 
 SMALLEST_ML, MOST = 0.3, 8
+COLUMNS = ("scan", "volume_ml", "contrast_scan", "contrast_result")
 
 
 def main() -> None:
@@ -29,12 +32,14 @@ def main() -> None:
     parser.add_argument("result", type=Path)
     parser.add_argument("--above", type=float, default=1.5)
     parser.add_argument("--inside", type=float, default=EvaluateConfig.lesions_inside, help="mm from the outside")
+    parser.add_argument("--csv", type=Path, help="file that keeps the lines of several scans")
     options = parser.parse_args()
     data, affine, _, _ = read_nifti(options.scan)
     result, result_affine, _, _ = read_nifti(options.result)
     voxel_mm = nib.affines.voxel_sizes(affine)
     head = head_mask(data, intensity_scale(data))
     bright = find_lesions(data, head, voxel_mm, options.above, options.inside)
+    rows: list[dict[str, str]] = []
     print(f"{'ml':>7s} {'contrast in the scan':>21s} {'in the result':>14s}")
     for box, lesion, shell, volume_ml in itertools.islice(neighbourhoods(bright, head, voxel_mm, SMALLEST_ML), MOST):
         before = data[box][lesion].mean() / data[box][shell].mean()
@@ -43,6 +48,14 @@ def main() -> None:
             sample(result, result_affine, lesion, placed).mean() / sample(result, result_affine, shell, placed).mean()
         )
         print(f"{volume_ml:7.2f} {before:21.3f} {after:14.3f}")
+        numbers = (f"{volume_ml:.2f}", f"{before:.3f}", f"{after:.3f}")
+        rows.append(dict(zip(COLUMNS, (nifti_stem(options.scan), *numbers), strict=True)))
+    if options.csv:
+        kept = []
+        if options.csv.is_file():
+            with options.csv.open(newline="") as stream:
+                kept = [row for row in csv.DictReader(stream) if row["scan"] != nifti_stem(options.scan)]
+        write_csv(options.csv, [*kept, *rows], COLUMNS)
 
 
 def from_corner(box: tuple[slice, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 
 from benchmark_gains import summarise as summarise_gains
+from benchmark_noise import summarise as summarise_noise
 from benchmark_profile import ASSUMED, summarise
 
 from focvs.evaluation.lesions import SIZES_ML
@@ -175,6 +176,44 @@ def noise_table(rows: Rows) -> list[str]:
         lines += [] if lines else [f"| noise {header}", f"| --- {rule}"]
         lines += [f"| {100 * float(level):g} % {kind} {line}" for line in body]
     return lines
+
+
+def noise_found_table(rows: Rows) -> list[str]:
+    """A line for each place and kind, and for each place alone."""
+    body = []
+    for where in dict.fromkeys(row["where"] for row in rows):
+        kinds = list(dict.fromkeys(row["kind"] for row in rows if row["where"] == where))
+        for kind in (*kinds, "both"):
+            some = [
+                row for row in rows if row["where"] == where and row["kind"] in (kinds if kind == "both" else [kind])
+            ]
+            within, answered, asked, worst = summarise_noise(some)
+            body.append([where, kind, f"{within} of {answered}", f"{100 * worst:.0f} %", str(asked - answered)])
+    return as_table(["where", "noise", "within 15 %", "worst", "no answer"], body)
+
+
+def stacks_table(rows: Rows) -> list[str]:
+    """A line for each head and method."""
+    body = [
+        [
+            row["truth"].replace("_", " "),
+            row["method"],
+            f"{float(row['psnr_db']):.2f}, {float(row['ssim']):.3f}",
+            f"{float(row['seconds']):.0f}" if float(row["seconds"]) else "",
+            row["second_residual"],
+        ]
+        for row in rows
+    ]
+    return as_table(["head", "method", "PSNR, SSIM", "seconds", "residual of the second stack"], body)
+
+
+def contrast_table(rows: Rows) -> list[str]:
+    """A line for each lesion."""
+    body = [
+        [row["scan"].replace("_", " "), row["volume_ml"], *(f"{float(row[k]):.2f}" for k in list(row)[2:])]
+        for row in rows
+    ]
+    return as_table(["scan", "ml", "contrast in the scan", "in the result"], body)
 
 
 def gains_table(rows: Rows) -> list[str]:
