@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from results_tables import (
     Rows,
     adaptation_table,
@@ -166,6 +167,7 @@ SECTIONS = (
         "Where slices are thin, what a network learns on the scan itself may be worth more than what the prior knows "
         "of other heads; `adapt=true` joins both ([Priors](#priors)).",
         ranked_table,
+        "baselines.png",
     ),
     Section(
         "Priors",
@@ -316,5 +318,34 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def draw_baselines(rows: Rows, path: Path) -> None:
+    """PSNR against the spacing of the slices, a panel for each head; slices without gaps only."""
+    heads = list(dict.fromkeys(row["truth"] for row in rows))
+    figure, axes = plt.subplots(1, len(heads), figsize=(9, 4), constrained_layout=True)
+    for head, panel in zip(heads, axes, strict=True):
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            thickness, spacing = map(float, row["slices"].split(":"))
+            if row["truth"] == head and thickness == spacing:
+                curves.setdefault(row["method"], []).append((spacing, float(row["psnr_db"])))
+        for method, points in curves.items():
+            ours = method == "FOCVS"
+            panel.plot(
+                *zip(*sorted(points), strict=True),
+                "o-",
+                ms=3,
+                lw=2.5 if ours else 1,
+                label=method,
+                zorder=3 if ours else 2,
+            )
+        panel.set(title=head.replace("_", " "), xlabel="slices of, mm", ylabel="PSNR, dB")
+        panel.grid(alpha=0.3)
+    axes[-1].legend(fontsize=7)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
+    with (TABLES / "baselines.csv").open(newline="") as stream:
+        draw_baselines(list(csv.DictReader(stream)), TABLES / "baselines.png")

@@ -1,6 +1,7 @@
 """docs/results.md is what its tables say."""
 
 import pytest
+from matplotlib.axes import Axes
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,21 @@ def test_classes_become_columns_and_lesions_lines(results_tables):
     lines = results_tables.lesions_table([case | {"size": size, "lesions": "3.0"} | numbers for size in sizes])
     assert [line.split(" | ")[2] for line in lines[2:]] == list(reversed(sizes))
     assert lines[4] == "| some FLAIR | 4 mm | above 1 ml | 3 | a | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |"
+
+
+def test_curves_are_those_of_slices_without_gaps(results_page, tmp_path, monkeypatch):
+    drawn, draw = [], Axes.plot
+
+    def plot(panel, x, y, *style, **how):
+        drawn.append((how["label"], x, y))
+        return draw(panel, x, y, *style, **how)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    case = {"method": "FOCVS", "psnr_db": "20"}
+    rows = [
+        case | {"truth": truth, "slices": slices, "psnr_db": psnr}
+        for truth in ("a", "b")
+        for slices, psnr in (("6:6", "20"), ("4:5.2", "21"), ("3:3", "23"))
+    ]
+    results_page.draw_baselines(rows, tmp_path / "curves.png")
+    assert drawn == [("FOCVS", (3.0, 6.0), (23.0, 20.0))] * 2 and (tmp_path / "curves.png").is_file()
