@@ -321,26 +321,21 @@ def page() -> str:
 def draw_baselines(rows: Rows, path: Path) -> None:
     """PSNR against the spacing of the slices, a panel for each head; slices without gaps only."""
     heads = list(dict.fromkeys(row["truth"] for row in rows))
-    figure, axes = plt.subplots(1, len(heads), figsize=(9, 4), constrained_layout=True)
+    figure, axes = plt.subplots(1, len(heads), figsize=(10, 4), constrained_layout=True)
     for head, panel in zip(heads, axes, strict=True):
         curves: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
             thickness, spacing = map(float, row["slices"].split(":"))
             if row["truth"] == head and thickness == spacing:
                 curves.setdefault(row["method"], []).append((spacing, float(row["psnr_db"])))
+        panel.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for method, points in curves.items():
-            ours = method == "FOCVS"
-            panel.plot(
-                *zip(*sorted(points), strict=True),
-                "o-",
-                ms=3,
-                lw=2.5 if ours else 1,
-                label=method,
-                zorder=3 if ours else 2,
-            )
+            spacings, scores = zip(*sorted(points), strict=True)
+            look = {"lw": 2.5, "color": "black"} if method == "FOCVS" else {"lw": 1}
+            panel.plot(spacings, scores, "o-", ms=3, label=method, **look)
         panel.set(title=head.replace("_", " "), xlabel="slices of, mm", ylabel="PSNR, dB")
         panel.grid(alpha=0.3)
-    axes[-1].legend(fontsize=7)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
