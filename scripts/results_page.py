@@ -97,7 +97,7 @@ SECTIONS = (
         "isotropic heads are was measured on the 13 of `$TRAIN`, so that the last line is the independent one. Gaps "
         "and sharp edges leave little of the profile's spectrum below the Nyquist frequency of the slices, and 2 mm "
         "slices are hardly thicker than pixels: there errors are above 10 %, and so are those of a shape taken for "
-        "another. The adversarial estimator (`focvs profile method=adversarial`) was run on nine of the 15.",
+        "another. The adversarial estimator is `focvs profile method=adversarial`.",
         profile_table,
     ),
     Section(
