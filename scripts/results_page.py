@@ -235,7 +235,7 @@ SECTIONS = (
         "lesions.csv",
         "python scripts/benchmark_downstream.py ms26_FLAIR.nii.gz --slices 4:4 6:6 --noise 0.01 --lesions bright\n"
         f"    --lesions-above 1.3\n{METHODS}\n"
-        "python scripts/benchmark_downstream.py $EVAL/ms07_FLAIR.nii.gz --slices 4:4 ...",
+        "the same of $EVAL/ms07_FLAIR.nii.gz with --slices 4:4",
         "A FLAIR kept out of training for choices between settings, with multiple sclerosis; that of `$EVAL` has "
         "hardly any lesion to see, two of a size that counts. Lesions found by a threshold in the truth, medians of "
         "each size: contrast against what is around them in the truth, how much of it is kept (1 = all), their volume "
