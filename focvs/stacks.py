@@ -109,6 +109,7 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
     """
     first = torch.from_numpy(scan.data) @ spline_matrix(acquisition.grid, margins=False).float().T
     stacks = []
+    voxels = volume_affine(scan, acquisition)[:3, :3]
     voxel_mm = min(acquisition.grid.voxel_mm, *scan.in_plane_mm)
     for number, name in enumerate(config.stacks, start=2):
         # folders of DICOM series often have one name
@@ -118,11 +119,13 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
         if config.align == "rigid":
             moved = register_rigidly(spaced(scan, acquisition.grid.spacing_mm), other)
         # at no place coarser than the volume: its transpose would not be its inverse
-        factors = [max(1, math.floor(voxel_mm / size + ROUNDING)) for size in other.in_plane_mm]
+        along = voxels_along(voxels, np.linalg.inv(moved)[:3, :3] @ volume_affine(other)[:3, :2])
+        ratios = [voxel / size for voxel, size in zip(along, other.in_plane_mm, strict=True)]
+        factors = [max(1, math.floor(ratio + ROUNDING)) for ratio in ratios]
         pixels = PixelGrid((factors[0], factors[1]), (other.data.shape[0], other.data.shape[1]))
         averaged = noise_gain(other, pixels)
         other = replace(coarsen(other, pixels), warnings=other.warnings)
-        fine = [max(1, math.ceil(size / voxel_mm - ROUNDING)) for size in other.in_plane_mm]
+        fine = [max(1, math.ceil(factor / ratio - ROUNDING)) for factor, ratio in zip(factors, ratios, strict=True)]
         wanted = replace(config, scan=name, spacing=None, voxel="auto")
         model = model_acquisition(other, wanted, min(voxel_mm, 0.99 * other.spacing_mm))
         affine = np.linalg.inv(moved) @ volume_affine(other)
@@ -138,6 +141,18 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
             stacks[-1].correlation,
         )
     return stacks
+
+
+def voxels_along(voxels: np.ndarray, directions: np.ndarray) -> list[float]:
+    """Size in mm of the voxels whose axes are the columns of ``voxels`` along the nearest axis to each direction.
+
+    Args:
+        voxels: ``(3, 3)`` axes of the voxels in mm.
+        directions: ``(3, k)``.
+    """
+    sizes = np.linalg.norm(voxels, axis=0)
+    nearest = np.abs((voxels / sizes).T @ (directions / np.linalg.norm(directions, axis=0))).argmax(0)
+    return [float(size) for size in sizes[nearest]]
 
 
 def spaced(scan: Scan, spacing_mm: float) -> Scan:

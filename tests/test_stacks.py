@@ -30,7 +30,7 @@ from focvs.registration import register_rigidly
 from focvs.sampling.consistency import Consistency
 from focvs.sampling.stacked import OtherStack, StackedConsistency
 from focvs.slices import take_slices
-from focvs.stacks import Reconciliation, open_stacks, spaced
+from focvs.stacks import Reconciliation, open_stacks, spaced, voxels_along
 from focvs.volume import intensity_scale, read_nifti, read_scan
 
 VOXEL, THICK = 1.2, 3.6  # mm
@@ -367,3 +367,24 @@ def test_noise_is_that_of_the_first_units(tmp_path, axial, sagittal, tiny_prior)
     (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
     assert stack.noise * stack.gain == pytest.approx(8)
     assert take_slices(scan, config).noise_sigma == pytest.approx(8 * 2 / intensity_scale(scan.data))
+
+
+def test_pixels_are_compared_with_the_voxels_that_lie_along_them():
+    """Voxels of 1 x 1.15 x 1.15 mm: pixels of 1.15 mm across the first axis are no coarser than they are."""
+    voxels = np.diag([-1.0, 1.15, 1.15])
+    turned = Rotation.from_euler("xyz", [5, -4, 3], degrees=True).as_matrix()
+    directions = turned @ np.array([[0.0, 0.0, 2.0], [3.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    assert voxels_along(voxels, directions) == pytest.approx([1.15, 1.15, 1.0])
+
+
+def test_a_sagittal_stack_of_the_volumes_own_pixels_is_neither_averaged_nor_split(tmp_path):
+    head = 1000 * head_phantom((60, 70, 64), seed=2)[1]
+    axial = simulate_slices(head, 1.15, gaussian_profile(4.6), 4.6)
+    first = write_scan(tmp_path / "axial.nii.gz", axial, np.diag([1.0, 1.15, 4.6, 1.0]))
+    sagittal = simulate_slices(np.moveaxis(head, 0, -1), 1.0, gaussian_profile(4.0), 4.0)
+    affine = np.array([[0, 0, 4.0, 1.5], [1.15, 0, 0, 0], [0, 1.15, 0, -1.725], [0, 0, 0, 1.0]])
+    second = write_scan(tmp_path / "sagittal.nii.gz", sagittal, affine)
+    words = [f"scan={quote(str(first))}", f"stacks=[{quote(str(second))}]", "align=headers", "voxel=1.15"]
+    scan, config = read_scan(first), OmegaConf.to_object(compose("config", words))
+    (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
+    assert stack.fine == (1, 1) and stack.scan.in_plane_mm == pytest.approx((1.15, 1.15))
