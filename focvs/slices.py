@@ -81,14 +81,13 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     found = pass_difference(torch.from_numpy(scan.data), bright_head(scan)) if wanted == "auto" else None
     if found is None or found.significance < PASS_SIGNIFICANCE or abs(found.log_ratio) < PASS_DIFFERENCE:
         return scan
-    gains = found.gains(scan.data.shape[-1]).numpy()
-    warning = (
+    return divide_out(
+        scan,
+        found.gains(scan.data.shape[-1]),
         f"every second slice is {100 * abs(math.expm1(found.log_ratio)):.1f} % "
         f"{'brighter' if found.log_ratio > 0 else 'darker'} than the others (interleaved passes, "
-        f"{found.significance:.1f} standard errors): that was divided out; slice_gains=off leaves it in."
+        f"{found.significance:.1f} standard errors): that was divided out; slice_gains=off leaves it in.",
     )
-    data = (scan.data / gains).astype(np.float32)
-    return replace(scan, data=data, gains=gains, warnings=(*scan.warnings, warning))
 
 
 def balance_slices(scan: Scan, wanted: str) -> Scan:
@@ -105,11 +104,17 @@ def balance_slices(scan: Scan, wanted: str) -> Scan:
     found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
     if found is None or not found.clear:
         return scan
-    gains = found.log_gains.exp().numpy()
-    warning = (
+    return divide_out(
+        scan,
+        found.log_gains.exp(),
         f"slices differ by {100 * found.spread:.2g} % in brightness from what the others say, where anatomy would by "
-        f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in."
+        f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in.",
     )
+
+
+def divide_out(scan: Scan, factors: Tensor, warning: str) -> Scan:
+    """The scan without ``(m,)`` factors its slices carry, which join those it was rid of before."""
+    gains = factors.numpy()
     data = (scan.data / gains).astype(np.float32)
     together = gains if scan.gains is None else scan.gains * gains
     return replace(scan, data=data, gains=together, warnings=(*scan.warnings, warning))
