@@ -1,4 +1,4 @@
-"""Denoising errors of priors: ``python scripts/benchmark_denoising.py TRUTH [TRUTH ...] --priors PATH [PATH ...]``.
+r"""Denoising errors of priors: ``python scripts/benchmark_denoising.py TRUTH [TRUTH ...] --priors NAME=PATH [...]``.
 
 Root mean square error inside the head, in prior units (a head spans -1 to 1), with white noise of several sigma, of
 slices of an isotropic volume that contain the superior-inferior axis, or of a multi-slice scan's own. A conditioned
@@ -6,41 +6,65 @@ prior is told of a noise-free scan along the last axis of the slices, and is sho
 slabs is shown them, and slices alone. The last columns are the error of that interpolated scan itself, and by how many
 dB the prior's are below it in the mean over the levels.
 
-    python scripts/benchmark_denoising.py $FOCVS_DATA/eval/isotropic/*.nii.gz --priors checkpoints/head2d --slices 4:4
+    python scripts/benchmark_denoising.py $FOCVS_DATA/eval/isotropic/*.nii.gz --slices 4:4 \
+        --priors head2d=checkpoints/head2d --csv docs/results/denoising.csv
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
-from focvs.evaluation.denoising import SIGMAS, denoising_errors, gain_db, held_out, interpolation_error
-from focvs.priors.pretrained import load_prior
+from focvs.acquisition.degradation import Degradation
+from focvs.evaluation.denoising import SIGMAS, HeldOut, denoising_errors, gain_db, held_out, interpolation_error
+from focvs.priors.pretrained import Prior, load_prior
+from focvs.volume import nifti_stem, write_csv
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", nargs="+", type=Path)
-    parser.add_argument("--priors", nargs="+", type=Path, required=True)
+    parser.add_argument("--priors", nargs="+", type=named, required=True, metavar="NAME=PATH")
     parser.add_argument("--slices", default="4:4", help="thickness:spacing in mm of the scan told")
+    parser.add_argument("--csv", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     thickness, spacing = map(float, options.slices.split(":"))
     levels = " ".join(f"{s:>7.2f}" for s in SIGMAS)
-    print(f"{'truth':17s} {'prior':40s} {levels} {'scan':>7s} {'gain dB':>7s}")
+    print(f"{'truth':12s} {'prior':16s} {'shown':32s} {levels} {'scan':>7s} {'gain dB':>7s}")
+    rows = []
     for path in options.truth:
         head = held_out(path)
-        slices = head.acquisition(thickness, spacing)
-        without = interpolation_error(head, slices)
-        for folder in options.priors:
-            prior = load_prior(folder)
-            slabs = sorted({1, prior.slab}, reverse=True) if head.isotropic else [1]
-            for slab, told in itertools.product(slabs, (True, False) if prior.conditioned else (False,)):
-                errors = denoising_errors(prior, head, slices if told else None, slab)
-                name = f"{folder}{f' slab {slab}' if prior.slab > 1 else ''}{' told ' + options.slices if told else ''}"
-                row = " ".join(f"{e:7.4f}" for e in (*errors.mean(1).sqrt(), without.mean().sqrt()))
-                gain = float(gain_db(without, errors).mean())
-                print(f"{path.name.split('.')[0]:17s} {name[-40:]:40s} {row} {gain:7.2f}", flush=True)
+        for name, folder in options.priors:
+            for found in measure(load_prior(folder), head, head.acquisition(thickness, spacing)):
+                rows.append({"truth": nifti_stem(path), "slices": options.slices, "prior": name, **found})
+                words, figures = list(rows[-1].values()), list(found.values())[1:]
+                print(f"{words[0]:12s} {name:16s} {words[3]:32s}", *(f"{f:>7s}" for f in figures), flush=True)
+    if options.csv:
+        write_csv(options.csv, rows, list(rows[0]))
+
+
+def measure(prior: Prior, head: HeldOut, slices: Degradation) -> Iterator[dict[str, str]]:
+    """What the prior is shown, and the columns of its errors, for each way it can be shown the head."""
+    without = interpolation_error(head, slices)
+    slabs = sorted({1, prior.slab}, reverse=True) if head.isotropic else [1]
+    for slab, told in itertools.product(slabs, (True, False) if prior.conditioned else (False,)):
+        errors = denoising_errors(prior, head, slices if told else None, slab)
+        some = "blocks" if prior.dimensions == 3 else "slabs" if slab > 1 else "slices alone"
+        each = zip(SIGMAS, errors.mean(1).sqrt().tolist(), strict=True)
+        yield {
+            "shown": f"{some}, {'told of' if told else 'without'} the scan",
+            **{f"sigma_{sigma:g}": f"{error:.4f}" for sigma, error in each},
+            "interpolated": f"{float(without.mean().sqrt()):.4f}",
+            "gain_db": f"{float(gain_db(without, errors).mean()):.2f}",
+        }
+
+
+def named(text: str) -> tuple[str, Path]:
+    """``NAME=PATH``, or a path that is its own name."""
+    name, equals, path = text.partition("=")
+    return (name, Path(path)) if equals else (Path(name).name, Path(name))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from results_tables import (
     adaptation_table,
     contrast_table,
     deepinv_table,
+    denoising_table,
     gains_table,
     lesions_table,
     methods_table,
@@ -203,6 +204,19 @@ SECTIONS = (
         "steps of 8. uih2 is kept out of all of them. Without any of them there is B-spline + replacement, which none "
         "of these short trainings reaches.",
         methods_table,
+    ),
+    Section(
+        "Denoising",
+        "denoising.csv",
+        "python scripts/benchmark_denoising.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4\n"
+        '    --priors "first version=FIRST" head2d=checkpoints/head2d\n'
+        '    "2D, 15 minutes=runs/volumes/base/run/ema"\n'
+        '    "3D, 15 minutes=runs/volumes/blocks_of_volumes/run/ema" --csv docs/results/denoising.csv',
+        "Root mean square error inside the head, in prior units (a head spans -1 to 1), of slices with white noise of "
+        "the sigma named: a prior's own error, before any restoration. The scan that priors are told of has 4 mm "
+        "slices and no noise; the last column is the mean over the levels. FIRST is as [above](#priors), the two of "
+        "15 minutes are those of the [next section](#a-3d-prior-beside-the-2d-one).",
+        denoising_table,
     ),
     Section(
         "A 3D prior beside the 2D one",

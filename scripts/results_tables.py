@@ -232,6 +232,22 @@ def gains_table(rows: Rows) -> list[str]:
     return as_table(["slices", "gains", "passes balanced", "slices balanced", "left before", "left after"], body)
 
 
+def denoising_table(rows: Rows) -> list[str]:
+    """A line for each head, prior and what it is shown."""
+    levels = [key for key in rows[0] if key.startswith("sigma_")]
+    body = [
+        [
+            row["truth"].replace("_", " "),
+            row["prior"],
+            row["shown"],
+            *(row[key] for key in (*levels, "interpolated", "gain_db")),
+        ]
+        for row in rows
+    ]
+    header = ["head", "prior", "shown", *(f"sigma {key.removeprefix('sigma_')}" for key in levels)]
+    return as_table([*header, "interpolated scan", "gain over it, dB"], body)
+
+
 def tissues_table(rows: Rows) -> list[str]:
     """A line for each case and method, Dice and volume error of each class."""
     classes = list(dict.fromkeys(row["class"] for row in rows))

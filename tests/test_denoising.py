@@ -85,3 +85,29 @@ def test_networks_from_disk_are_measured(tmp_path, head, tiny_conditioned_prior,
     slices = head.acquisition(4, 4)
     errors = denoising_errors(load_prior(folder), head, slices, sigmas=(0.8,))
     assert torch.isfinite(errors).all() and errors.mean() < 0.5 * 0.8**2
+
+
+@pytest.mark.parametrize(
+    ("prior", "shown"),
+    [
+        (identity(), ["slices alone, without the scan"]),
+        (identity(dimensions=3), ["blocks, without the scan"]),
+        (
+            identity(slab=3, conditioned=True),
+            [f"{some}, {told} the scan" for some in ("slabs", "slices alone") for told in ("told of", "without")],
+        ),
+    ],
+)
+def test_the_table_names_what_a_prior_is_shown(import_script, head, prior, shown):
+    """A prior that leaves the noise errs by it, whatever it is shown."""
+    rows = list(import_script("benchmark_denoising").measure(prior, head, head.acquisition(4, 4)))
+    assert [row["shown"] for row in rows] == shown
+    for row in rows:
+        assert float(row["sigma_0.4"]) == pytest.approx(0.4, rel=0.03)
+        assert float(row["interpolated"]) > 0
+
+
+def test_priors_are_named_or_bear_the_name_of_their_folder(import_script):
+    named = import_script("benchmark_denoising").named
+    assert named("first version=/some/head=2d/ema") == ("first version", Path("/some/head=2d/ema"))
+    assert named("checkpoints/head2d") == ("head2d", Path("checkpoints/head2d"))
