@@ -45,6 +45,7 @@ STUDIES = {
         "noise prediction": "network.prediction=epsilon",
         "not told of the scan": "network.conditioned=false",
         "told of the scan without its numbers": "network.told_numbers=false",
+        "sagittal slices only": "planes=[sagittal]",  # the most that being told of the plane could bring
         "slices alone": "network.slab=1",
         "slabs of 3": "network.slab=3",
         "blocks of volumes": "experiment=head3d",

@@ -48,6 +48,7 @@ def main(config: DictConfig) -> None:
         scanned=config.scanned if config.network.conditioned else 0.0,
         slab=config.network.get("slab", 1),
         alone=config.alone,
+        planes=config.planes,
     )
     torch.manual_seed(config.plan.seed)
     network = instantiate(config.network, _convert_="all")

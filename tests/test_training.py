@@ -15,7 +15,7 @@ from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D, ScanCondition
 from focvs.priors.pretrained import load_prior, save_prior
 from focvs.training.cache import CachedVolume, build_cache, load_cache
-from focvs.training.datasets import Augmentation, PatchDataset
+from focvs.training.datasets import PLANES, Augmentation, PatchDataset
 from focvs.training.synthesis import (
     add_lesions,
     add_vessels,
@@ -123,6 +123,16 @@ def test_a_slab_holds_neighbouring_slices(untouched, spacing_mm):
             assert np.allclose(before, after, atol=1e-5)
             across += 1
     assert across > 8
+
+
+def test_slices_lie_in_the_planes_asked_for():
+    """On a volume bright by its place from left to right, sagittal slices are flat and no others are."""
+    ramp = np.broadcast_to((2 * np.arange(60, dtype=np.uint8) + 40)[:, None, None], (60, 60, 60)).copy()
+    volume, still = CachedVolume("ramp", "isotropic", ramp, (1.0, 1.0, 1.0)), Augmentation(deformation=0)
+    for planes, flat in ((["sagittal"], [True]), (["coronal", "axial"], [False]), (PLANES, [False, True])):
+        dataset = PatchDataset([volume], {"isotropic": 1.0}, 32, augmentation=still, planes=planes)
+        rng = np.random.default_rng(0)
+        assert sorted({dataset._draw(volume, 0, rng).std() < 1e-4 for _ in range(20)}) == flat
 
 
 def test_a_slice_alone_repeats_itself_and_says_so(cache):

@@ -6,6 +6,7 @@ one would have seen, with any number of workers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from focvs.training.synthesis import (
     random_curve,
     synthesise,
 )
+
+PLANES = ("sagittal", "coronal", "axial")  # in the order of the axes that slices lie across
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         acquisitions: how many different random acquisitions there are.
         slab: slices of a slab, an odd number.
         alone: fraction of the slabs that lose their neighbours.
+        planes: of the slices of volumes and label maps, some of :data:`PLANES`; thick scans have their own.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         acquisitions: int = 400,
         slab: int = 1,
         alone: float = 0.1,
+        planes: Sequence[str] = PLANES,
     ):
         self.groups = {g: [v for v in volumes if v.group == g] for g in group_weights}
         self.groups = {g: v for g, v in self.groups.items() if v}
@@ -98,6 +103,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         self.size, self.voxel_range_mm, self.seed, self.length = size, voxel_range_mm, seed, length
         self.chance, self.scanned = augmentation or Augmentation(), scanned
         self.reach, self.alone = slab // 2, alone
+        self.axes = [PLANES.index(plane) for plane in planes]
         rng = np.random.default_rng((seed, 0x5CA7))
         self.degradations = [random_degradation(size, rng) for _ in range(acquisitions if scanned else 0)]
 
@@ -149,7 +155,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
 
     def _draw(self, volume: CachedVolume, reach: int, rng: np.random.Generator) -> np.ndarray:
         """``(2 reach + 1, size, size)`` of random plane, place, scale, rotation and flip, intensities about 0-1."""
-        axis = 2 if volume.group == "thick" else int(rng.integers(3))
+        axis = 2 if volume.group == "thick" else self.axes[rng.integers(len(self.axes))]
         stack = np.moveaxis(volume.data, axis, 0)
         for _ in range(8):
             where = int(rng.integers(len(stack)))
