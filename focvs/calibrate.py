@@ -8,15 +8,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from scipy import ndimage
 
 from focvs.config import CalibrateConfig
 from focvs.errors import FocvsError, InputError
 from focvs.preparation import choose_device, open_prior
-from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, measure_volume_errors
-from focvs.priors.pretrained import CALIBRATION, Prior, beside
+from focvs.priors.calibration import BLOCK, CALIBRATION, ErrorTable, measure_errors, measure_volume_errors
+from focvs.priors.pretrained import Prior, beside
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.results import require_writable
 from focvs.sampling.noise_schedule import karras_sigmas
+from focvs.slices import CROP_MARGIN
 from focvs.volume import head_mask, intensity_scale, read_volume, write_atomically
 
 log = logging.getLogger(__name__)
@@ -79,9 +81,13 @@ def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device
     if prior.dimensions == 3:
         if not isotropic:
             raise ValueError("a 3D prior is calibrated on isotropic volumes.")
+        box = ndimage.find_objects(mask.numpy().astype(np.uint8))[0]
+        around = tuple(slice(max(0, side.start - CROP_MARGIN), side.stop + CROP_MARGIN) for side in box)
+        volume, mask = volume[around], mask[around]
         codes = "".join(nib.aff2axcodes(affine))
         orientation = Orientation(codes, prior.axes or codes)
         whole = VolumeDenoiser(denoise, orientation, None, prior.shape, (96, 96, 96), multiple=prior.multiple)
+        mask &= whole.reached(mask.shape)
         return measure_volume_errors(whole, volume.to(device), mask.to(device), sigmas, float(voxel_mm.mean()))
     tables = []
     for axis in (0, 1, 2) if isotropic else (int(voxel_mm.argmax()),):

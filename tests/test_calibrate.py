@@ -6,10 +6,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from test_foreign import bundle, definition, monai_network
 
+from focvs.calibrate import _measure
 from focvs.cli import main
-from focvs.priors.calibration import ErrorTable
-from focvs.priors.pretrained import CALIBRATION, load_prior
+from focvs.priors.calibration import CALIBRATION, ErrorTable
+from focvs.priors.pretrained import Prior, load_prior
+
+DDPM = {"noise_scheduler": {"_target_": "DDPMScheduler"}}
 
 
 @pytest.fixture
@@ -32,6 +36,30 @@ def test_a_table_is_measured_and_found_again(tmp_path, volumes, tiny_prior, caps
     rms = table.variance.mean(1).sqrt()
     assert rms[0] < 0.02  # an untrained network still knows that little noise is little
     assert (rms.diff() > 0).all()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_bundle_is_calibrated_and_still_loads(tmp_path, volumes, dimensions):
+    """Its table lies among the weights, and is not taken for them."""
+    folder = bundle(tmp_path / "bundle", monai_network(dimensions), definition(dimensions) | DDPM, weights="unet.pt")
+    words = ["calibrate", str(volumes / "head.nii.gz"), "prior=monai", f"path={folder}", "levels=2", "slices=1"]
+    assert main(words) == 0
+    load_prior.cache_clear()
+    prior = load_prior(folder, kind="monai")
+    assert prior.path.name == "unet.pt" and prior.errors is not None
+    assert torch.isfinite(prior.errors.variance).all()
+
+
+def test_a_fixed_field_of_view_is_cropped_to_the_head(tmp_path):
+    """A network that knows the head exactly errs by nothing, though its field is smaller than the volume and the head,
+    and what it does not see stays as noisy as it was.
+    """
+    data = np.zeros((90, 70, 60), dtype=np.float32)
+    data[40:86, 15:55, 8:52] = 100
+    nib.save(nib.Nifti1Image(data, np.diag([1.0, 1.0, 1.0, 1.0])), tmp_path / "block.nii.gz")
+    prior = Prior(lambda x, _: torch.ones_like(x), None, "", tmp_path, dimensions=3, axes="LPS", shape=(40, 36, 40))
+    table = _measure(prior, tmp_path / "block.nii.gz", torch.tensor([0.5]), 1, "cpu")
+    assert float(table.variance.max()) < 1e-8
 
 
 def test_an_output_of_ones_own(tmp_path, volumes, tiny_prior):

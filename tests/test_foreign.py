@@ -262,6 +262,7 @@ def test_bundle_refusals(tmp_path):
         "circle": (definition(channels="@again") | ddpm | {"again": "@again"}, "circle"),
         "arguments": (definition(depth=3) | ddpm, "cannot be built"),
         "conditioned": (definition(with_conditioning=True) | ddpm, "conditioned network"),
+        "told": (definition(_target_="DiffusionModelUNetMaisi", include_spacing_input=True) | ddpm, "conditioned"),
         "shape": (definition(channels=[8, 16]) | ddpm, "does not fit the network"),
     }
     for name, (config, message) in cases.items():

@@ -15,6 +15,7 @@ from focvs.priors.denoiser import Denoiser
 from focvs.priors.networks import ScanCondition
 from focvs.sampling.consistency import dct_matrix
 
+CALIBRATION = "calibration.safetensors"  # its file
 BLOCK = 32  # pixels of a block whose DCT is taken; errors of a denoiser are correlated over a few pixels
 
 

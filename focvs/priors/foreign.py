@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
+from focvs.priors.calibration import CALIBRATION
 from focvs.priors.parameterisations import PREDICTIONS, make_denoiser
 
 AUTO = "auto"
@@ -57,6 +58,13 @@ MONAI_SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "RFlowSch
 BUNDLE_CONFIGS = ("inference", "train", "train_diffusion")
 NETWORK_KEYS = ("network_def", "diffusion_unet_def", "unet_def", "diffusion_def", "network", "unet", "diffusion")
 SCHEDULER_KEYS = ("noise_scheduler", "scheduler")
+CONDITIONS = (  # arguments of networks that want to be told more than the noise level
+    "with_conditioning",
+    "num_class_embeds",
+    "include_top_region_index_input",
+    "include_bottom_region_index_input",
+    "include_spacing_input",
+)
 
 
 class TimestepNetwork(nn.Module):
@@ -225,7 +233,7 @@ def monai_denoiser(path: Path, prediction: str = AUTO) -> tuple[nn.Module, int, 
     kind = str(arguments.pop("_target_", "")).rsplit(".", 1)[-1]
     _require_known(kind, MONAI_NETWORKS, name)
     _require_channels(arguments.get("in_channels"), arguments.get("out_channels"), name)
-    if arguments.get("with_conditioning") or arguments.get("num_class_embeds"):
+    if any(arguments.get(key) for key in CONDITIONS):
         raise PriorError(f"{name} defines a conditioned network; an unconditional one is needed.")
     scheduler_key = next((key for key in SCHEDULER_KEYS if isinstance(config.get(key), Mapping)), None)
     if scheduler_key is None:
@@ -238,7 +246,8 @@ def monai_denoiser(path: Path, prediction: str = AUTO) -> tuple[nn.Module, int, 
         scheduler = getattr(schedulers, schedule)(**settings)
     except Exception as error:  # whatever wrong arguments trip over
         raise PriorError(f"{name} cannot be built by this MONAI ({first_line(error)}).") from error
-    candidates = sorted((folder / "models").glob("*.safetensors")) + sorted((folder / "models").glob("*.pt"))
+    found = [*sorted((folder / "models").glob("*.safetensors")), *sorted((folder / "models").glob("*.pt"))]
+    candidates = [p for p in found if not p.name.endswith(CALIBRATION)]  # focvs calibrate leaves its table there
     if not candidates:
         raise PriorError(f"{folder}/models holds no .pt or .safetensors file.")
     weights = next((p for p in candidates if p.stem == "model"), candidates[0])

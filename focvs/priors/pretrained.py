@@ -17,7 +17,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
-from focvs.priors.calibration import ErrorTable
+from focvs.priors.calibration import CALIBRATION, ErrorTable
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.foreign import (
     AUTO,
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
 VOXEL_RANGE_MM = (0.59, 1.4)  # of conf/train.yaml, with a little slack
-CALIBRATION = "calibration.safetensors"
 INTERVALS = "intervals.json"
 T = TypeVar("T")
 

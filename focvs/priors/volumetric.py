@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -114,6 +114,11 @@ class VolumeDenoiser:
             a, b, c = native.shape[2:]
             out = self._denoise(padded, sigma)[..., :a, :b, :c]
         return self.orientation.back(out)
+
+    def reached(self, shape: Sequence[int]) -> Tensor:
+        """``(p, q, n)`` which voxels of a volume of that shape the network sees."""
+        ones = replace(self, denoise=lambda x, *_: torch.ones_like(x), background=torch.zeros(*shape))
+        return ones(torch.zeros(1, *shape), 0.0)[0] > 0.5
 
     def _denoise(self, part: Tensor, sigma: float | Tensor) -> Tensor:
         if self.acquisition is None:
