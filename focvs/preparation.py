@@ -142,10 +142,12 @@ def open_prior(config: PriorConfig, device: str) -> Prior:
 
     Raises:
         PriorError: if it cannot be loaded.
-        InputError: for an unknown scaling, or a foreign kind without a path.
+        InputError: for an unknown scaling, one that cannot be, or a foreign kind without a path.
     """
     if config.scaling not in ("auto", "percentile", "maximum"):
         raise InputError(f"prior.scaling={config.scaling} is not known; choose auto, percentile or maximum.")
+    if config.kind == "focvs" and config.scaling == "maximum":
+        raise InputError("priors of focvs have the 99.5th percentile at +1; leave out prior.scaling=maximum.")
     shipped = checkpoints_dir() / config.name
     if config.path is None and not shipped.is_dir():
         raise InputError(f"prior={config.name} needs the checkpoint's place; give prior.path=.")

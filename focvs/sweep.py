@@ -77,7 +77,7 @@ def run_job(config: SweepConfig) -> None:
         return
     try:
         scores, files = _restore_and_score(config, folder)
-    except (FocvsError, RuntimeError, MemoryError, OSError, ValueError) as error:
+    except Exception as error:  # whatever it was, the other jobs go on
         reason = str(error) if isinstance(error, FocvsError) else f"{type(error).__name__}: {error}"
         log.error("focvs: %s: %s", folder.name, reason)
         write_json(path, {"settings": settings, "reason": reason})

@@ -378,6 +378,7 @@ def test_a_measured_profile(tmp_path, thick_scan, tiny_prior):
         ("prior.path=/nowhere", "missing"),
         ("prior.kind=keras", "choose one of focvs"),
         ("prior.scaling=white", "choose auto"),
+        ("prior.scaling=maximum", "have the 99.5th percentile"),
         ("prior=medforj", "is not there"),
     ],
 )

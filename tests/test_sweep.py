@@ -267,14 +267,14 @@ def test_an_estimate_is_judged_by_the_passes_it_was_restored_with(tmp_path, head
 
 def test_any_failure_is_written_down_and_forgotten_by_the_next_sweep(tmp_path, head, monkeypatch):
     def fail(run):
-        raise RuntimeError("out of memory")
+        raise TypeError("out of order")
 
     words = ["sweep", str(head), str(tmp_path / "out"), "thickness=6", "method=linear", "figure=false"]
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "super_resolve", fail)
         assert main(words) == 1
     (job,) = (tmp_path / "out").glob("*/job.json")
-    assert json.loads(job.read_text())["reason"] == "RuntimeError: out of memory"
+    assert json.loads(job.read_text())["reason"] == "TypeError: out of order"
     assert main(words) == 0
     next(job.parent.glob("*_linear.nii.gz")).unlink()
     assert main(words) == 0  # the picture is left out
