@@ -70,8 +70,10 @@ def test_neighbours_share_variance_and_lose_none():
     std[10, 10, 9] = 3.0
     pooled = predictive_deviation(std, 4).square()
     assert pooled.sum() == pytest.approx(9 * 1.25, rel=1e-5)
-    share = pooled[10, 10, 11] / pooled[10, 10, 9]
-    assert share == pytest.approx(math.exp(-0.5 * 2**2), rel=1e-4)
+    for samples, width in ((2, 1.0), (8, 0.5**0.5)):
+        pooled = predictive_deviation(std, samples).square()
+        share = pooled[10, 10, 11] / pooled[10, 10, 9]
+        assert share == pytest.approx(math.exp(-0.5 * (2 / width) ** 2), rel=1e-4)
     assert torch.allclose(predictive_deviation(torch.full((5, 4, 3), 2.0), 1), torch.tensor(2 * math.sqrt(2)))
 
 

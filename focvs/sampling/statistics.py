@@ -11,7 +11,7 @@ from torch import Tensor
 
 from focvs.acquisition.operator import ThroughPlaneOperator
 
-NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average variances of few samples
+NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average the variances of two samples
 REACH = 4  # voxels, where those weights end
 
 
@@ -33,14 +33,16 @@ class PosteriorSummary:
 def predictive_deviation(std: Tensor, samples: int) -> Tensor:
     """Standard deviation of one more draw about the mean of ``samples`` draws: sqrt((1 + 1/M) G s^2).
 
-    G averages the variances s^2 of neighbouring voxels, as a handful of draws tell little of each by itself.
+    G averages the variances s^2 of neighbouring voxels, as a handful of draws tell little of each by itself: with
+    Gaussian weights of a standard deviation of (2/M)^(1/4) voxels, which tells errors best of 2, 4 and 8 draws.
 
     Args:
         std: ``(a, b, n)`` standard deviation of the draws, divided by M - 1.
         samples: M.
     """
     offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float32)
-    weights = torch.exp(-0.5 * (offsets / NEIGHBOURHOOD) ** 2)
+    width = NEIGHBOURHOOD * (2 / samples) ** 0.25
+    weights = torch.exp(-0.5 * (offsets / width) ** 2)
     weights = (weights / weights.sum()).to(std.device)
     variance = std.float().square()
     for axis in range(3):
