@@ -6,8 +6,9 @@ import torch
 from focvs.priors.networks import ScanCondition
 from focvs.priors.networks3d import HaarUNet3D, haar3, haar3_inverse
 from focvs.priors.pretrained import load_prior, save_prior
-from focvs.training.cache import build_cache, load_cache
-from focvs.training.datasets import VolumePatchDataset
+from focvs.training.cache import CachedVolume, build_cache, load_cache
+from focvs.training.datasets import Augmentation, VolumePatchDataset
+from focvs.training.synthesis import add_lesions
 from focvs.training.trainer import TrainingPlan, train
 
 
@@ -68,3 +69,46 @@ def test_a_3d_prior_is_trained_saved_and_loaded(tmp_path, phantom):
     assert (prior.dimensions, prior.conditioned, prior.axes, prior.multiple) == (3, True, "", 4)
     clean, scan, numbers, _ = (part[None] for part in items[0])
     assert prior.denoise(clean, 0.3, ScanCondition(scan, *numbers.unbind(1))).shape == clean.shape
+
+
+def test_painted_blocks_have_partial_volume():
+    """Voxels that a boundary of two labels crosses are between them, whatever the texture of tissues."""
+    labels = np.ones((40, 40, 40), dtype=np.uint8)
+    labels[20:] = 2
+    volume = CachedVolume("two", "labels", labels, (1.0, 1.0, 1.0), np.array([0, 2, 3]))
+    still = Augmentation(label_lesions=0, label_noise=0, bias=0, deformation=0)
+    dataset = VolumePatchDataset([volume], {"labels": 1.0}, 16, augmentation=still)
+    rng, seen = np.random.default_rng(0), 0
+    for _ in range(12):
+        block = dataset._block(volume, rng)
+        assert block.shape == (32, 32, 32) and set(np.unique(block)) <= {1, 2}
+        share = block.reshape(16, 2, 16, 2, 16, 2).mean((1, 3, 5)) - 1
+        seen += bool(((share > 0) & (share < 1)).any())
+    assert seen > 6
+
+
+def test_blocks_are_resampled_to_the_voxels_asked_for():
+    """On a ramp of 2 a voxel: its gradient in a block is that of the block's voxels, in some direction."""
+    ramp = np.broadcast_to((2 * np.arange(80, dtype=np.uint8) + 40)[:, None, None], (80, 80, 80)).copy()
+    volume = CachedVolume("ramp", "isotropic", ramp, (1.0, 1.0, 1.0))
+    for target_mm, untouched in ((0.9, 0.0), (1.2, 0.0), (0.9, 1.0)):
+        dataset = VolumePatchDataset(
+            [volume],
+            {"isotropic": 1.0},
+            16,
+            (target_mm, target_mm),
+            augmentation=Augmentation(untouched=untouched, deformation=0),
+        )
+        rng = np.random.default_rng(1)
+        slopes = [
+            np.linalg.norm([np.gradient(block, axis=k)[8, 8, 8] for k in range(3)])
+            for block in (dataset._block(volume, rng).astype(float) for _ in range(9))
+        ]
+        assert np.median(slopes) == pytest.approx(2 if untouched else 2 * target_mm, rel=0.1)
+
+
+def test_lesions_of_blocks_lie_anywhere():
+    image, rng = np.full((40, 40, 40), 0.5), np.random.default_rng(0)
+    where = [np.argwhere(add_lesions(image, rng, anywhere=True) != 0.5)[:, 0].mean() for _ in range(20)]
+    slab = [np.argwhere(add_lesions(image, rng) != 0.5)[:, 0].mean() for _ in range(20)]
+    assert np.std(where) > 2 * np.std(slab)

@@ -105,28 +105,31 @@ def random_curve(rng: np.random.Generator, kind: str) -> PchipInterpolator:
     return PchipInterpolator(knots, values.clip(0), extrapolate=False)
 
 
-def add_lesions(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) -> np.ndarray:
+def add_lesions(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0, anywhere: bool = False) -> np.ndarray:
     """One to five soft blobs of odd shape and one new intensity, inside the head.
 
     Args:
         image: ``(s, h, w)`` slab about 0-1, its slices as far apart as ``unit`` pixels.
         rng: source of randomness.
         unit: pixels per mm, about.
+        anywhere: in a block, instead of about the middle slice of a slab.
     """
-    head = np.argwhere(image[len(image) // 2] > 0.15)
+    head = np.argwhere(image > 0.15)
+    if not anywhere:
+        head = head[head[:, 0] == len(image) // 2]
     if not len(head):
         return image
     out, level = image.copy(), rng.uniform(0.05, 1.2)
     depths, rows, columns = np.ogrid[: image.shape[0], : image.shape[1], : image.shape[2]]
     for _ in range(rng.integers(1, 6)):
-        row, column = head[rng.integers(len(head))]
+        depth, row, column = head[rng.integers(len(head))]
         radius = unit * np.exp(rng.uniform(np.log(1.2), np.log(12)))
         angle, stretch = rng.uniform(0, np.pi), np.exp(rng.normal(0, 0.4))
         u = ((rows - row) * np.cos(angle) + (columns - column) * np.sin(angle)) * stretch
         v = ((columns - column) * np.cos(angle) - (rows - row) * np.sin(angle)) / stretch
         turn = np.arctan2(v, u)
         wobble = sum(rng.normal(0, 0.15) * np.cos(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 5))
-        deep = unit * (depths - len(image) // 2) + radius * rng.uniform(-0.7, 0.7)
+        deep = unit * (depths - depth) + radius * rng.uniform(-0.7, 0.7)
         distance = np.sqrt(u**2 + v**2 + deep**2) / radius + wobble
         cover = np.clip((1 - distance) * radius / rng.uniform(0.7, 2.5), 0, 1) * rng.uniform(0.4, 1.0)
         out += cover * (level * rng.uniform(0.9, 1.1) - out) * (image > 0.08)
@@ -157,9 +160,9 @@ def add_vessels(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) 
     return out
 
 
-def displacement(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth random field ``(2, h, w)`` with standard deviation of about ``strength`` pixels."""
-    coarse = rng.normal(0, strength, (2, NODES, NODES)).astype(np.float32)
+def displacement(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random field ``(axes, *shape)`` with standard deviation of about ``strength`` pixels."""
+    coarse = rng.normal(0, strength, (len(shape), *[NODES] * len(shape))).astype(np.float32)
     return _stretch(coarse, shape)
 
 
