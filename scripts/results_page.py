@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from results_figures import baselines_figure, reliability_figure
 from results_tables import (
     Rows,
     adaptation_table,
@@ -52,7 +53,12 @@ class Section:
     command: str
     text: str
     table: Callable[[Rows], list[str]]
-    picture: str = ""
+    draw: Callable[[Rows], plt.Figure] | None = None
+
+    @property
+    def picture(self) -> str:
+        """The file of what ``draw`` makes of the same rows."""
+        return str(Path(self.file).with_suffix(".png"))
 
 
 METHODS = (
@@ -109,7 +115,7 @@ SECTIONS = (
         "one, every second one by more in the middle of the scan, every third or fourth) and balanced as "
         "`slice_gains=auto` does. How far neighbouring slices differ in brightness that is not theirs, before and "
         "after: root mean square of the logarithms less their smooth course, of the slices that show head but three "
-        "at both ends, median over scans. What counts as clear was chosen on these heads.",
+        "at both ends, median over scans. What counts as clear was chosen on the 13 heads of `$TRAIN`.",
         gains_table,
     ),
     Section(
@@ -168,7 +174,7 @@ SECTIONS = (
         "Where slices are thin, what a network learns on the scan itself may be worth more than what the prior knows "
         "of other heads; `adapt=true` joins both ([Priors](#priors)).",
         ranked_table,
-        "baselines.png",
+        baselines_figure,
     ),
     Section(
         "Priors",
@@ -271,8 +277,7 @@ SECTIONS = (
         "Uncertainty",
         "uncertainty.csv",
         "python scripts/benchmark_uncertainty.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4 6:6\n"
-        "    --box 24 --samples 8 --first 2 4 8 --keep runs/uncertainty --csv docs/results/uncertainty.csv\n"
-        "    --plot docs/results/reliability.png",
+        "    --box 24 --samples 8 --first 2 4 8 --keep runs/uncertainty --csv docs/results/uncertainty.csv",
         "The middle 24 voxels from left to right, two, four and eight samples; noise as a fraction of the 99.5th "
         "percentile. Per cent of the head's voxels that intervals hold: before, Student's t of the samples' own "
         "deviation; after, as `focvs` writes its 90 % interval: factors measured on two other heads without noise, "
@@ -282,7 +287,7 @@ SECTIONS = (
         "Of FLAIR slices of 6 mm it stays below 0.4, with two samples and with eight: where the samples agree on "
         "detail that is not there, nothing tells.",
         uncertainty_table,
-        "reliability.png",
+        reliability_figure,
     ),
     Section(
         "Peers as they ship",
@@ -306,15 +311,22 @@ SECTIONS = (
 )
 
 
+def read(section: Section) -> Rows:
+    """Its table; none where there is no file."""
+    path = TABLES / section.file
+    if not path.is_file():
+        return []
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def page() -> str:
     """The text of docs/results.md."""
     parts = [INTRODUCTION]
     for section in SECTIONS:
-        path = TABLES / section.file
-        if not path.is_file():
+        rows = read(section)
+        if not rows:
             continue
-        with path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
         lines = [
             f"## {section.title}",
             "",
@@ -326,35 +338,20 @@ def page() -> str:
             "",
         ]
         lines += section.table(rows)
-        if section.picture:
+        if section.draw:
             lines += ["", f"![{section.title}](results/{section.picture})"]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
-def draw_baselines(rows: Rows, path: Path) -> None:
-    """PSNR against the spacing of the slices, a panel for each head; slices without gaps only."""
-    heads = list(dict.fromkeys(row["truth"] for row in rows))
-    figure, axes = plt.subplots(1, len(heads), figsize=(10, 4), constrained_layout=True)
-    for head, panel in zip(heads, axes, strict=True):
-        curves: dict[str, list[tuple[float, float]]] = {}
-        for row in rows:
-            thickness, spacing = map(float, row["slices"].split(":"))
-            if row["truth"] == head and thickness == spacing:
-                curves.setdefault(row["method"], []).append((spacing, float(row["psnr_db"])))
-        panel.set_prop_cycle(color=plt.get_cmap("tab20").colors)
-        for method, points in curves.items():
-            spacings, scores = zip(*sorted(points), strict=True)
-            look = {"lw": 2.5, "color": "black"} if method == "FOCVS" else {"lw": 1}
-            panel.plot(spacings, scores, "o-", ms=3, label=method, **look)
-        panel.set(title=head.replace("_", " "), xlabel="slices of, mm", ylabel="PSNR, dB")
-        panel.grid(alpha=0.3)
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+def main() -> None:
+    PAGE.write_text(page())
+    for section in SECTIONS:
+        if section.draw and (rows := read(section)):
+            figure = section.draw(rows)
+            figure.savefig(TABLES / section.picture, dpi=100)
+            plt.close(figure)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
-    with (TABLES / "baselines.csv").open(newline="") as stream:
-        draw_baselines(list(csv.DictReader(stream)), TABLES / "baselines.png")
+    main()
