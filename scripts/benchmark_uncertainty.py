@@ -12,7 +12,7 @@ correlation of the predictive deviation with the absolute error. ``--first 2 4 8
     python scripts/benchmark_uncertainty.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 4:4 6:6 8:8 \
         --keep runs/uncertainty --measure checkpoints/head2d/intervals.json
     python scripts/benchmark_uncertainty.py adi_T1w.nii.gz ms07_FLAIR.nii.gz --slices 4:4 6:6 --keep runs/uncertainty \
-        --csv docs/results/uncertainty.csv --plot docs/results/reliability.png
+        --csv docs/results/uncertainty.csv
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from benchmark_quality import degraded_box
@@ -65,7 +61,6 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--measure", type=Path, help="write the factors to this file")
     parser.add_argument("--csv", type=Path, help="add the rows to this file, in place of those of the same case")
-    parser.add_argument("--plot", type=Path, help="draw the coverage of every level to this file")
     options = parser.parse_args(arguments)
     config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *overrides]))
     table = open_prior(config.prior, "cpu").intervals
@@ -117,8 +112,6 @@ def main() -> None:
                 kept = [row for row in csv.DictReader(stream) if tuple(row[key] for key in CASE) not in cases]
         fresh = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
         write_csv(options.csv, [*kept, *fresh], list(rows[0]))
-    if options.plot:
-        draw([row for row in rows if row["samples"] == max(options.first or [options.samples])]).savefig(options.plot)
 
 
 def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: list[str], folder: Path) -> None:
@@ -200,21 +193,6 @@ def describe(
     row["rank_std"] = uncertainty.rank_correlation(std, error)
     row["rank_predictive"] = uncertainty.rank_correlation(deviation, error)
     return row
-
-
-def draw(rows: list[dict[str, float]]) -> plt.Figure:
-    """Coverage of every level against its name, before and after, a line for each case."""
-    figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
-    axes.plot([0, 1], [0, 1], color="0.7", lw=1)
-    for i, row in enumerate(rows):
-        for when, style in (("before", "--o"), ("after", "-o")):
-            held = [row[f"{when}_{level:g}"] for level in LEVELS]
-            slices = f"{row['slices'].replace(':', ' mm every ')} mm"
-            label = ", ".join([row["truth"], slices, *([f"noise {row['noise']:g}"] if row["noise"] else []), when])
-            axes.plot(LEVELS, held, style, ms=4, color=f"C{i}", label=label)
-    axes.set(xlabel="interval", ylabel="fraction of head voxels it holds", xlim=(0.4, 1), ylim=(0, 1))
-    axes.legend(fontsize=7, frameon=False)
-    return figure
 
 
 if __name__ == "__main__":

@@ -134,19 +134,51 @@ def test_classes_become_columns_and_lesions_lines(results_tables):
     assert lines[4] == "| some FLAIR | 4 mm | above 1 ml | 3 | a | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |"
 
 
-def test_curves_are_those_of_slices_without_gaps(results_page, tmp_path, monkeypatch):
-    drawn, draw = [], Axes.plot
+@pytest.fixture
+def drawn(monkeypatch):
+    """Label and points of every line of a figure."""
+    lines, draw = [], Axes.plot
 
     def plot(panel, x, y, *style, **how):
-        drawn.append((how["label"], x, y))
+        lines.append((how.get("label"), x, y))
         return draw(panel, x, y, *style, **how)
 
     monkeypatch.setattr(Axes, "plot", plot)
+    return lines
+
+
+def test_curves_are_those_of_slices_without_gaps(import_script, drawn):
     case = {"method": "FOCVS", "psnr_db": "20"}
     rows = [
         case | {"truth": truth, "slices": slices, "psnr_db": psnr}
         for truth in ("a", "b")
         for slices, psnr in (("6:6", "20"), ("4:5.2", "21"), ("3:3", "23"))
     ]
-    results_page.draw_baselines(rows, tmp_path / "curves.png")
-    assert drawn == [("FOCVS", (3.0, 6.0), (23.0, 20.0))] * 2 and (tmp_path / "curves.png").is_file()
+    import_script("results_figures").baselines_figure(rows)
+    assert drawn == [("FOCVS", (3.0, 6.0), (23.0, 20.0))] * 2
+
+
+def test_reliability_is_that_of_the_most_samples(import_script, drawn):
+    case = {"slices": "4:4", "noise": "0.01"}
+    rows = [
+        case | {"truth": truth, "samples": samples, "before_0.5": "0.2", "before_0.9": "0.4"} | after
+        for truth in ("a", "b")
+        for samples, after in (
+            ("2", {"after_0.5": "0", "after_0.9": "0"}),
+            ("8", {"after_0.5": "0.5", "after_0.9": "0.9"}),
+        )
+    ]
+    import_script("results_figures").reliability_figure(rows)
+    before, after = (None, [0.5, 0.9], [0.2, 0.4]), ("4 mm, noise 1 %", [0.5, 0.9], [0.5, 0.9])
+    assert drawn[1:3] == [before, after] and drawn[4:] == [before, after]
+
+
+def test_every_picture_is_drawn_from_the_table_above_it(results_page, tmp_path, monkeypatch):
+    for table in results_page.TABLES.glob("*.csv"):
+        (tmp_path / table.name).write_bytes(table.read_bytes())
+    monkeypatch.setattr(results_page, "PAGE", tmp_path / "results.md")
+    monkeypatch.setattr(results_page, "TABLES", tmp_path)
+    results_page.main()
+    drawn = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert drawn == sorted(path.name for path in (results_page.ROOT / "docs" / "results").glob("*.png"))
+    assert all(f"results/{name})" in (tmp_path / "results.md").read_text() for name in drawn)
