@@ -14,8 +14,8 @@ from focvs.acquisition.profile import gaussian_profile
 
 VOXELS = 4  # of the volume a slice is predicted from, in one spacing of the slices
 SMOOTHNESS = 1.0  # of that volume: penalty of its second differences against the misfit of the slices
-# what anatomy alone does to the brightness of a slice against its neighbours, per mm between slices: 1.5 times the median
-# of 13 training heads with slices every 3 to 8 mm, more than 9 in 10 of them do (scripts/benchmark_gains.py)
+# what anatomy alone does to the brightness of a slice against its neighbours, per mm between slices: 1.5 times the
+# median of 13 training heads with slices every 3 to 8 mm, more than 9 in 10 of them do (scripts/benchmark_gains.py)
 ANATOMY_PER_MM = 0.0025
 CLEAR = 2.5  # times what anatomy does: below that gains are left alone; those heads reach 1.5
 ENDS = 2  # slices at both ends of the head, where anatomy changes most
