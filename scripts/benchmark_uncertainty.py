@@ -90,7 +90,7 @@ def main() -> None:
                     parser.error(f"{stem}, {slices}: its interval is not a measured one, {interval.reason}")
                 factors = [table.factor(spacing, level) for level in LEVELS]
                 rows.append(dict(zip(CASE, (stem, slices, options.noise, count), strict=True)))
-                rows[-1] |= describe(samples, clean, deviation, noise, factors)
+                rows[-1] |= {"prior": table.weights[:8]} | describe(samples, clean, deviation, noise, factors)
                 shown = (f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in rows[-1].items())
                 print("  ".join(shown), flush=True)
         if options.measure:

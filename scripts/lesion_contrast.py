@@ -1,9 +1,10 @@
-"""Is the lesion still there? ``python scripts/lesion_contrast.py SCAN RESULT [--above 1.5] [--csv FILE]``.
+"""Is the lesion still there? ``python scripts/lesion_contrast.py SCAN RESULT [options]``.
 
 Lesions are taken from the scan itself: connected voxels brighter than ``--above`` times the median of the head, well
-inside it and of at least 0.3 ml (hyperintense on FLAIR, T2w or with contrast agent). Each one's contrast, its mean over
-that of a shell 3-9 mm around it, is printed in the scan and, at the same places in world coordinates, in the result.
-In the CSV its lines take the place of those of the same scan.
+inside it and of at least 0.3 ml (hyperintense on FLAIR, T2w or with contrast agent), or with ``--below`` darker than
+that (on T1w; fluid as well). Each one's contrast, its mean over that of a shell 3-9 mm around it, is printed in the
+scan and, at the same places in world coordinates, in the result. In the CSV its lines take the place of those of the
+same scan.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("scan", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("--above", type=float, default=1.5)
+    parser.add_argument("--below", type=float, help="dark lesions instead, below so many times the median")
     parser.add_argument("--inside", type=float, default=EvaluateConfig.lesions_inside, help="mm from the outside")
     parser.add_argument("--csv", type=Path, help="file that keeps the lines of several scans")
     options = parser.parse_args()
@@ -38,10 +40,14 @@ def main() -> None:
     result, result_affine, _, _ = read_nifti(options.result)
     voxel_mm = nib.affines.voxel_sizes(affine)
     head = head_mask(data, intensity_scale(data))
-    bright = find_lesions(data, head, voxel_mm, options.above, options.inside)
+    if options.below is None:
+        lesions = find_lesions(data, head, voxel_mm, options.above, options.inside)
+    else:  # as bright as they are dark, about the median
+        median = np.median(data[head])
+        lesions = find_lesions(2 * median - data, head, voxel_mm, 2 - options.below, options.inside)
     rows: list[dict[str, str]] = []
     print(f"{'ml':>7s} {'contrast in the scan':>21s} {'in the result':>14s}")
-    for box, lesion, shell, volume_ml in itertools.islice(neighbourhoods(bright, head, voxel_mm, SMALLEST_ML), MOST):
+    for box, lesion, shell, volume_ml in itertools.islice(neighbourhoods(lesions, head, voxel_mm, SMALLEST_ML), MOST):
         before = data[box][lesion].mean() / data[box][shell].mean()
         placed = affine @ from_corner(box)
         after = (
