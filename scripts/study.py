@@ -61,6 +61,8 @@ STUDIES = {
         "no lesions, no vessels": "augmentation.lesions=0 augmentation.vessels=0 augmentation.label_lesions=0 "
         "augmentation.label_vessels=0",
         "no deformation": "augmentation.deformation=0",
+        "more in-plane slices and label maps": "group_weights.isotropic=0.50 group_weights.isotropic_stripped=0.08 "
+        "group_weights.thick=0.27 group_weights.labels=0.15",
         "always resampled": "augmentation.untouched=0",
     },
 }
