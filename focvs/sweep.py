@@ -79,7 +79,7 @@ def run_job(config: SweepConfig) -> None:
         scores, files = _restore_and_score(config, folder)
     except Exception as error:  # whatever it was, the other jobs go on
         reason = str(error) if isinstance(error, FocvsError) else f"{type(error).__name__}: {error}"
-        log.error("focvs: %s: %s", folder.name, reason)
+        log.error("focvs: %s: %s", folder.name, reason, exc_info=not isinstance(error, (FocvsError, OSError)))
         write_json(path, {"settings": settings, "reason": reason})
         return
     write_json(path, {"settings": settings, "scores": scores, **files})

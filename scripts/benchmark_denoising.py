@@ -41,12 +41,17 @@ def main() -> None:
                 rows.append({"truth": nifti_stem(path), "slices": options.slices, "prior": name, **found})
                 words, figures = list(rows[-1].values()), list(found.values())[1:]
                 print(f"{words[0]:12s} {name:16s} {words[3]:32s}", *(f"{f:>7s}" for f in figures), flush=True)
-    if options.csv:
-        write_csv(options.csv, rows, list(rows[0]))
+        if options.csv and rows:
+            write_csv(options.csv, rows, list(rows[0]))
 
 
 def measure(prior: Prior, head: HeldOut, slices: Degradation) -> Iterator[dict[str, str]]:
-    """What the prior is shown, and the columns of its errors, for each way it can be shown the head."""
+    """What the prior is shown, and the columns of its errors, for each way it can be shown the head.
+
+    There is none for a 3D prior and slices that stand alone, or one with an orientation of its own.
+    """
+    if prior.dimensions == 3 and (prior.axes or not head.isotropic):
+        return
     without = interpolation_error(head, slices)
     slabs = sorted({1, prior.slab}, reverse=True) if head.isotropic else [1]
     for slab, told in itertools.product(slabs, (True, False) if prior.conditioned else (False,)):
@@ -64,7 +69,7 @@ def measure(prior: Prior, head: HeldOut, slices: Degradation) -> Iterator[dict[s
 def named(text: str) -> tuple[str, Path]:
     """``NAME=PATH``, or a path that is its own name."""
     name, equals, path = text.partition("=")
-    return (name, Path(path)) if equals else (Path(name).name, Path(name))
+    return (name, Path(path)) if equals and not Path(text).exists() else (Path(text).name, Path(text))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--box", type=int, default=24, help="only this many middle voxels of the first axis; 0 = all")
     parser.add_argument("--keep", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--measure", type=Path, help="write the factors to this file")
-    parser.add_argument("--csv", type=Path, help="add the rows to this file, in place of those of the same case")
+    parser.add_argument(
+        "--csv", type=Path, help="add the rows to this file, in place of those of the same case or of another prior"
+    )
     options = parser.parse_args(arguments)
     config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *overrides]))
     table = open_prior(config.prior, "cpu").intervals
@@ -109,7 +111,8 @@ def main() -> None:
         if options.csv.is_file():
             with options.csv.open(newline="") as stream:
                 cases = {tuple(str(row[key]) for key in CASE) for row in rows}
-                kept = [row for row in csv.DictReader(stream) if tuple(row[key] for key in CASE) not in cases]
+                of_prior = [row for row in csv.DictReader(stream) if row.get("prior") == table.weights[:8]]
+                kept = [row for row in of_prior if tuple(row[key] for key in CASE) not in cases]
         fresh = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
         write_csv(options.csv, [*kept, *fresh], list(rows[0]))
 

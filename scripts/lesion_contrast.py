@@ -3,8 +3,8 @@
 Lesions are taken from the scan itself: connected voxels brighter than ``--above`` times the median of the head, well
 inside it and of at least 0.3 ml (hyperintense on FLAIR, T2w or with contrast agent), or with ``--below`` darker than
 that (on T1w; fluid as well). Each one's contrast, its mean over that of a shell 3-9 mm around it, is printed in the
-scan and, at the same places in world coordinates, in the result. In the CSV its lines take the place of those of the
-same scan.
+scan and, at the same places in world coordinates, in the result. In the CSV its lines take the place of those found
+in the same scan in the same way.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from focvs.evaluation.lesions import find_lesions, neighbourhoods
 from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, write_csv
 
 SMALLEST_ML, MOST = 0.3, 8
-COLUMNS = ("scan", "volume_ml", "contrast_scan", "contrast_result")
+COLUMNS = ("scan", "lesions", "volume_ml", "contrast_scan", "contrast_result")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scan", type=Path)
     parser.add_argument("result", type=Path)
-    parser.add_argument("--above", type=float, default=1.5)
-    parser.add_argument("--below", type=float, help="dark lesions instead, below so many times the median")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--above", type=float, default=1.5)
+    which.add_argument("--below", type=float, help="dark lesions instead, below so many times the median")
     parser.add_argument("--inside", type=float, default=EvaluateConfig.lesions_inside, help="mm from the outside")
     parser.add_argument("--csv", type=Path, help="file that keeps the lines of several scans")
     options = parser.parse_args()
@@ -45,6 +46,9 @@ def main() -> None:
     else:  # as bright as they are dark, about the median
         median = np.median(data[head])
         lesions = find_lesions(2 * median - data, head, voxel_mm, 2 - options.below, options.inside)
+    found = {"scan": nifti_stem(options.scan), "lesions": f"above {options.above:g}"}
+    if options.below is not None:
+        found["lesions"] = f"below {options.below:g}"
     rows: list[dict[str, str]] = []
     print(f"{'ml':>7s} {'contrast in the scan':>21s} {'in the result':>14s}")
     for box, lesion, shell, volume_ml in itertools.islice(neighbourhoods(lesions, head, voxel_mm, SMALLEST_ML), MOST):
@@ -55,12 +59,12 @@ def main() -> None:
         )
         print(f"{volume_ml:7.2f} {before:21.3f} {after:14.3f}")
         numbers = (f"{volume_ml:.2f}", f"{before:.3f}", f"{after:.3f}")
-        rows.append(dict(zip(COLUMNS, (nifti_stem(options.scan), *numbers), strict=True)))
+        rows.append(found | dict(zip(COLUMNS[2:], numbers, strict=True)))
     if options.csv:
         kept = []
         if options.csv.is_file():
             with options.csv.open(newline="") as stream:
-                kept = [row for row in csv.DictReader(stream) if row["scan"] != nifti_stem(options.scan)]
+                kept = [row for row in csv.DictReader(stream) if {k: row[k] for k in found} != found]
         write_csv(options.csv, [*kept, *rows], COLUMNS)
 
 

@@ -174,7 +174,8 @@ def noise_table(rows: Rows) -> list[str]:
         )
         level, _, kind = noise.partition(" ")
         lines += [] if lines else [f"| noise {header}", f"| --- {rule}"]
-        lines += [f"| {100 * float(level):g} % {kind} {line}" for line in body]
+        name = f"{100 * float(level):g} % {kind}".strip()
+        lines += [f"| {name} {line}" for line in body]
     return lines
 
 
@@ -210,10 +211,15 @@ def stacks_table(rows: Rows) -> list[str]:
 def contrast_table(rows: Rows) -> list[str]:
     """A line for each lesion."""
     body = [
-        [row["scan"].replace("_", " "), row["volume_ml"], *(f"{float(row[k]):.2f}" for k in list(row)[2:])]
+        [
+            row["scan"].replace("_", " "),
+            row["lesions"],
+            row["volume_ml"],
+            *(f"{float(row[k]):.2f}" for k in list(row)[3:]),
+        ]
         for row in rows
     ]
-    return as_table(["scan", "ml", "contrast in the scan", "in the result"], body)
+    return as_table(["scan", "of the median", "ml", "contrast in the scan", "in the result"], body)
 
 
 def gains_table(rows: Rows) -> list[str]:

@@ -6,7 +6,7 @@ each, which here is faster than one after the other. Then each prior denoises he
 out of training: dB below the error of the interpolated scan, in the mean over noise levels, slices and acquisitions,
 and what a row differs by from the first one, with the standard error over slices; the row of another seed tells what
 chance does to a training. Trainings that are in OUT already
-are resumed or reused. Overrides after ``--`` hold for every training. The studies:
+are resumed or reused. Overrides after ``--`` hold for every training but where a row says otherwise. The studies:
 
     architecture  width, depth, attention, Haar transforms, parameterisation, scan, 2D, slabs, 3D (conf/network)
     mixture       one ingredient of the training set left out at a time (conf/train.yaml)
@@ -45,7 +45,8 @@ STUDIES = {
         "noise prediction": "network.prediction=epsilon",
         "not told of the scan": "network.conditioned=false",
         "told of the scan without its numbers": "network.told_numbers=false",
-        "sagittal slices only": "planes=[sagittal]",  # the most that being told of the plane could bring
+        # the most that being told of the plane could bring to sagittal slices, those of the kept-out volumes
+        "volumes in sagittal slices only": "planes=[sagittal]",
         "slices alone": "network.slab=1",
         "slabs of 3": "network.slab=3",
         "blocks of volumes": "experiment=head3d",
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--slices", nargs="+", default=["4:4", "6:6"], help="thickness:spacing in mm")
     options = parser.parse_args(arguments)
     rows = {
-        name: (options.out / name.replace(",", "").replace(" ", "_"), [*words.split(), *overrides])
+        name: (options.out / name.replace(",", "").replace(" ", "_"), [*overrides, *words.split()])
         for name, words in STUDIES[options.study].items()
         if name in (options.only or [name])
     }

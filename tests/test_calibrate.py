@@ -44,6 +44,7 @@ def test_a_bundle_is_calibrated_and_still_loads(tmp_path, volumes, dimensions):
     folder = bundle(tmp_path / "bundle", monai_network(dimensions), definition(dimensions) | DDPM, weights="unet.pt")
     words = ["calibrate", str(volumes / "head.nii.gz"), "prior=monai", f"path={folder}", "levels=2", "slices=1"]
     assert main(words) == 0
+    shutil.copy(folder / "models" / f"unet.{CALIBRATION}", folder / "models" / "another.safetensors")
     load_prior.cache_clear()
     prior = load_prior(folder, kind="monai")
     assert prior.path.name == "unet.pt" and prior.errors is not None

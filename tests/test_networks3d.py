@@ -6,6 +6,7 @@ import torch
 from focvs.priors.networks import ScanCondition
 from focvs.priors.networks3d import HaarUNet3D, haar3, haar3_inverse
 from focvs.priors.pretrained import load_prior, save_prior
+from focvs.training import datasets
 from focvs.training.cache import CachedVolume, build_cache, load_cache
 from focvs.training.datasets import Augmentation, VolumePatchDataset
 from focvs.training.synthesis import add_lesions
@@ -72,12 +73,12 @@ def test_a_3d_prior_is_trained_saved_and_loaded(tmp_path, phantom):
 
 
 def test_painted_blocks_have_partial_volume():
-    """Voxels that a boundary of two labels crosses are between them, whatever the texture of tissues."""
+    """A boundary of two labels crosses voxels: some of their eight parts are of one label, some of the other."""
     labels = np.ones((40, 40, 40), dtype=np.uint8)
     labels[20:] = 2
     volume = CachedVolume("two", "labels", labels, (1.0, 1.0, 1.0), np.array([0, 2, 3]))
-    still = Augmentation(label_lesions=0, label_noise=0, bias=0, deformation=0)
-    dataset = VolumePatchDataset([volume], {"labels": 1.0}, 16, augmentation=still)
+    deformed = Augmentation(deformation=1)
+    dataset = VolumePatchDataset([volume], {"labels": 1.0, "thick": 9.0}, 16, augmentation=deformed)
     rng, seen = np.random.default_rng(0), 0
     for _ in range(12):
         block = dataset._block(volume, rng)
@@ -105,6 +106,24 @@ def test_blocks_are_resampled_to_the_voxels_asked_for():
             for block in (dataset._block(volume, rng).astype(float) for _ in range(9))
         ]
         assert np.median(slopes) == pytest.approx(2 if untouched else 2 * target_mm, rel=0.1)
+
+
+@pytest.mark.parametrize(("group", "chance"), [("isotropic", "lesions"), ("labels", "label_lesions")])
+def test_blocks_get_lesions_by_their_chance(group, chance, monkeypatch):
+    flat = np.full((40, 40, 40), 60 if group == "isotropic" else 1, dtype=np.uint8)
+    volume, painted = CachedVolume("flat", group, flat, (1.0, 1.0, 1.0), np.array([0, 2])), []
+
+    def paint(image, rng, anywhere):
+        painted.append(anywhere)
+        return add_lesions(image, rng, anywhere=anywhere)
+
+    monkeypatch.setattr(datasets, "add_lesions", paint)
+    for probability in (0.0, 1.0):
+        never = {"lesions": 0.0, "label_lesions": 0.0}
+        augmentation = Augmentation(**never | {chance: probability})
+        dataset = VolumePatchDataset([volume], {group: 1.0}, 16, augmentation=augmentation)
+        assert all(np.isfinite(dataset.image(np.random.default_rng(seed))).all() for seed in range(3))
+        assert painted == [True] * int(3 * probability)
 
 
 def test_lesions_of_blocks_lie_anywhere():

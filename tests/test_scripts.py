@@ -1,6 +1,7 @@
 """What scripts share: results that are kept, other programs that are run, headers that are judged."""
 
 import argparse
+import csv
 import sys
 from pathlib import Path
 
@@ -125,3 +126,24 @@ def test_headers_are_judged_by_where_voxels_are(peers, tmp_path):
     short = write_scan(tmp_path / "short.nii.gz", data[..., :45], fine)
     assert peers.header_errors(short, scan)[1] == "extent 40.0 x 50.0 x 45.0 mm for 40.0 x 50.0 x 48.0 mm"
     assert "no form code" in peers.header_errors(write_scan(tmp_path / "codes.nii.gz", data, fine, 0, 0), scan)
+
+
+def test_bright_and_dark_lesions_are_found_in_the_result(import_script, tmp_path, monkeypatch):
+    """A result with half the contrast has it in its lines; those of one kind do not replace those of the other."""
+    data = np.zeros((60, 60, 60), np.float32)
+    data[4:56, 4:56, 4:56] = 100
+    data[20:28, 26:34, 26:34], data[34:42, 26:34, 26:34] = 200, 40
+    half = np.where(data > 0, (data + 100) / 2, 0).astype(np.float32)
+    scan = write_scan(tmp_path / "scan.nii.gz", data, np.eye(4))
+    result = write_scan(tmp_path / "result.nii.gz", half, np.eye(4))
+    table = tmp_path / "contrast.csv"
+    for words in ([], ["--below", "0.7"], []):
+        argv = ["lesion_contrast.py", str(scan), str(result), "--inside", "10", "--csv", str(table), *words]
+        monkeypatch.setattr("sys.argv", argv)
+        import_script("lesion_contrast").main()
+    with table.open(newline="") as stream:
+        dark, bright = sorted(csv.DictReader(stream), key=lambda row: float(row["contrast_scan"]))
+    assert (bright["lesions"], dark["lesions"]) == ("above 1.5", "below 0.7")
+    for row, before in ((bright, 2.0), (dark, 0.4)):
+        assert float(row["contrast_scan"]) == pytest.approx(before, rel=0.03)
+        assert float(row["contrast_result"]) == pytest.approx((before + 1) / 2, rel=0.03)

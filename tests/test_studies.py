@@ -22,7 +22,8 @@ def test_rows_of_a_study_are_trained_for_the_same_time(import_script, tmp_path, 
 
     def train(output, threads, *words):
         steps = int(next(w for w in words if w.startswith("plan.steps=")).partition("=")[2])
-        trained.append((output.parent.name, output.name, steps, "network.mid_attention=true" in words))
+        attention = [w for w in words if w.startswith("network.mid_attention=")]
+        trained.append((output.parent.name, output.name, steps, attention[-1] == "network.mid_attention=true"))
         output.mkdir(parents=True)
         second = SECONDS[output.parent.name]
         records = [{"step": s, "seconds": second * s} for s in range(5, steps + 1, 5)]
@@ -31,6 +32,7 @@ def test_rows_of_a_study_are_trained_for_the_same_time(import_script, tmp_path, 
     monkeypatch.setattr(study, "train", train)
     monkeypatch.setattr(study, "score", lambda path, head, slices: torch.tensor(GAINS[path.parent.parent.name]))
     words = ["architecture", str(truth), str(tmp_path / "out"), "--minutes", "1", "--only", "base", "attention"]
+    words += ["--", "network.mid_attention=false"]  # a row's own settings hold against it
     monkeypatch.setattr("sys.argv", ["study.py", *words])
     study.main()
     probes = [("attention", "probe", 20, True), ("base", "probe", 20, False)]

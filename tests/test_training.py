@@ -125,14 +125,19 @@ def test_a_slab_holds_neighbouring_slices(untouched, spacing_mm):
     assert across > 8
 
 
-def test_slices_lie_in_the_planes_asked_for():
-    """On a volume bright by its place from left to right, sagittal slices are flat and no others are."""
-    ramp = np.broadcast_to((2 * np.arange(60, dtype=np.uint8) + 40)[:, None, None], (60, 60, 60)).copy()
+@pytest.mark.parametrize(("plane", "axis"), list(zip(PLANES, range(3), strict=True)))
+def test_slices_lie_in_the_planes_asked_for(plane, axis):
+    """On a volume whose brightness is the place along one axis, slices across it are flat, and no others."""
+    ramp = np.moveaxis(np.broadcast_to(2 * np.arange(60, dtype=np.uint8) + 40, (60, 60, 60)), -1, axis).copy()
     volume, still = CachedVolume("ramp", "isotropic", ramp, (1.0, 1.0, 1.0)), Augmentation(deformation=0)
-    for planes, flat in ((["sagittal"], [True]), (["coronal", "axial"], [False]), (PLANES, [False, True])):
+    others = [name for name in PLANES if name != plane]
+    for planes, flat in (([plane], [True]), (others, [False]), (PLANES, [False, True])):
         dataset = PatchDataset([volume], {"isotropic": 1.0}, 32, augmentation=still, planes=planes)
         rng = np.random.default_rng(0)
         assert sorted({dataset._draw(volume, 0, rng).std() < 1e-4 for _ in range(20)}) == flat
+    for planes in ([], ["axail"]):
+        with pytest.raises(ValueError, match="must be some of sagittal, coronal, axial"):
+            PatchDataset([volume], {"isotropic": 1.0}, 32, planes=planes)
 
 
 def test_a_slice_alone_repeats_itself_and_says_so(cache):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,6 +62,15 @@ class ErrorTable:
         """Read what :meth:`save` wrote."""
         tensors = load_file(path)
         return cls(tensors["sigmas"].double(), tensors["variance"].double(), float(tensors["pixel_mm"]))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table that :meth:`ErrorTable.save` wrote, and not weights."""
+    try:
+        with safe_open(path, "pt") as content:
+            return set(content.keys()) == {"sigmas", "variance", "pixel_mm"}
+    except SafetensorError:
+        return False
 
 
 def measure_errors(

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
-from focvs.priors.calibration import CALIBRATION
+from focvs.priors.calibration import is_table
 from focvs.priors.parameterisations import PREDICTIONS, make_denoiser
 
 AUTO = "auto"
@@ -247,7 +247,7 @@ def monai_denoiser(path: Path, prediction: str = AUTO) -> tuple[nn.Module, int, 
     except Exception as error:  # whatever wrong arguments trip over
         raise PriorError(f"{name} cannot be built by this MONAI ({first_line(error)}).") from error
     found = [*sorted((folder / "models").glob("*.safetensors")), *sorted((folder / "models").glob("*.pt"))]
-    candidates = [p for p in found if not p.name.endswith(CALIBRATION)]  # focvs calibrate leaves its table there
+    candidates = [path for path in found if not is_table(path)]  # focvs calibrate leaves its own there
     if not candidates:
         raise PriorError(f"{folder}/models holds no .pt or .safetensors file.")
     weights = next((p for p in candidates if p.stem == "model"), candidates[0])

@@ -13,6 +13,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 
 NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average the variances of two samples
 REACH = 4  # voxels, where those weights end
+POOLING = "variances, (2 / samples)^(1/4) voxels"  # intervals hold for one way of pooling only
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class PosteriorSummary:
 def predictive_deviation(std: Tensor, samples: int) -> Tensor:
     """Standard deviation of one more draw about the mean of ``samples`` draws: sqrt((1 + 1/M) G s^2).
 
-    G averages the variances s^2 of neighbouring voxels, as a handful of draws tell little of each by itself: with
-    Gaussian weights of a standard deviation of (2/M)^(1/4) voxels, which tells errors best of 2, 4 and 8 draws.
+    G averages the variances s^2 of neighbouring voxels, as a handful of draws tell little of each by itself, with
+    Gaussian weights of a standard deviation of (2/M)^(1/4) voxels: more draws need less of it.
 
     Args:
         std: ``(a, b, n)`` standard deviation of the draws, divided by M - 1.

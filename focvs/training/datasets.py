@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,6 +81,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         slab: slices of a slab, an odd number.
         alone: fraction of the slabs that lose their neighbours.
         planes: of the slices of volumes and label maps, some of :data:`PLANES`; thick scans have their own.
+
+    Raises:
+        ValueError: for planes of other names, or none.
     """
 
     def __init__(
@@ -104,6 +108,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         self.size, self.voxel_range_mm, self.seed, self.length = size, voxel_range_mm, seed, length
         self.chance, self.scanned = augmentation or Augmentation(), scanned
         self.reach, self.alone = slab // 2, alone
+        if not planes or not set(planes) <= set(PLANES):
+            raise ValueError(f"planes={list(planes)} must be some of {', '.join(PLANES)}.")
         self.axes = [PLANES.index(plane) for plane in planes]
         rng = np.random.default_rng((seed, 0x5CA7))
         self.degradations = [random_degradation(size, rng) for _ in range(acquisitions if scanned else 0)]
@@ -231,8 +237,12 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
 class VolumePatchDataset(PatchDataset):
     """The same in 3D: patches ``(1, size, size, size)`` of isotropic volumes and label maps in random orientation.
 
-    Vessels, which wind through one slice, are left out.
+    Thick scans, which show no volume, and vessels, which wind through one slice, are left out; ``planes`` is of no
+    meaning.
     """
+
+    def __init__(self, volumes: list[CachedVolume], group_weights: dict[str, float], *args: Any, **kwargs: Any):
+        super().__init__(volumes, {g: w for g, w in group_weights.items() if g != "thick"}, *args, **kwargs)
 
     def image(self, rng: np.random.Generator) -> np.ndarray:
         """A patch ``(1, size, size, size)``, intensities about 0-1."""
@@ -271,14 +281,15 @@ class VolumePatchDataset(PatchDataset):
             start = [int(rng.integers(n - self.size + 1)) for n in data.shape]
             block = data[tuple(slice(s, s + self.size) for s in start)]
         else:
-            block = self._resampled(volume, 2 if painted else 1, rng)
+            block = self._resampled(volume, rng)
         block = block.transpose(rng.permutation(3))
         return np.flip(block, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
-    def _resampled(self, volume: CachedVolume, fine: int, rng: np.random.Generator) -> np.ndarray:
-        """A block of random place, scale, turn and deformation, ``fine`` times finer than the patch."""
+    def _resampled(self, volume: CachedVolume, rng: np.random.Generator) -> np.ndarray:
+        """A block of random place, scale, turn and deformation; of labels twice as fine as the patch."""
         voxel_mm, (low, high) = np.array(volume.voxel_mm), self.voxel_range_mm
         target_mm = rng.uniform(max(low, 0.85 * voxel_mm.min()), high)
+        fine = 2 if volume.group == "labels" or target_mm > 1.3 * voxel_mm.max() else 1
         stretch = Rotation.from_rotvec(rng.normal(0, 0.15, 3)).as_matrix() * np.exp(rng.normal(0, 0.05, 3))
         stretch = stretch * target_mm / voxel_mm[:, None]
         margin, extent = 0.35 * self.size * np.abs(stretch).sum(1), np.array(volume.data.shape, dtype=float)
@@ -295,7 +306,8 @@ class VolumePatchDataset(PatchDataset):
         places = points - first[:, None, None, None]
         if volume.group == "labels":
             return ndimage.map_coordinates(part, places, order=0, mode="nearest")
-        return ndimage.map_coordinates(part.astype(np.float32), places, order=3, mode="nearest").clip(0)
+        image = ndimage.map_coordinates(part.astype(np.float32), places, order=3, mode="nearest").clip(0)
+        return image.reshape(self.size, fine, self.size, fine, self.size, fine).mean((1, 3, 5))
 
 
 def _between(stack: np.ndarray, places: np.ndarray) -> np.ndarray:
