@@ -292,8 +292,8 @@ SECTIONS = (
         "    --csv docs/results/contrast.csv\n"
         "the same of ms12_study1_FLAIR, glioma_T2w and glioma_T1wGd, and with --below 0.7 of glioma_T1w and\n"
         "    ms12_study1_T1W",
-        "Bright and dark regions of a glioma (5.5 mm slices) and of multiple sclerosis (3 mm), found in the scan itself by "
-        "thresholds in medians of the head; fluid is among those of T1w and T2w. Mean over that of what is around "
+        "Bright and dark regions of a glioma (5.5 mm slices) and of multiple sclerosis (3 mm), found in the scan "
+        "itself by thresholds in medians of the head; fluid is among those of T1w and T2w. Mean over that of what is around "
         "them, in the scan and at the same place in the result.",
         contrast_table,
     ),

@@ -13,7 +13,7 @@ from test_pipeline import reread, settings
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
-from focvs.choices import choose_interval
+from focvs.choices import choose_interval, interval_settings
 from focvs.config import RunConfig, checkpoints_dir
 from focvs.errors import PriorError
 from focvs.evaluation import uncertainty
@@ -136,13 +136,12 @@ def measured_prior(tmp_path, tiny_prior):
     folder.mkdir()
     for path in tiny_prior.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    replace(TABLE, weights=load_prior(tiny_prior).sha256).save(folder / INTERVALS)
+    used = interval_settings(settings("scan.nii.gz", None, tiny_prior), "calibrated", True)
+    replace(TABLE, weights=load_prior(tiny_prior).sha256, settings=used).save(folder / INTERVALS)
     return folder
 
 
 def test_a_noisy_scan_that_is_not_reproduced_keeps_the_measured_factor(tmp_path, thick_scan, measured_prior):
-    table = IntervalTable.load(measured_prior / INTERVALS)
-    replace(table, settings={"final_replacement": True}).save(measured_prior / INTERVALS)
     config = settings(thick_scan, tmp_path, measured_prior, "samples=2", "noise=120")
     report = json.loads(super_resolve(config)["json"].read_text())
     assert report["consistency"]["final_replacement"] is False
@@ -183,7 +182,9 @@ def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, t
     [
         ({"spread": 1.0}, 0, (4.0, 4.0), 1.6449, "spread=0.25"),
         ({"name": "ddim"}, 0, (4.0, 4.0), 1.6449, "sampler=resample"),
+        ({"rho": 1.0}, 0, (4.0, 4.0), 1.6449, "sampler.rho=7.0"),
         ({"adapt": True}, 0, (4.0, 4.0), 1.6449, "adapt=False"),
+        ({"air": 0.5}, 0, (4.0, 4.0), 1.6449, "consistency.air=0.1"),
         ({}, 1, (4.0, 4.0), 1.6449, "single stacks"),
         ({}, 0, (20.0, 20.0), 6.0, "far from those"),
         ({}, 0, (2.0, 2.0), 3.0, "far from those"),
@@ -193,11 +194,24 @@ def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, t
 )
 def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes, stacks, slices, factor, said):
     changes = dict(changes)
-    config = RunConfig(samples=4, adapt=changes.pop("adapt", False))
+    config = settings("scan.nii.gz", None, measured_prior, "samples=4")
+    config.adapt = changes.pop("adapt", False)
     config.profile.kind = changes.pop("profile", "gaussian")
-    config.sampler = replace(config.sampler, **{"name": "resample", "spread": 0.25, **changes})
+    config.consistency.air = changes.pop("air", config.consistency.air)
+    config.sampler = replace(config.sampler, **changes)
     interval = choose_interval(config, load_prior(measured_prior), "calibrated", True, *slices, stacks)
     assert not interval.calibrated and interval.factor == pytest.approx(factor, abs=1e-4) and said in interval.reason
+
+
+def test_a_table_that_says_less_than_decides_does_not_count(measured_prior):
+    table = IntervalTable.load(measured_prior / INTERVALS)
+    replace(table, settings={k: v for k, v in table.settings.items() if k != "pooling"}).save(
+        measured_prior / INTERVALS
+    )
+    load_prior.cache_clear()
+    config = settings("scan.nii.gz", None, measured_prior)
+    interval = choose_interval(config, load_prior(measured_prior), "calibrated", True, 4.0, 4.0, 0)
+    assert not interval.calibrated and "pooling=unknown" in interval.reason
 
 
 def test_a_table_of_other_weights_does_not_count(measured_prior):
