@@ -293,8 +293,8 @@ SECTIONS = (
         "the same of ms12_study1_FLAIR, glioma_T2w and glioma_T1wGd, and with --below 0.7 of glioma_T1w and\n"
         "    ms12_study1_T1W",
         "Bright and dark regions of a glioma (5.5 mm slices) and of multiple sclerosis (3 mm), found in the scan "
-        "itself by thresholds in medians of the head; fluid is among those of T1w and T2w. Mean over that of what is around "
-        "them, in the scan and at the same place in the result.",
+        "itself by thresholds in medians of the head; fluid is among those of T1w and T2w. Mean over that of what is "
+        "around them, in the scan and at the same place in the result.",
         contrast_table,
     ),
     Section(
@@ -302,7 +302,7 @@ SECTIONS = (
         "uncertainty.csv",
         "python scripts/benchmark_uncertainty.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4 6:6\n"
         "    --box 24 --samples 8 --first 2 4 8 --keep runs/uncertainty --csv docs/results/uncertainty.csv\n"
-        "the same with --slices 4:5.2 --first 8, and with --slices 4:4 --first 8 --noise 0.01",
+        "the same with --slices 4:5.2 --first 8, and with --slices 4:4 6:6 --first 8 --noise 0.01",
         "The middle 24 voxels from left to right, two, four and eight samples; noise as a fraction of the 99.5th "
         "percentile. Per cent of the head's voxels that intervals hold: before, Student's t of the samples' own "
         "deviation; after, as `focvs` writes its 90 % interval: factors measured on two other heads without noise, "
