@@ -78,7 +78,9 @@ def test_painted_blocks_have_partial_volume():
     labels[20:] = 2
     volume = CachedVolume("two", "labels", labels, (1.0, 1.0, 1.0), np.array([0, 2, 3]))
     deformed = Augmentation(deformation=1)
-    dataset = VolumePatchDataset([volume], {"labels": 1.0, "thick": 9.0}, 16, augmentation=deformed)
+    stack = CachedVolume("stack", "thick", labels, (0.7, 0.7, 5.0))
+    dataset = VolumePatchDataset([volume, stack], {"labels": 1.0, "thick": 9.0}, 16, augmentation=deformed)
+    assert list(dataset.groups) == ["labels"]
     rng, seen = np.random.default_rng(0), 0
     for _ in range(12):
         block = dataset._block(volume, rng)

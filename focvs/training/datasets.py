@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -86,6 +86,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         ValueError: for planes of other names, or none.
     """
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ()  # groups
+
     def __init__(
         self,
         volumes: list[CachedVolume],
@@ -101,7 +103,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         alone: float = 0.1,
         planes: Sequence[str] = PLANES,
     ):
-        self.groups = {g: [v for v in volumes if v.group == g] for g in group_weights}
+        self.groups = {g: [v for v in volumes if v.group == g] for g in group_weights if g not in self.LEFT_OUT}
         self.groups = {g: v for g, v in self.groups.items() if v}
         weights = np.array([group_weights[g] for g in self.groups], dtype=float)
         self.probabilities = weights / weights.sum()
@@ -241,8 +243,7 @@ class VolumePatchDataset(PatchDataset):
     meaning.
     """
 
-    def __init__(self, volumes: list[CachedVolume], group_weights: dict[str, float], *args: Any, **kwargs: Any):
-        super().__init__(volumes, {g: w for g, w in group_weights.items() if g != "thick"}, *args, **kwargs)
+    LEFT_OUT = ("thick",)
 
     def image(self, rng: np.random.Generator) -> np.ndarray:
         """A patch ``(1, size, size, size)``, intensities about 0-1."""
