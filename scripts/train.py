@@ -33,23 +33,22 @@ def main(config: DictConfig) -> None:
         if not cache.is_file():
             names = build_cache(Path(config.data), cache, tuple(config.validation), config.label_maps)
             log.info("cached %d volumes in %s (%.1f MiB)", len(names), cache, cache.stat().st_size / 2**20)
+    kind = PatchDataset if config.dimensions == 2 else VolumePatchDataset
     try:
-        volumes = load_cache(cache, tuple(config.validation))
+        dataset = kind(
+            load_cache(cache, tuple(config.validation)),
+            dict(config.group_weights),
+            config.patch,
+            tuple(config.voxel_range_mm),
+            config.plan.seed,
+            augmentation=Augmentation(**config.augmentation),
+            scanned=config.scanned if config.network.conditioned else 0.0,
+            slab=config.network.get("slab", 1),
+            alone=config.alone,
+            planes=config.planes,
+        )
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    kind = PatchDataset if config.dimensions == 2 else VolumePatchDataset
-    dataset = kind(
-        volumes,
-        dict(config.group_weights),
-        config.patch,
-        tuple(config.voxel_range_mm),
-        config.plan.seed,
-        augmentation=Augmentation(**config.augmentation),
-        scanned=config.scanned if config.network.conditioned else 0.0,
-        slab=config.network.get("slab", 1),
-        alone=config.alone,
-        planes=config.planes,
-    )
     torch.manual_seed(config.plan.seed)
     network = instantiate(config.network, _convert_="all")
     if config.start:
