@@ -319,8 +319,8 @@ SECTIONS = (
         "Peers as they ship",
         "peers.csv",
         "python -m venv env && env/bin/pip install eclare\n"
-        "python scripts/compare_peers.py $EVAL/ms07_FLAIR.nii.gz --slices 4:4 --box 32 --environment eclare=env\n"
-        "    --csv docs/results/peers.csv",
+        "python scripts/compare_peers.py $EVAL/ms07_FLAIR.nii.gz $EVAL/adi_T1w.nii.gz --slices 4:4 --box 32\n"
+        "    --environment eclare=env --csv docs/results/peers.csv",
         "The residual is the largest deviation of the estimate's own slices from the scan, over the scan's range. "
         "ECLARE trains on every scan: its default is 1,000,000 patches in batches of 128, so that 400 steps of 8 do "
         "not say what it can do on a GPU.",
