@@ -13,7 +13,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 
 NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average the variances of two samples
 REACH = 4  # voxels, where those weights end
-POOLING = "variances, (2 / samples)^(1/4) voxels"  # intervals hold for one way of pooling only
+POOLING = f"variances, {NEIGHBOURHOOD:g} (2 / samples)^(1/4) voxels"  # intervals hold for one way of pooling only
 
 
 @dataclass(frozen=True)
