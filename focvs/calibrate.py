@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from scipy import ndimage
 
 from focvs.config import CalibrateConfig
 from focvs.errors import FocvsError, InputError
@@ -19,7 +18,7 @@ from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.results import require_writable
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.slices import CROP_MARGIN
-from focvs.volume import head_mask, intensity_scale, read_volume, write_atomically
+from focvs.volume import bounding_box, head_mask, intensity_scale, read_volume, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +80,8 @@ def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device
     if prior.dimensions == 3:
         if not isotropic:
             raise ValueError("a 3D prior is calibrated on isotropic volumes.")
-        box = ndimage.find_objects(mask.numpy().astype(np.uint8))[0]
-        around = tuple(slice(max(0, side.start - CROP_MARGIN), side.stop + CROP_MARGIN) for side in box)
-        volume, mask = volume[around], mask[around]
+        box = bounding_box(mask.numpy(), CROP_MARGIN)
+        volume, mask = volume[box], mask[box]
         codes = "".join(nib.aff2axcodes(affine))
         orientation = Orientation(codes, prior.axes or codes)
         whole = VolumeDenoiser(denoise, orientation, None, prior.shape, (96, 96, 96), multiple=prior.multiple)

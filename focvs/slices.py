@@ -17,7 +17,7 @@ from focvs.acquisition.slice_gains import slice_gains
 from focvs.acquisition.zero_filling import crop_kspace, resolved_fraction
 from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError
-from focvs.volume import Scan, head_mask, intensity_scale
+from focvs.volume import Scan, bounding_box, head_mask, intensity_scale
 
 log = logging.getLogger(__name__)
 
@@ -147,12 +147,8 @@ def unbias(scan: Scan, noise: float) -> Scan:
 def find_region(scan: Scan, scale: float) -> Region:
     """Where the head is: everything outside is interpolated and replaced, not sampled."""
     mask = head_mask(scan.data, scale)
-    spans = []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        margin = CROP_MARGIN if axis < 2 else 1
-        spans.append(slice(max(0, int(used[0]) - margin), min(mask.shape[axis], int(used[-1]) + 1 + margin)))
-    return Region((spans[0], spans[1]), spans[2], mask[spans[0], spans[1]])
+    rows, columns, slices = bounding_box(mask, (CROP_MARGIN, CROP_MARGIN, 1))
+    return Region((rows, columns), slices, mask[rows, columns])
 
 
 def take_slices(scan: Scan, config: RunConfig) -> Slices:

@@ -210,6 +210,18 @@ def head_mask(volume: np.ndarray, scale: float) -> np.ndarray:
     return ndimage.binary_erosion(mask, disc, iterations=2, border_value=1)
 
 
+def bounding_box(mask: np.ndarray, margin: int | Sequence[int]) -> tuple[slice, ...]:
+    """The smallest box around what is true, ``margin`` voxels wider on every side (or each axis its own), cut to fit.
+
+    Raises:
+        IndexError: if nothing is.
+    """
+    margins = [margin] * mask.ndim if isinstance(margin, int) else margin
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    sides = zip(box, margins, mask.shape, strict=True)
+    return tuple(slice(max(side.start - m, 0), min(side.stop + m, n)) for side, m, n in sides)
+
+
 def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.Nifti1Header) -> None:
     """Write float32 NIfTI with both forms set to ``affine_mm``, form codes and units as in ``like``.
 

@@ -11,10 +11,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from scipy import ndimage
 
 from focvs.training.synthesis import label_family
-from focvs.volume import intensity_scale
+from focvs.volume import bounding_box, intensity_scale
 
 WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
 FINEST_STACK_MM = 0.7  # finer in-plane voxels are averaged to about this size to keep the cache compact
@@ -112,7 +111,7 @@ def _load_image(path: Path, name: str, group: str) -> CachedVolume:
             stack = torch.nn.functional.interpolate(stack, size=shape, mode="bicubic", antialias=True)
             data = np.moveaxis(stack[:, 0].numpy(), 0, -1)
             voxel_mm[:2] *= np.array(old) / np.array(shape)
-    cut = _bounding_box(data > 0.1, margin=6)
+    cut = bounding_box(data > 0.1, margin=6)
     packed = np.clip(np.rint(data[cut] * WHITE_LEVEL), 0, 255).astype(np.uint8)
     return CachedVolume(name, group, packed, (float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])))
 
@@ -122,7 +121,7 @@ def _load_labels(path: Path, name: str) -> CachedVolume:
     data = np.asarray(image.dataobj).astype(np.int32)
     ids, index = np.unique(data, return_inverse=True)
     index = index.reshape(data.shape).astype(np.uint8)
-    cut = _bounding_box(data > 0, margin=6)
+    cut = bounding_box(data > 0, margin=6)
     families = np.array([label_family(int(i)) for i in ids], dtype=np.int32)
     x_mm, y_mm, z_mm = map(float, image.header.get_zooms()[:3])
     return CachedVolume(name, "labels", index[cut], (x_mm, y_mm, z_mm), families)
@@ -131,8 +130,3 @@ def _load_labels(path: Path, name: str) -> CachedVolume:
 def _slice_axis_last(data: np.ndarray, voxel_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     axis = int(np.argmax(voxel_mm))
     return np.moveaxis(data, axis, -1), np.append(np.delete(voxel_mm, axis), voxel_mm[axis])
-
-
-def _bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(b.start - margin, 0), min(b.stop + margin, n)) for b, n in zip(box, mask.shape, strict=True))
