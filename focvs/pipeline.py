@@ -289,7 +289,7 @@ def restore(
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):
             table, source = calibrate(
-                prior, network, slices, sigmas, scan, acquisition, config.consistency.calibration, device
+                prior, network, slices, start, sigmas, scan, acquisition, config.consistency.calibration, device
             )
         log.info("error spectrum of the prior from %s", source)
         if source == FALLBACK:

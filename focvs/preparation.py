@@ -18,7 +18,14 @@ from focvs.config import Calibration, Planes, PriorConfig, RunConfig, checkpoint
 from focvs.errors import InputError
 from focvs.evaluation.baselines import METHODS
 from focvs.forward_model import Acquisition
-from focvs.priors.calibration import BLOCK, ErrorTable, measure_errors, wiener_errors
+from focvs.priors.calibration import (
+    BLOCK,
+    ErrorTable,
+    measure_errors,
+    measure_turned_errors,
+    measure_volume_errors,
+    wiener_errors,
+)
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.networks import ScanCondition
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
@@ -28,9 +35,10 @@ from focvs.sampling.consistency import RULES, SPECTRAL_RULES
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS
 from focvs.slices import Slices
-from focvs.volume import Scan
+from focvs.volume import Scan, bounding_box
 
 CALIBRATION_SLICES = 6
+CALIBRATION_EDGE = 96  # voxels
 SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 
@@ -222,21 +230,25 @@ def calibrate(
     prior: Prior,
     network: Callable[..., Tensor],
     slices: Slices,
+    background: Tensor,
     sigmas: Tensor,
     scan: Scan,
     acquisition: Acquisition,
     source: Calibration,
     device: str,
 ) -> tuple[ErrorTable, str]:
-    """The prior's error spectrum at ``sigmas``: from the scan's own slices, or the table stored with the prior.
+    """The prior's error spectrum at ``sigmas``: from the scan itself, or the table stored with the prior.
 
-    A 3D prior takes its table, or else the spectrum of a Wiener filter of the scan's slices. A conditioned one is
-    measured on the scan's slices seen through the scan's own acquisition turned in-plane.
+    A 2D prior is measured on the scan's slices, a 3D one on a block of the interpolated scan, along the axes that are
+    sharp; a conditioned one sees them through the scan's own acquisition turned in-plane. The table of an
+    unconditional 3D prior, measured on isotropic volumes, goes before that; one with a fixed field of view, which
+    no block would fill, has without a table the spectrum of a Wiener filter of the scan's slices.
 
     Args:
         prior: the prior.
         network: its denoiser, in the units of the volume.
         slices: of the scan.
+        background: ``(p, q, total)`` the interpolated scan.
         sigmas: noise levels of the schedule.
         scan: for its in-plane voxel size.
         acquisition: for its profile and spacing.
@@ -246,22 +258,52 @@ def calibrate(
     Raises:
         InputError: if neither is available.
     """
-    table = prior.errors
-    if table is not None and (source is Calibration.table or prior.dimensions == 3):
+    table, volumetric = prior.errors, prior.dimensions == 3
+    if table is not None and (source is Calibration.table or (volumetric and not prior.conditioned)):
         return table, "the table stored with the prior"
     chosen = slices.largest()[: 2 * CALIBRATION_SLICES : 2]
     images, masks = (v.to(device) for v in slices.images(chosen))
     pixel_mm = float(np.mean(scan.in_plane_mm))
     scan_of = partial(turned_scan, acquisition, pixel_mm, slices.noise_sigma) if prior.conditioned else None
     try:
-        if prior.dimensions == 3:
+        if not volumetric:
+            measured = measure_errors(network, images, masks, sigmas, pixel_mm, scan_of=scan_of)
+            return measured, f"{len(chosen)} slices of the scan ({BLOCK}-pixel blocks)"
+        if prior.shape is not None:
             return wiener_errors(images, masks, sigmas, pixel_mm), FALLBACK
-        measured = measure_errors(network, images, masks, sigmas, pixel_mm, scan_of=scan_of)
+        grid = acquisition.grid
+        mask = grid.crop(slices.mask[..., grid.nearest_slices])
+        block = middle_block(mask.numpy(), prior.multiple)
+        volume, mask = grid.crop(background)[block].to(device), mask[block].to(device)
+        if scan_of is not None:
+            measured = measure_turned_errors(network, volume, mask, sigmas, pixel_mm, scan_of)
+        else:
+            orientation = Orientation(scan.orientation(), prior.axes or scan.orientation())
+            whole = VolumeDenoiser(network, orientation, multiple=prior.multiple)
+            measured = measure_volume_errors(whole, volume, mask, sigmas, pixel_mm, axes=(0, 1))
+        return measured, f"{' x '.join(map(str, volume.shape))} voxels of the interpolated scan ({BLOCK}-voxel blocks)"
     except ValueError as error:
         if table is None:
             raise InputError(f"the prior cannot be calibrated: {error}") from error
         return table, f"the table stored with the prior ({error})"
-    return measured, f"{len(chosen)} slices of the scan ({BLOCK}-pixel blocks)"
+
+
+def middle_block(mask: np.ndarray, multiple: int = 1) -> tuple[slice, ...]:
+    """Around the middle of the head's box ``mask`` and within it, edges of at most :data:`CALIBRATION_EDGE` voxels.
+
+    Args:
+        mask: ``(p, q, n)`` head.
+        multiple: of voxels, the edges.
+
+    Raises:
+        ValueError: if the box is shorter than that.
+    """
+    box = bounding_box(mask, 0)
+    edges = [min(CALIBRATION_EDGE, side.stop - side.start) // multiple * multiple for side in box]
+    if min(edges) < 1:
+        raise ValueError(f"the head is shorter than the {multiple} voxels the prior takes.")
+    starts = [(side.start + side.stop - edge) // 2 for side, edge in zip(box, edges, strict=True)]
+    return tuple(slice(start, start + edge) for start, edge in zip(starts, edges, strict=True))
 
 
 def turned_scan(acquisition: Acquisition, pixel_mm: float, noise_sigma: float, images: Tensor) -> ScanCondition:

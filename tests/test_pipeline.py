@@ -20,8 +20,9 @@ from focvs.errors import FocvsError, InputError
 from focvs.forward_model import blank_voxels, load_profile, model_acquisition, volume_mask, voxel_window
 from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_device, voxel_warnings
-from focvs.priors.pretrained import Prior
+from focvs.preparation import choose_device, open_prior, voxel_warnings
+from focvs.priors.networks3d import HaarUNet3D
+from focvs.priors.pretrained import Prior, save_prior
 from focvs.slices import find_region
 from focvs.volume import intensity_scale, read_scan
 
@@ -94,7 +95,32 @@ def test_a_3d_prior_goes_the_same_road(tmp_path, thick_scan, volumetric_bundle, 
     paths = super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, *words))
     report = json.loads(paths["json"].read_text())
     assert report["consistency"]["relative_residual"] <= 1e-5
-    assert any("Wiener" in warning for warning in report["warnings"])
+    assert not any("Wiener" in warning for warning in report["warnings"])
+
+
+def test_only_a_prior_of_fixed_shape_has_to_make_do_with_a_wiener_filter(
+    tmp_path, thick_scan, volumetric_bundle, monkeypatch
+):
+    def fixed(config, device):
+        return replace(open_prior(config, device), shape=(64, 64, 64))
+
+    monkeypatch.setattr("focvs.pipeline.open_prior", fixed)
+    words = ["prior=monai", "thickness=5", "samples=1", "steps=2"]
+    paths = super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, *words))
+    assert any("Wiener" in warning for warning in json.loads(paths["json"].read_text())["warnings"])
+
+
+def test_a_conditioned_3d_prior_is_calibrated_on_the_scan(tmp_path, thick_scan, caplog):
+    torch.manual_seed(0)
+    save_prior(HaarUNet3D(channels=(8, 8), norm_groups=4, conditioned=True), tmp_path / "prior")
+    words = ["prior=head3d", "thickness=5", "samples=1", "steps=2"]
+    with caplog.at_level("INFO"):
+        paths = super_resolve(settings(thick_scan, tmp_path / "out", tmp_path / "prior", *words))
+    assert "error spectrum of the prior from" in caplog.text
+    assert "voxels of the interpolated scan" in caplog.text
+    report = json.loads(paths["json"].read_text())
+    assert report["consistency"]["relative_residual"] <= 1e-5
+    assert not any("error spectrum" in warning for warning in report["warnings"])
 
 
 @pytest.mark.parametrize("words", [["prior.patch=[32,32]"], ["prior.overlap=1"], ["prior.patch=[0,32,32]"]], ids=str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,26 +120,65 @@ def measure_errors(
 
 
 def measure_volume_errors(
-    denoise: Denoiser, volume: Tensor, mask: Tensor, sigmas: Tensor, voxel_mm: float, seed: int = 0
+    denoise: Denoiser,
+    volume: Tensor,
+    mask: Tensor,
+    sigmas: Tensor,
+    voxel_mm: float,
+    seed: int = 0,
+    axes: Sequence[int] = (0, 1, 2),
 ) -> ErrorTable:
-    """As :func:`measure_errors` for a volume denoiser: ``volume`` and ``mask`` ``(p, q, n)``, all three axes.
+    """As :func:`measure_errors` for a volume denoiser: ``volume`` and ``mask`` ``(p, q, n)``, along ``axes``.
 
     Raises:
         ValueError: if no block fits into the mask.
     """
     generator = torch.Generator().manual_seed(seed)
     transform = dct_matrix(BLOCK).to(volume)
-    blocks = [_blocks(mask, axis).all(-1) for axis in range(3)]
-    if not any(b.any() for b in blocks):
+    blocks = {axis: _blocks(mask, axis).all(-1) for axis in axes}
+    if not any(b.any() for b in blocks.values()):
         raise ValueError(f"no run of {BLOCK} voxels lies inside the head: the volume is too small to calibrate on.")
     rows = []
     ordered = sigmas.double().sort().values
     for sigma in ordered.tolist():
         noise = torch.randn(volume.shape, generator=generator, dtype=torch.float32).to(volume)
         error = denoise((volume + sigma * noise)[None], sigma)[0] - volume
-        parts = [_blocks(error, axis)[inside] @ transform.T for axis, inside in enumerate(blocks)]
+        parts = [_blocks(error, axis)[inside] @ transform.T for axis, inside in blocks.items()]
         rows.append(_smooth(torch.cat(parts).cpu().double().square().mean(0)))
     return ErrorTable(ordered.cpu(), torch.stack(rows).cpu(), voxel_mm)
+
+
+def measure_turned_errors(
+    denoise: Callable[..., Tensor],
+    volume: Tensor,
+    mask: Tensor,
+    sigmas: Tensor,
+    voxel_mm: float,
+    scan_of: Callable[[Tensor], ScanCondition],
+    seed: int = 0,
+) -> ErrorTable:
+    """As :func:`measure_errors` for a conditioned 3D denoiser, of ``(1, 1, p, q, n)``.
+
+    The scan of a scan: each of the first two axes of ``volume`` ``(p, q, n)`` whose runs fit into ``mask`` takes its
+    turn as the slice axis, the last one, and errors are those along it.
+
+    Raises:
+        ValueError: if no block fits into the mask along either.
+    """
+    variances = []
+    for axis in (0, 1):
+        turned, inside = (v.transpose(axis, 2).contiguous() for v in (volume, mask))
+        if not _blocks(inside, 2).all(-1).any():
+            continue
+        scan = scan_of(turned[None, None])
+
+        def told(x: Tensor, sigma: float | Tensor, scan: ScanCondition = scan) -> Tensor:
+            return denoise(x[:, None], sigma, scan)[:, 0]
+
+        variances.append(measure_volume_errors(told, turned, inside, sigmas, voxel_mm, seed, axes=(2,)).variance)
+    if not variances:
+        raise ValueError(f"no run of {BLOCK} voxels lies inside the head: the volume is too small to calibrate on.")
+    return ErrorTable(sigmas.double().sort().values.cpu(), torch.stack(variances).mean(0), voxel_mm)
 
 
 def wiener_errors(images: Tensor, mask: Tensor, sigmas: Tensor, pixel_mm: float) -> ErrorTable:
