@@ -30,7 +30,7 @@ from focvs.priors.denoiser import Denoiser
 from focvs.priors.networks import ScanCondition
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 from focvs.priors.pretrained import Prior, load_prior
-from focvs.priors.volumetric import Orientation, VolumeDenoiser
+from focvs.priors.volumetric import Orientation, VolumeDenoiser, turned_in_turn
 from focvs.sampling.consistency import RULES, SPECTRAL_RULES
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import SAMPLERS
@@ -209,9 +209,10 @@ def volume_denoiser(
                 "positive numbers of voxels and an overlap of at least 0 and below 1."
             )
         orientation = Orientation(scan.orientation(), prior.axes or scan.orientation())
-        return VolumeDenoiser(
+        whole = VolumeDenoiser(
             network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, acquisition
         )
+        return AlternatedPlanes(turned_in_turn(whole), sigmas) if prior.mirrored else whole
     names, planes = scan.plane_names(), config.planes
     members = [PlaneDenoiser(network, across, window, background, acquisition, slab=prior.slab) for across in (0, 1)]
     if planes is Planes.average:

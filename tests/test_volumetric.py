@@ -3,7 +3,7 @@ from itertools import permutations, product
 import pytest
 import torch
 
-from focvs.priors.volumetric import Orientation, Padded, Rescaled, VolumeDenoiser
+from focvs.priors.volumetric import Orientation, Padded, Rescaled, VolumeDenoiser, turned_in_turn
 
 ALL_CODES = ["".join(c) for pairs in permutations(("RL", "AP", "SI")) for c in product(*pairs)]
 
@@ -103,6 +103,26 @@ def test_a_conditioned_3d_prior_is_told_of_the_scan_patch_by_patch(patch):
     assert torch.allclose(denoise(volume, 0.1), scan.expand(2, -1, -1, -1), atol=1e-5)
     with pytest.raises(ValueError, match="interpolated scan"):
         VolumeDenoiser(echo, Orientation("RAS"), acquisition=numbers)(volume, 0.1)
+
+
+def test_a_turned_prior_sees_every_mirror_and_keeps_the_slice_axis_last():
+    """A network that marks a corner along the slice axis marks all eight of them, the other two axes in both orders."""
+    seen = []
+
+    def corner(x, sigma):
+        seen.append(tuple(x.shape[2:]))
+        out = torch.zeros_like(x)
+        out[..., 0, 0, 0], out[..., 1, 0, 0] = 1, 0.5
+        return out
+
+    turns = turned_in_turn(VolumeDenoiser(corner, Orientation("RAS", "RAS")))
+    marks = [turn(torch.zeros(1, 4, 5, 6), 0.1)[0] for turn in turns]
+    assert len({int(mark.argmax()) for mark in marks}) == 8
+    assert all(float(mark.sum()) == 1.5 for mark in marks)
+    assert set(seen) == {(4, 5, 6), (5, 4, 6)}
+    pointwise = turned_in_turn(VolumeDenoiser(lambda x, s: 2 * x, Orientation("LPS", "LPS")))
+    volume = torch.randn(2, 4, 5, 6)
+    assert all(torch.equal(turn(volume, 0.1), 2 * volume) for turn in pointwise)
 
 
 def test_rescaling_is_a_change_of_units():

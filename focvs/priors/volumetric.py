@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from focvs.priors.networks import ScanCondition, require_background
 
 _PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
+_OPPOSITE = {code: pair.replace(code, "") for code, pair in _PAIR.items()}
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,21 @@ class VolumeDenoiser:
         out = outside.clone()
         out[tuple(source)] = self.denoise(frame, sigma)[tuple(target)]
         return out
+
+
+def turned_in_turn(denoiser: VolumeDenoiser) -> list[VolumeDenoiser]:
+    """The same, each time through another mirror and every second time with the first two axes swapped.
+
+    For a prior that was trained on blocks mirrored and turned, as :func:`focvs.priors.planes.mirrored_in_turn`.
+    """
+    there = denoiser.orientation
+    turns = []
+    for i, flips in enumerate(itertools.product((False, True), repeat=3)):
+        axes = [_OPPOSITE[code] if flip else code for code, flip in zip(there.network, flips, strict=True)]
+        if i % 2:
+            axes[:2] = axes[1], axes[0]
+        turns.append(replace(denoiser, orientation=replace(there, network="".join(axes))))
+    return turns
 
 
 @dataclass(frozen=True)
