@@ -288,9 +288,7 @@ def restore(
     spectra = support = table = None
     if rule == "calibrated" or sampler.name == "resample":
         with clock.lap("calibration"):
-            table, source = calibrate(
-                prior, network, slices, start, sigmas, scan, acquisition, config.consistency.calibration, device
-            )
+            table, source = calibrate(prior, network, slices, start, sigmas, scan, acquisition, config, device)
         log.info("error spectrum of the prior from %s", source)
         if source == FALLBACK:
             warnings.append(f"the error spectrum of the prior is that of {source}.")

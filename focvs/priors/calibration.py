@@ -149,18 +149,20 @@ def measure_volume_errors(
 
 
 def measure_turned_errors(
-    denoise: Callable[..., Tensor],
-    volume: Tensor,
-    mask: Tensor,
-    sigmas: Tensor,
-    voxel_mm: float,
-    scan_of: Callable[[Tensor], ScanCondition],
-    seed: int = 0,
+    told: Callable[[Tensor], Denoiser], volume: Tensor, mask: Tensor, sigmas: Tensor, voxel_mm: float, seed: int = 0
 ) -> ErrorTable:
-    """As :func:`measure_errors` for a conditioned 3D denoiser, of ``(1, 1, p, q, n)``.
+    """As :func:`measure_volume_errors` for a conditioned 3D prior, along the first two axes of ``volume`` only.
 
-    The scan of a scan: each of the first two axes of ``volume`` ``(p, q, n)`` whose runs fit into ``mask`` takes its
-    turn as the slice axis, the last one, and errors are those along it.
+    Each of the two along which a block fits into the mask takes its turn as the slice axis, the last one, of a scan
+    made of the volume, and errors are those along it.
+
+    Args:
+        told: from a volume ``(p, q, n)`` to the denoiser that is told of its scan along n.
+        volume: ``(p, q, n)`` in prior units.
+        mask: ``(p, q, n)`` boolean.
+        sigmas: ``(levels,)`` noise levels, any order.
+        voxel_mm: along the first two axes.
+        seed: of the noise.
 
     Raises:
         ValueError: if no block fits into the mask along either.
@@ -168,14 +170,9 @@ def measure_turned_errors(
     variances = []
     for axis in (0, 1):
         turned, inside = (v.transpose(axis, 2).contiguous() for v in (volume, mask))
-        if not _blocks(inside, 2).all(-1).any():
-            continue
-        scan = scan_of(turned[None, None])
-
-        def told(x: Tensor, sigma: float | Tensor, scan: ScanCondition = scan) -> Tensor:
-            return denoise(x[:, None], sigma, scan)[:, 0]
-
-        variances.append(measure_volume_errors(told, turned, inside, sigmas, voxel_mm, seed, axes=(2,)).variance)
+        if _blocks(inside, 2).all(-1).any():
+            table = measure_volume_errors(told(turned), turned, inside, sigmas, voxel_mm, seed, axes=(2,))
+            variances.append(table.variance)
     if not variances:
         raise ValueError(f"no run of {BLOCK} voxels lies inside the head: the volume is too small to calibrate on.")
     return ErrorTable(sigmas.double().sort().values.cpu(), torch.stack(variances).mean(0), voxel_mm)

@@ -49,7 +49,7 @@ class ScanCondition:
     def simulated(
         cls, acquisition: Degradation, images: Tensor, noise_sigma: float = 0.0, noise: Tensor | None = None
     ) -> ScanCondition:
-        """The scan ``acquisition`` makes of ``images`` ``(b, c, h, w)`` with unit ``noise`` ``(b, c, h, m)``."""
+        """The scan ``acquisition`` makes of ``images`` ``(b, c, ..., n)`` with unit ``noise`` ``(b, c, ..., m)``."""
         image = acquisition(images, noise_sigma, noise)
         return cls.of(image, (acquisition.thickness_px, acquisition.spacing_px, noise_sigma))
 

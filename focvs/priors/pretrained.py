@@ -57,7 +57,7 @@ class Prior:
         axes: where the axes of a 3D prior point, such as ``LPS``; empty for the scan's own, slice axis last.
         shape: fixed field of view of a 3D prior in voxels, or None.
         multiple: sizes it takes are multiples of this.
-        mirrored: whether it was trained on mirrored images.
+        mirrored: whether it was trained on mirrored images, and if 3D with its first two axes in both orders.
         slab: slices a 2D prior sees around the one it denoises, itself included.
         voxel_range_mm: in-plane voxels it was trained on, or None where that is not known.
         intervals: how many standard deviations of its samples it errs by, or None.

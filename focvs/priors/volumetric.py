@@ -158,9 +158,11 @@ def turned_in_turn(denoiser: VolumeDenoiser) -> list[VolumeDenoiser]:
     turns = []
     for i, flips in enumerate(itertools.product((False, True), repeat=3)):
         axes = [_OPPOSITE[code] if flip else code for code, flip in zip(there.network, flips, strict=True)]
+        patch = denoiser.patch
         if i % 2:
             axes[:2] = axes[1], axes[0]
-        turns.append(replace(denoiser, orientation=replace(there, network="".join(axes))))
+            patch = None if patch is None else (patch[1], patch[0], patch[2])
+        turns.append(replace(denoiser, orientation=replace(there, network="".join(axes)), patch=patch))
     return turns
 
 
