@@ -18,16 +18,32 @@ from focvs.volume import bounding_box, intensity_scale
 WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
 FINEST_STACK_MM = 0.7  # finer in-plane voxels are averaged to about this size to keep the cache compact
 
+# volumes whose voxels are finer than what was acquired, by the start of their name: they would teach a prior to blur
+ACQUIRED_MM = {"ds011_": 1.2}
+
 
 @dataclass(frozen=True)
 class CachedVolume:
-    """One training volume: uint8 voxels (intensity or label index), voxel size in mm, and where it came from."""
+    """One training volume.
+
+    Attributes:
+        name: stem of its file.
+        group: isotropic, isotropic_stripped, thick (slice axis last) or labels.
+        data: uint8 voxels, intensity (:data:`WHITE_LEVEL` is the 99.5th percentile) or label index.
+        voxel_mm: voxel sizes.
+        families: of the labels, see :func:`focvs.training.synthesis.label_family`.
+    """
 
     name: str
-    group: str  # isotropic | isotropic_stripped | thick | labels
+    group: str
     data: np.ndarray
     voxel_mm: tuple[float, float, float]
     families: np.ndarray | None = None
+
+    @property
+    def finest_mm(self) -> float:
+        """The finest voxels it may be resampled to: not finer than it was acquired (:data:`ACQUIRED_MM`), or 0."""
+        return next((mm for prefix, mm in ACQUIRED_MM.items() if self.name.startswith(prefix)), 0.0)
 
 
 def build_cache(data_dir: Path, out: Path, exclude: tuple[str, ...] = (), label_maps: int = 20) -> list[str]:

@@ -1,0 +1,42 @@
+"""Train the mean: ``python scripts/train_mean.py [key=value ...]``, keys in conf/train_mean.yaml.
+
+Makes the cache on first use, resumes from ``output/state.pt`` where it exists, and leaves the weights in
+``output/ema``.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from focvs.config import conf_dir
+from focvs.priors.pretrained import save_prior
+from focvs.training.cache import build_cache, load_cache
+from focvs.training.mean import train_mean
+from focvs.training.pool import VolumePool
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train_mean")
+def main(config: DictConfig) -> None:
+    cache = Path(config.cache)
+    if not cache.is_file():
+        names = build_cache(Path(config.data), cache, tuple(config.validation), config.label_maps)
+        log.info("cached %d volumes in %s (%.1f MiB)", len(names), cache, cache.stat().st_size / 2**20)
+    plan = instantiate(config.plan, _convert_="all")
+    pool = VolumePool(load_cache(cache, tuple(config.validation)), instantiate(config.pool, _convert_="all"), plan.seed)
+    torch.manual_seed(plan.seed)
+    network = instantiate(config.network, _convert_="all")
+    if config.start:
+        network = type(network).from_pretrained(config.start, torch_dtype=torch.float32)
+    train_mean(network, pool, plan, Path(config.output), save_prior, config.device)
+
+
+if __name__ == "__main__":
+    main()
