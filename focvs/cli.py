@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from focvs import __version__
+from focvs.commands.overrides import (
+    UsageError,
+    compose,
+    require_keys,
+    to_overrides,
+    to_schema,
+    told_to_runs,
+)
 from focvs.errors import FocvsError
-from focvs.overrides import UsageError, compose, require_keys, to_overrides, to_schema, told_to_runs
 
 log = logging.getLogger("focvs")
 
@@ -106,7 +113,7 @@ def _dispatch(arguments: list[str]) -> int:
     if show:
         from omegaconf import OmegaConf
 
-        from focvs.multirun import first_of_sweep
+        from focvs.commands.multirun import first_of_sweep
 
         config = first_of_sweep(name, overrides, SWEPT[name])[0] if multirun else compose(name, overrides)
         print(OmegaConf.to_yaml(config), end="")
@@ -114,7 +121,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "sweep":
         return _run_study(overrides)
     if multirun:
-        from focvs.multirun import run_sweep
+        from focvs.commands.multirun import run_sweep
 
         return DONE if run_sweep(name, overrides, SWEPT[name], _run_one_scan) else FAILED
     config = compose(name, overrides)
@@ -130,40 +137,41 @@ def _run_scan(config: Any) -> None:
 
 
 def _run_simulate(config: Any) -> None:
-    from focvs.simulate import simulate_scan
+    from focvs.commands.simulate import simulate_scan
 
     simulate_scan(config)
 
 
 def _run_demo(config: Any) -> None:
-    from focvs.demo import run_demo
+    from focvs.commands.demo import run_demo
 
     run_demo(config)
 
 
 def _run_calibrate(config: Any) -> None:
-    from focvs.calibrate import calibrate_prior
+    from focvs.commands.calibrate import calibrate_prior
 
     calibrate_prior(config)
 
 
 def _run_profile(config: Any) -> None:
-    from focvs.estimate import estimate_scan_profile
+    from focvs.commands.profile import estimate_scan_profile
 
     estimate_scan_profile(config)
 
 
 def _run_evaluate(config: Any) -> None:
-    from focvs.evaluate import evaluate_estimates
+    from focvs.commands.evaluate import evaluate_estimates
 
     evaluate_estimates(config)
 
 
 def _run_study(overrides: list[str]) -> int:
     """Every job of a sweep, then its tables and pictures."""
-    from focvs.multirun import first_of_sweep, run_sweep
-    from focvs.results import require_writable
-    from focvs.sweep import as_table, check_job, collect, forget_failures
+    from focvs.commands.multirun import first_of_sweep, run_sweep
+    from focvs.commands.sweep import check_job, forget_failures
+    from focvs.commands.sweep_tables import as_table, collect
+    from focvs.files import require_writable
 
     config, _ = first_of_sweep("sweep", overrides, SWEPT["sweep"], check_job)
     folder = Path(config.output_dir)
@@ -187,7 +195,7 @@ def _run_one_scan(settings: Any) -> None:
 
 
 def _run_one_job(settings: Any) -> None:
-    from focvs.sweep import run_job
+    from focvs.commands.sweep import run_job
 
     run_job(settings)
 

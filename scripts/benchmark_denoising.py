@@ -18,9 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from focvs.acquisition.degradation import Degradation
-from focvs.evaluation.denoising import SIGMAS, HeldOut, denoising_errors, gain_db, held_out, interpolation_error
+from focvs.evaluation.denoising import (
+    SIGMAS,
+    HeldOut,
+    denoising_errors,
+    gain_db,
+    held_out,
+    interpolation_error,
+)
+from focvs.files import write_csv
 from focvs.priors.pretrained import Prior, load_prior
-from focvs.volume import nifti_stem, write_csv
+from focvs.scan.nifti import nifti_stem
 
 
 def main() -> None:

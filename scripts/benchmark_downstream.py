@@ -23,11 +23,12 @@ from benchmark_quality import degraded_box, hash_of_prior
 from nibabel.processing import resample_from_to
 from omegaconf import OmegaConf
 
+from focvs.commands.overrides import compose, quote, split_overrides
+from focvs.commands.scores import measure_estimates
 from focvs.config import EvaluateConfig, RunConfig
-from focvs.evaluate import measure_estimates
-from focvs.overrides import compose, quote, split_overrides
+from focvs.files import write_csv
 from focvs.pipeline import super_resolve
-from focvs.volume import nifti_stem, write_csv
+from focvs.scan.nifti import nifti_stem
 
 CASE = ("truth", "slices", "noise", "box", "method")
 

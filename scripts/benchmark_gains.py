@@ -24,12 +24,15 @@ import numpy as np
 import torch
 from scipy.ndimage import convolve1d
 
-from focvs.acquisition.interleaving import FEWEST_PIXELS
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.acquisition.slice_gains import slice_gains
-from focvs.slices import balance_passes, balance_slices, bright_head
-from focvs.volume import Scan, intensity_scale, nifti_stem, read_nifti, write_csv
+from focvs.files import write_csv
+from focvs.scan.brightness import balance_passes, balance_slices, bright_head
+from focvs.scan.interleaving import FEWEST_PIXELS
+from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.scan import Scan
+from focvs.scan.slice_gains import slice_gains
+from focvs.scan.units import intensity_scale
 
 SLICES = ("3:3", "4:4", "5:6.5", "8:8")
 ENDS = 3

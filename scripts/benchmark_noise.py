@@ -20,11 +20,13 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from focvs.acquisition.noise import background_noise, estimate_noise
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.slices import find_air
-from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, write_csv
+from focvs.files import write_csv
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.noise import background_noise, estimate_noise, find_air
+from focvs.scan.units import intensity_scale
 
 COLUMNS = ("truth", "where", "kind", "level", "ratio")
 LEVELS = (0.005, 0.01, 0.02, 0.03, 0.05)

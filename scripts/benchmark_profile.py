@@ -28,7 +28,10 @@ from focvs.acquisition.adversarial import estimate_adversarially
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, detail_ratios, estimate_profile
 from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import simulate_slices
-from focvs.volume import axis_directions, head_mask, intensity_scale, nifti_stem, read_nifti, write_csv
+from focvs.files import write_csv
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import axis_directions, nifti_stem, read_nifti
+from focvs.scan.units import intensity_scale
 
 WIDTHS = {  # FWHM and spacing in mm, by shape
     "gaussian": ((2, 2), (3, 3), (3, 4), (4, 4), (4, 5.2), (6, 6), (6, 7.8), (8, 8)),

@@ -34,17 +34,21 @@ import torch
 from omegaconf import OmegaConf
 
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.adaptation import adapt_prior
+from focvs.commands.overrides import compose, quote, split_overrides
+from focvs.commands.simulate import simulate_scan
+from focvs.commands.sweep import crop_for_grid
 from focvs.config import RunConfig, SimulateConfig
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
-from focvs.forward_model import estimate_thickness, model_acquisition
-from focvs.overrides import compose, quote, split_overrides
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_device, open_prior
-from focvs.simulate import simulate_scan
-from focvs.slices import take_slices
-from focvs.sweep import crop_for_grid
-from focvs.volume import Scan, head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_nifti
+from focvs.reconstruction.adapt import adapt_prior
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.setup import choose_device, open_prior
+from focvs.reconstruction.thickness import estimate_thickness
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import nifti_stem, read_nifti, write_nifti
+from focvs.scan.scan import Scan, read_scan
+from focvs.scan.slices import take_slices
+from focvs.scan.units import intensity_scale
 
 WITHOUT_PRIOR = ("B-spline", "B-spline + replacement")
 

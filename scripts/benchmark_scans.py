@@ -13,10 +13,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from focvs.commands.overrides import compose, quote
 from focvs.errors import FocvsError
-from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
-from focvs.volume import nifti_stem
+from focvs.scan.nifti import nifti_stem
 
 
 def main() -> None:

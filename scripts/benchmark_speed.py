@@ -15,11 +15,12 @@ import nibabel as nib
 import numpy as np
 from omegaconf import OmegaConf
 
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
-from focvs.overrides import compose, quote
+from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote
 from focvs.pipeline import super_resolve
-from focvs.volume import write_nifti
+from focvs.scan.nifti import write_nifti
 
 
 def main() -> None:

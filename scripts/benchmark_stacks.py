@@ -28,14 +28,20 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from focvs.acquisition.interpolation import spline_matrix
+from focvs.commands.overrides import compose, quote, split_overrides
+from focvs.commands.simulate import simulate_scan
+from focvs.commands.sweep import crop_for_grid
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
-from focvs.forward_model import blank_voxels, hold, model_acquisition
-from focvs.overrides import compose, quote, split_overrides
+from focvs.files import write_csv
 from focvs.pipeline import super_resolve
-from focvs.simulate import simulate_scan
-from focvs.stacks import Reconciliation, open_stacks
-from focvs.sweep import crop_for_grid
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_csv, write_nifti
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.reconciliation import Reconciliation
+from focvs.reconstruction.stacks import open_stacks
+from focvs.reconstruction.voxels import blank_voxels, hold
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import read_nifti, write_nifti
+from focvs.scan.scan import read_scan
+from focvs.scan.units import intensity_scale
 
 ENDS_MM = 4.0
 COLUMNS = ("truth", "method", "psnr_db", "ssim", "seconds", "second_residual")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from focvs.priors.networks import ScanCondition
+from focvs.priors.condition import ScanCondition
 from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
 from focvs.priors.pretrained import load_prior
 

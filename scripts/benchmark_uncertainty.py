@@ -30,17 +30,21 @@ import torch
 from benchmark_quality import degraded_box
 from omegaconf import OmegaConf
 
-from focvs.choices import choose_interval, interval_settings
+from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
-from focvs.forward_model import model_acquisition
-from focvs.overrides import compose, quote, split_overrides
+from focvs.files import write_csv
 from focvs.pipeline import super_resolve
-from focvs.preparation import open_prior
 from focvs.priors.intervals import LEVELS, Interval, IntervalRow, IntervalTable, ordered
-from focvs.results import plain
+from focvs.reconstruction.bounds import choose_interval, interval_settings
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.setup import open_prior
+from focvs.report.results import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
-from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, read_scan, write_csv
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.scan import read_scan
+from focvs.scan.units import intensity_scale
 
 # of a run: compared elsewhere (the prior by its hash), given by the case, or changing no sample
 ELSEWHERE = ("scan", "output_dir", "voxel", "prior", "batch", "device", "figure", "progress")

@@ -32,18 +32,21 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from focvs.acquisition.interpolation import interpolation_matrix
-from focvs.choices import make_rule
+from focvs.commands.overrides import compose
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
-from focvs.forward_model import model_acquisition, voxel_window
-from focvs.overrides import compose
 from focvs.pipeline import super_resolve
-from focvs.preparation import conditioning_numbers, open_prior, schedule, volume_denoiser
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.rules import make_rule
+from focvs.reconstruction.setup import conditioning_numbers, open_prior, schedule, volume_denoiser
+from focvs.reconstruction.timing import Stopwatch
+from focvs.reconstruction.voxels import voxel_window
 from focvs.sampling import spectral
 from focvs.sampling.samplers import NoiseSource, ReplacementRule, ddpm
-from focvs.slices import take_slices
-from focvs.timing import Stopwatch
-from focvs.volume import head_mask, intensity_scale, read_nifti
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import read_nifti
+from focvs.scan.slices import take_slices
+from focvs.scan.units import intensity_scale
 
 LARGEST = 3.0  # noise level the prior was trained up to (sigma_range in conf/train.yaml)
 LINE = "{method:34s} {psnr_db:6.2f} dB {seconds_per_step:7.2f} s a step, {outside_network:7.3f} outside the network"

@@ -29,10 +29,10 @@ import numpy as np
 import yaml
 from benchmark_quality import degraded_box
 
+from focvs.commands.scores import measure_estimates
 from focvs.config import EvaluateConfig, ProfileConfig
 from focvs.errors import FocvsError
-from focvs.evaluate import measure_estimates
-from focvs.volume import nifti_stem
+from focvs.scan.nifti import nifti_stem
 
 COLUMNS = ("truth", "slices", "method", "psnr_db", "ssim", "seconds", "memory_mib", "residual", "header", "budget")
 WATCH = """

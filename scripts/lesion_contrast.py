@@ -21,7 +21,10 @@ from scipy import ndimage
 
 from focvs.config import EvaluateConfig
 from focvs.evaluation.lesions import find_lesions, neighbourhoods
-from focvs.volume import head_mask, intensity_scale, nifti_stem, read_nifti, write_csv
+from focvs.files import write_csv
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.units import intensity_scale
 
 SMALLEST_ML, MOST = 0.3, 8
 COLUMNS = ("scan", "lesions", "volume_ml", "contrast_scan", "contrast_result")

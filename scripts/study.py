@@ -28,8 +28,15 @@ from pathlib import Path
 
 import torch
 
-from focvs.evaluation.denoising import PATCH, HeldOut, denoising_errors, gain_db, held_out, interpolation_error
-from focvs.overrides import split_overrides
+from focvs.commands.overrides import split_overrides
+from focvs.evaluation.denoising import (
+    PATCH,
+    HeldOut,
+    denoising_errors,
+    gain_db,
+    held_out,
+    interpolation_error,
+)
 from focvs.priors.pretrained import load_prior
 
 SCRIPTS = Path(__file__).parent

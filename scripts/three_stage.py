@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 
-from focvs.overrides import compose, split_overrides
+from focvs.commands.overrides import compose, split_overrides
 from focvs.priors.pretrained import save_prior
 
 SCRIPTS = Path(__file__).parent

@@ -19,8 +19,9 @@ from omegaconf import DictConfig
 
 from focvs.config import conf_dir
 from focvs.priors.pretrained import save_prior
+from focvs.training.blocks import VolumePatchDataset
 from focvs.training.cache import build_cache, load_cache
-from focvs.training.datasets import Augmentation, PatchDataset, VolumePatchDataset
+from focvs.training.datasets import Augmentation, PatchDataset
 from focvs.training.trainer import carry_over, cpu_processes, train
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
+from focvs.acquisition.simulation import simulate_slices
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
 

@@ -8,14 +8,15 @@ from torch import nn
 
 from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.profile import gaussian_profile
+from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
-from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
+from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.foreign import sha256_of
-from focvs.priors.networks import HaarUNet2D, ScanCondition
+from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import WEIGHTS, load_prior
-from focvs.training.adaptation import AdaptationPlan, LowRank, adapt
+from focvs.priors.weights import sha256_of
+from focvs.training.fine_tuning import AdaptationPlan, LowRank, adapt
 
 
 @pytest.fixture(scope="module")

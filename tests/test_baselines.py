@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
+from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
-from focvs.evaluation import baselines
-from focvs.evaluation.baselines import METHODS, Problem
-from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
-from focvs.volume import read_scan
+from focvs.reconstruction import baselines
+from focvs.reconstruction.baselines import METHODS, Problem
+from focvs.scan.scan import read_scan
 
 
 def problem_of(volume, thickness=4.0, spacing=4.0, **numbers):

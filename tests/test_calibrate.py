@@ -8,9 +8,9 @@ import pytest
 import torch
 from test_foreign import bundle, definition, monai_network
 
-from focvs.calibrate import _measure
 from focvs.cli import main
-from focvs.priors.calibration import CALIBRATION, ErrorTable
+from focvs.commands.calibrate import _measure
+from focvs.priors.error_table import CALIBRATION, ErrorTable
 from focvs.priors.pretrained import Prior, load_prior
 
 DDPM = {"noise_scheduler": {"_target_": "DDPMScheduler"}}

@@ -2,16 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from focvs.preparation import middle_block
-from focvs.priors.calibration import (
-    BLOCK,
-    ErrorTable,
-    measure_errors,
-    measure_turned_errors,
-    measure_volume_errors,
-    wiener_errors,
-)
-from focvs.priors.networks import ScanCondition
+from focvs.priors.calibration import BLOCK, measure_errors, measure_turned_errors, measure_volume_errors, wiener_errors
+from focvs.priors.condition import ScanCondition
+from focvs.priors.error_table import ErrorTable
+from focvs.reconstruction.self_calibration import middle_block
 
 
 def test_white_errors_are_measured_as_they_are():

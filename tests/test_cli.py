@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from focvs import __version__
 from focvs.cli import main
+from focvs.commands.overrides import UsageError, compose, quote, to_overrides
 from focvs.config import SCHEMAS, conf_dir
-from focvs.overrides import UsageError, compose, quote, to_overrides
 
 
 def run(capsys, *words):
@@ -258,7 +258,7 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
             from focvs.priors.pretrained import KINDS
             from focvs.sampling.consistency import RULES
             from focvs.sampling.samplers import SAMPLERS
-            from focvs.training.adaptation import METHODS
+            from focvs.training.fine_tuning import METHODS
 
             assert settings.sampler.name in SAMPLERS
             assert settings.consistency.rule in RULES
@@ -295,7 +295,7 @@ def test_every_key_has_a_comment():
     for path in conf_dir().rglob("*.yaml"):
         lines = path.read_text().splitlines()
         assert lines[0].startswith("#"), path
-        exempt = ("defaults", "hydra", "network", "plan", "augmentation")
+        exempt = ("defaults", "hydra", "network", "plan", "pool", "augmentation")
         for before, line in itertools.pairwise(lines):
             key = line.split(":")[0].strip()
             if line and line[0].isalpha() and ":" in line and key not in exempt:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from focvs.sampling.consistency import dct_matrix
+from focvs.acquisition.dct import dct_matrix
 from focvs.sampling.noise_schedule import karras_sigmas
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from focvs.commands.demo import run_demo
 from focvs.config import DemoConfig
-from focvs.demo import run_demo
 from focvs.errors import InputError
 
 

@@ -1,13 +1,13 @@
 import torch
+from gaussian import GaussianPrior
 from torch import nn
 
+from focvs.acquisition.dct import dct_matrix
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
+from focvs.priors.condition import ScanCondition, middle
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.gaussian import GaussianPrior
-from focvs.priors.networks import ScanCondition, middle
-from focvs.sampling.consistency import dct_matrix
 
 
 class Zero(nn.Module):

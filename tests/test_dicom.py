@@ -9,10 +9,10 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from focvs import dicom
-from focvs.acquisition.metadata import find_thickness
-from focvs.dicom import convert_series, open_scan
 from focvs.errors import InputError
+from focvs.scan import dicom
+from focvs.scan.dicom import convert_series, open_scan
+from focvs.scan.sidecar import find_thickness
 
 SPACING, THICKNESS, PIXEL = 6.0, 5.0, 1.2
 

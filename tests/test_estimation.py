@@ -11,10 +11,10 @@ from focvs.acquisition.estimation import ANISOTROPY, detail_ratios, estimate_pro
 from focvs.acquisition.profile import make_profile, sampled_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import main
+from focvs.commands.overrides import compose
 from focvs.errors import InputError
-from focvs.forward_model import model_acquisition
-from focvs.overrides import compose
-from focvs.volume import read_scan
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.scan.scan import read_scan
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.cli import main
+from focvs.commands.evaluate import evaluate_estimates, write_rows
+from focvs.commands.overrides import compose, to_overrides
 from focvs.errors import InputError
-from focvs.evaluate import evaluate_estimates, write_rows
-from focvs.overrides import compose, to_overrides
-from focvs.volume import head_mask, intensity_scale
+from focvs.scan.head import head_mask
+from focvs.scan.units import intensity_scale
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 

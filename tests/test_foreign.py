@@ -11,8 +11,10 @@ from monai.networks.nets import DiffusionModelUNet
 from safetensors.torch import save_file
 
 from focvs.errors import PriorError
-from focvs.priors.foreign import diffusers_denoiser, medforj_denoiser, monai_denoiser, read_weights
+from focvs.priors.bundles import monai_denoiser
+from focvs.priors.foreign import diffusers_denoiser, medforj_denoiser
 from focvs.priors.pretrained import load_prior
+from focvs.priors.weights import read_weights
 
 TABLE = (1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)).cumprod(0)
 

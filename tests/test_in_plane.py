@@ -10,16 +10,18 @@ import torch
 from conftest import write_scan
 from omegaconf import OmegaConf
 
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
-from focvs.acquisition.zero_filling import averaging_gain, resolved_fraction
-from focvs.forward_model import model_acquisition
-from focvs.in_plane import PixelGrid, coarsen, resolved_mm
-from focvs.overrides import compose, quote
+from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote
 from focvs.pipeline import super_resolve
+from focvs.reconstruction.forward_model import model_acquisition
 from focvs.sampling.statistics import normal_quantile, replaced_noise
-from focvs.slices import take_slices
-from focvs.volume import intensity_scale, read_scan
+from focvs.scan.pixels import PixelGrid, coarsen, resolved_mm
+from focvs.scan.scan import read_scan
+from focvs.scan.slices import take_slices
+from focvs.scan.units import intensity_scale
+from focvs.scan.zero_filling import averaging_gain, resolved_fraction
 
 PIXEL = 0.4
 

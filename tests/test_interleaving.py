@@ -8,13 +8,14 @@ import torch
 from conftest import write_scan
 from test_pipeline import reread, settings
 
-from focvs.acquisition.interleaving import PassDifference, pass_difference
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
+from focvs.acquisition.simulation import simulate_slices
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
-from focvs.slices import balance_passes
-from focvs.volume import read_scan
+from focvs.scan.brightness import balance_passes
+from focvs.scan.interleaving import PassDifference, pass_difference
+from focvs.scan.scan import read_scan
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from focvs.acquisition.metadata import find_thickness
 from focvs.errors import InputError
+from focvs.scan.sidecar import find_thickness
 
 
 def sidecar(tmp_path, content):

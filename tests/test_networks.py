@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from focvs.priors.networks import HaarUNet2D, ScanCondition, haar, haar_inverse, middle
+from focvs.priors.condition import ScanCondition, middle
+from focvs.priors.haar import haar, haar_inverse
+from focvs.priors.networks import HaarUNet2D
 
 
 def test_haar_is_orthonormal_and_keeps_white_noise_white():

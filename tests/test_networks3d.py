@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 import torch
 
-from focvs.priors.networks import ScanCondition
+from focvs.priors.condition import ScanCondition
 from focvs.priors.networks3d import HaarUNet3D, haar3, haar3_inverse
 from focvs.priors.pretrained import load_prior, save_prior
-from focvs.training import datasets
+from focvs.training import blocks
+from focvs.training.blocks import VolumePatchDataset
 from focvs.training.cache import CachedVolume, build_cache, load_cache
-from focvs.training.datasets import Augmentation, VolumePatchDataset
+from focvs.training.datasets import Augmentation
 from focvs.training.synthesis import add_lesions
 from focvs.training.trainer import TrainingPlan, train
 
@@ -119,7 +120,7 @@ def test_blocks_get_lesions_by_their_chance(group, chance, monkeypatch):
         painted.append(anywhere)
         return add_lesions(image, rng, anywhere=anywhere)
 
-    monkeypatch.setattr(datasets, "add_lesions", paint)
+    monkeypatch.setattr(blocks, "add_lesions", paint)
     for probability in (0.0, 1.0):
         never = {"lesions": 0.0, "label_lesions": 0.0}
         augmentation = Augmentation(**never | {chance: probability})

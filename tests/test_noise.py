@@ -6,11 +6,13 @@ import torch
 from conftest import write_scan
 from scipy import stats
 
-from focvs.acquisition.noise import background_noise, estimate_noise, remove_rician_bias, rician_bias
-from focvs.acquisition.simulation import head_phantom, rician
+from focvs.acquisition.phantom import head_phantom
+from focvs.acquisition.simulation import rician
 from focvs.config import RunConfig
-from focvs.slices import noise_of_air, take_slices, unbias
-from focvs.volume import read_scan
+from focvs.scan.noise import background_noise, estimate_noise, noise_of_air
+from focvs.scan.rician import remove_rician_bias, rician_bias, unbias
+from focvs.scan.scan import read_scan
+from focvs.scan.slices import take_slices
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05])

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 from torch import nn
 
+from focvs.commands.evaluate import evaluate_estimates
+from focvs.commands.overrides import compose, to_overrides
 from focvs.errors import InputError
-from focvs.evaluate import evaluate_estimates
 from focvs.evaluation.perceptual import (
     DEVIATION,
     MEAN,
@@ -21,7 +22,6 @@ from focvs.evaluation.perceptual import (
     frechet_distance,
     kernel_distance,
 )
-from focvs.overrides import compose, to_overrides
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,19 @@ from omegaconf import OmegaConf
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote
 from focvs.config import parse_auto
 from focvs.errors import FocvsError, InputError
-from focvs.forward_model import blank_voxels, load_profile, model_acquisition, volume_mask, voxel_window
-from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
-from focvs.preparation import choose_device, open_prior, voxel_warnings
 from focvs.priors.networks3d import HaarUNet3D
 from focvs.priors.pretrained import Prior, save_prior
-from focvs.slices import find_region
-from focvs.volume import intensity_scale, read_scan
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.setup import choose_device, open_prior, voxel_warnings
+from focvs.reconstruction.thickness import load_profile
+from focvs.reconstruction.voxels import blank_voxels, volume_mask, voxel_window
+from focvs.scan.head import find_region
+from focvs.scan.scan import read_scan
+from focvs.scan.units import intensity_scale
 
 
 def settings(scan, out, prior, *overrides):

@@ -10,9 +10,10 @@ from test_pipeline import reread, settings
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import rician, simulate_slices
 from focvs.errors import InputError
-from focvs.forward_model import LEAST_NOISE, model_acquisition
 from focvs.pipeline import super_resolve
-from focvs.volume import intensity_scale, read_scan
+from focvs.reconstruction.forward_model import LEAST_NOISE, model_acquisition
+from focvs.scan.scan import read_scan
+from focvs.scan.units import intensity_scale
 
 
 def test_a_noisy_scan_is_not_reproduced_to_its_noise_unless_asked(tmp_path, phantom, tiny_prior):

@@ -13,14 +13,15 @@ from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.errors import InputError
-from focvs.forward_model import model_acquisition
 from focvs.pipeline import super_resolve
-from focvs.preparation import FALLBACK, calibrate, conditioning_numbers, schedule, volume_denoiser
 from focvs.priors.networks3d import HaarUNet3D
 from focvs.priors.pretrained import load_prior, save_prior
 from focvs.priors.volumetric import Orientation
-from focvs.slices import take_slices
-from focvs.volume import read_scan
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.self_calibration import FALLBACK, calibrate
+from focvs.reconstruction.setup import conditioning_numbers, schedule, volume_denoiser
+from focvs.scan.scan import read_scan
+from focvs.scan.slices import take_slices
 
 
 @pytest.fixture
@@ -131,9 +132,9 @@ def test_where_no_block_fits_a_3d_prior_has_a_wiener_filter_or_a_refusal(problem
     def too_small(*_, **__):
         raise ValueError("no run of 32 voxels")
 
-    monkeypatch.setattr("focvs.preparation.measure_turned_errors", too_small)
+    monkeypatch.setattr("focvs.reconstruction.self_calibration.measure_turned_errors", too_small)
     prior = volumetric_prior(tmp_path / "prior")
     assert calibrated(problem, prior, prior.denoise)[1] == FALLBACK
-    monkeypatch.setattr("focvs.preparation.wiener_errors", too_small)
+    monkeypatch.setattr("focvs.reconstruction.self_calibration.wiener_errors", too_small)
     with pytest.raises(InputError, match="cannot be calibrated: no run of 32"):
         calibrated(problem, prior, prior.denoise)

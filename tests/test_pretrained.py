@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from focvs.errors import PriorError
-from focvs.priors.calibration import ErrorTable
+from focvs.priors.error_table import ErrorTable
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import CALIBRATION, WEIGHTS, load_prior, save_prior
 

@@ -10,13 +10,15 @@ from omegaconf import OmegaConf
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
-from focvs.forward_model import model_acquisition
-from focvs.overrides import compose, quote
 from focvs.pipeline import super_resolve
-from focvs.slices import find_region
-from focvs.volume import intensity_scale, read_nifti, read_scan
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.scan.head import find_region
+from focvs.scan.nifti import read_nifti
+from focvs.scan.scan import read_scan
+from focvs.scan.units import intensity_scale
 
 
 def test_clinical_scans_are_understood(data_dir):

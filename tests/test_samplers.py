@@ -6,17 +6,26 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from gaussian import GaussianPrior
 from test_pipeline import settings
 
+from focvs.acquisition.dct import dct_matrix
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
-from focvs.priors.gaussian import GaussianPrior
-from focvs.sampling.consistency import Consistency, Support, dct_matrix
+from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.noise_schedule import ancestral_split, karras_sigmas
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, ddpm, dpmpp_2m, dps, resample
+from focvs.sampling.samplers import (
+    SAMPLERS,
+    NoiseSource,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    dps,
+    resample,
+)
 
 NOISE = 0.02
 

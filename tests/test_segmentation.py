@@ -8,10 +8,10 @@ import pytest
 from conftest import write_scan
 from omegaconf import OmegaConf
 
+from focvs.commands.evaluate import evaluate_estimates
+from focvs.commands.overrides import compose, quote, to_overrides
 from focvs.errors import InputError
-from focvs.evaluate import evaluate_estimates
 from focvs.evaluation.segmentation import compare_labels, tissue_classes
-from focvs.overrides import compose, quote, to_overrides
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 

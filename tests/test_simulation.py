@@ -5,8 +5,9 @@ import torch
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import make_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
+from focvs.acquisition.simulation import simulate_slices
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "rect", "slr", "kspace"])

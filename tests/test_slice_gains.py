@@ -10,16 +10,17 @@ from omegaconf import OmegaConf
 from test_pipeline import reread, settings
 
 from focvs.acquisition.grid import make_grid
-from focvs.acquisition.interleaving import pass_difference
 from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
-from focvs.acquisition.slice_gains import predicting_weights, slice_gains
-from focvs.evaluate import measure_estimates
-from focvs.overrides import compose, quote
+from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote
+from focvs.commands.scores import measure_estimates
 from focvs.pipeline import super_resolve
-from focvs.slices import balance_slices, bright_head
-from focvs.volume import read_scan
+from focvs.scan.brightness import balance_slices, bright_head
+from focvs.scan.interleaving import pass_difference
+from focvs.scan.scan import read_scan
+from focvs.scan.slice_gains import predicting_weights, slice_gains
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])
 

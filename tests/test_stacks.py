@@ -14,24 +14,29 @@ from omegaconf import OmegaConf
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from focvs import stacks
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile, make_profile
-from focvs.acquisition.simulation import head_phantom, simulate_slices
+from focvs.acquisition.simulation import simulate_slices
 from focvs.acquisition.stack_operator import StackOperator
 from focvs.cli import main
+from focvs.commands.overrides import compose, further_stacks, quote
 from focvs.errors import InputError
-from focvs.forward_model import model_acquisition, volume_affine
-from focvs.overrides import compose, further_stacks, quote
 from focvs.pipeline import super_resolve
-from focvs.registration import register_rigidly
+from focvs.reconstruction import stacks
+from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.reconciliation import Reconciliation
+from focvs.reconstruction.stacks import open_stacks, spaced, voxels_along
+from focvs.reconstruction.voxels import volume_affine
+from focvs.sampling.alternating import OtherStack, StackedConsistency
 from focvs.sampling.consistency import Consistency
-from focvs.sampling.stacked import OtherStack, StackedConsistency
-from focvs.slices import take_slices
-from focvs.stacks import Reconciliation, open_stacks, spaced, voxels_along
-from focvs.volume import intensity_scale, read_nifti, read_scan
+from focvs.scan.nifti import read_nifti
+from focvs.scan.registration import register_rigidly
+from focvs.scan.scan import read_scan
+from focvs.scan.slices import take_slices
+from focvs.scan.units import intensity_scale
 
 VOXEL, THICK = 1.2, 3.6  # mm
 UNMOVED = np.eye(4)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from conftest import write_scan
 
-from focvs import sweep
 from focvs.cli import main
+from focvs.commands import sweep, sweep_tables
+from focvs.commands.overrides import UsageError, compose, run_overrides, to_schema, told_to_runs
+from focvs.commands.sweep import crop_for_grid, run_job
+from focvs.commands.sweep_tables import collect, confidence, summarise
 from focvs.errors import InputError
-from focvs.overrides import UsageError, compose, run_overrides, to_schema, told_to_runs
-from focvs.sweep import collect, confidence, crop_for_grid, run_job, summarise
-from focvs.volume import read_nifti
+from focvs.scan.nifti import read_nifti
 
 
 @pytest.fixture
@@ -173,9 +174,9 @@ def test_intervals_are_students():
 
 
 def test_means_leave_out_what_was_not_measured():
-    row = dict.fromkeys(sweep.SCORES, 1.0)
+    row = dict.fromkeys(sweep_tables.SCORES, 1.0)
     rows = [
-        {**dict.fromkeys(sweep.KEYS, 4.0), "seed": seed, "steps": None, **row, "residual": residual}
+        {**dict.fromkeys(sweep_tables.KEYS, 4.0), "seed": seed, "steps": None, **row, "residual": residual}
         for seed, residual in ((0, None), (1, 2.0))
     ]
     (line,) = summarise(rows, ["steps"])
@@ -184,7 +185,7 @@ def test_means_leave_out_what_was_not_measured():
 
 def test_a_perfect_estimate_does_not_lose_the_table():
     """Its PSNR is not a number, and is left out."""
-    base = {**dict.fromkeys(sweep.KEYS, 4.0), **dict.fromkeys(sweep.SCORES, 1.0)}
+    base = {**dict.fromkeys(sweep_tables.KEYS, 4.0), **dict.fromkeys(sweep_tables.SCORES, 1.0)}
     rows = [{**base, "volume": volume, "psnr_db": psnr} for volume, psnr in (("a", None), ("b", 3.0), ("c", 5.0))]
     (line,) = summarise(rows, [])
     assert line["psnr_db"] == 4.0 and line["psnr_db_ci"] == pytest.approx(confidence([3.0, 5.0]))
@@ -194,11 +195,11 @@ def test_pictures_name_what_differs():
     settings = {"method": "spline", "thickness": 4.0, "gap": 0.0, "profile": {"kind": "rect"}, "axis": "left-right"}
     settings |= {"scan_noise": 0.01, "trim": 0.0, "volume": "v", "seed": 0, "run": {}}
     jobs = [{"settings": settings}, {"settings": {**settings, "scan_noise": 0.02, "seed": 1}}]
-    assert sweep._varying(settings, jobs) == ["scan_noise 0.01"]
+    assert sweep_tables._varying(settings, jobs) == ["scan_noise 0.01"]
 
 
 def test_intervals_are_over_heads_where_there_are_several():
-    base = {**dict.fromkeys(sweep.KEYS, 4.0), **dict.fromkeys(sweep.SCORES, 1.0)}
+    base = {**dict.fromkeys(sweep_tables.KEYS, 4.0), **dict.fromkeys(sweep_tables.SCORES, 1.0)}
     rows = [
         {**base, "volume": volume, "seed": seed, "psnr_db": psnr}
         for volume, psnr in (("a", 1.0), ("b", 3.0))
@@ -236,7 +237,7 @@ def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatc
     assert folder(*foreign) == before
     os.utime(weights, ns=(1, 1))
     assert folder(*foreign) != before
-    names = {sweep.profile_name({"kind": "slr", "time_bandwidth": width, "path": None}) for width in (4.0, 8.0)}
+    names = {sweep_tables.profile_name({"kind": "slr", "time_bandwidth": width, "path": None}) for width in (4.0, 8.0)}
     assert names == {"slr 4", "slr 8"}
 
 
@@ -247,7 +248,8 @@ def test_of_jobs_with_the_same_settings_the_one_asked_for_last_counts(tmp_path, 
         os.utime(head, ns=(stamp, stamp))
         run_job(to_schema(compose("sweep", [f"volume={head}", f"output_dir={tmp_path}/out", "method=nearest"])))
         return [
-            (found["folder"], found["settings"]["files"][str(head)]) for found in sweep.newest_jobs(tmp_path / "out")
+            (found["folder"], found["settings"]["files"][str(head)])
+            for found in sweep_tables.newest_jobs(tmp_path / "out")
         ]
 
     (first, _), (second, _) = *job(1), *job(2)

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.utils import parameters_to_vector
 
+from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.networks import HaarUNet2D, ScanCondition
+from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import load_prior, save_prior
 from focvs.training.cache import CachedVolume, build_cache, load_cache
 from focvs.training.datasets import PLANES, Augmentation, PatchDataset

@@ -13,16 +13,16 @@ from test_pipeline import reread, settings
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
-from focvs.choices import choose_interval, interval_settings
 from focvs.config import RunConfig, checkpoints_dir
 from focvs.errors import PriorError
 from focvs.evaluation import uncertainty
-from focvs.forward_model import model_acquisition
 from focvs.pipeline import super_resolve
 from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
 from focvs.priors.pretrained import INTERVALS, load_prior
+from focvs.reconstruction.bounds import choose_interval, interval_settings
+from focvs.reconstruction.forward_model import model_acquisition
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
-from focvs.volume import read_scan
+from focvs.scan.scan import read_scan
 
 ROW = IntervalRow(4.0, 4.0, (1.0, 2.0, 3.0, 4.0), ("some_head",))
 ROWS = (ROW, replace(ROW, thickness_mm=6.0, spacing_mm=8.0, factors=(2.0, 4, 6, 8)))

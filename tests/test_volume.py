@@ -10,7 +10,11 @@ import pytest
 from conftest import write_scan
 
 from focvs.errors import InputError
-from focvs.volume import head_mask, intensity_scale, read_nifti, read_scan, write_atomically, write_json, write_nifti
+from focvs.files import write_atomically, write_json
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import read_nifti, write_nifti
+from focvs.scan.scan import read_scan
+from focvs.scan.units import intensity_scale
 
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 
@@ -152,7 +156,7 @@ def test_unwritable_folder(tmp_path):
 def test_a_killed_write_leaves_nothing_under_the_final_name(tmp_path):
     """kill -9 while a large volume is being compressed."""
     code = (
-        "import numpy as np, nibabel as nib; from pathlib import Path; from focvs.volume import write_nifti;"
+        "import numpy as np, nibabel as nib; from pathlib import Path; from focvs.scan.nifti import write_nifti;"
         "d = np.random.default_rng(0).random((160, 160, 160), dtype=np.float32); print('go', flush=True);"
         f"write_nifti(Path({str(tmp_path / 'x.nii.gz')!r}), d, np.eye(4), nib.Nifti1Header())"
     )

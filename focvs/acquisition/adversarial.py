@@ -21,17 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from focvs.acquisition.estimation import (
-    FEWEST_WINDOWS,
-    NARROWEST_PX,
-    NO_ANISOTROPY,
-    NO_WIDTH,
-    ProfileEstimate,
-    mean_spectra,
-    view_through,
-    window_slices,
-)
+from focvs.acquisition.estimation import FEWEST_WINDOWS, NARROWEST_PX, NO_ANISOTROPY, NO_WIDTH, ProfileEstimate
 from focvs.acquisition.profile import SliceProfile, gaussian_profile, sampled_profile
+from focvs.acquisition.spectra import mean_spectra, view_through, window_slices
 
 COPIES = 28
 WIDEST = (1.4, 2.2)  # slice spacings: the second where the first is too narrow, as margins cost windows

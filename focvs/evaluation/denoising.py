@@ -13,11 +13,13 @@ from torch import Tensor
 
 from focvs.acquisition.degradation import Degradation, make_degradation
 from focvs.acquisition.profile import gaussian_profile
-from focvs.priors.networks import ScanCondition
+from focvs.priors.condition import ScanCondition
 from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
 from focvs.priors.pretrained import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
-from focvs.volume import head_mask, intensity_scale, read_nifti
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import read_nifti
+from focvs.scan.units import intensity_scale
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8)
 THICK = 1.5  # a voxel this many times longer than its other sides makes a multi-slice scan
@@ -70,7 +72,7 @@ def held_out(path: Path, every: int = 6) -> HeldOut:
     multi-slice scan its own slices.
 
     Raises:
-        InputError: as :func:`focvs.volume.read_nifti`.
+        InputError: as :func:`focvs.scan.nifti.read_nifti`.
     """
     data, affine, _, _ = read_nifti(path)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)

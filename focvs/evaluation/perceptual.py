@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from focvs.errors import InputError, PriorError
-from focvs.priors.foreign import fill, read_weights
+from focvs.priors.weights import fill, read_weights
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images it was trained on

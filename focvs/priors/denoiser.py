@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from focvs.priors.networks import ScanCondition, middle
+from focvs.priors.condition import ScanCondition, middle
 
 
 class Denoiser(Protocol):

@@ -6,13 +6,15 @@ with bfloat16 units do many times faster than anything around them.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from focvs.priors.networks import haar, haar_inverse
+from focvs.priors.haar import haar, haar_inverse
 
 
 class ResidualBlock(nn.Module):
@@ -22,8 +24,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        _start_at_zero(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x)))
@@ -61,13 +62,12 @@ class MeanUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.multiple = 2 ** len(channels)
         self.stem = nn.Conv2d(4 * slab * images, channels[0], 3, padding=1)
         self.down = nn.ModuleList(_level(c, n) for c, n in zip(channels, blocks, strict=True))
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(itertools.pairwise(channels))
         self.halve = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.widen = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairs)
         self.up = nn.ModuleList(_level(c, n) for c, n in zip(channels[:-1], blocks[:-1], strict=True))
         self.head = nn.Conv2d(channels[0], 4, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        _start_at_zero(self.head)
 
     def forward(self, images: Tensor) -> Tensor:
         """The mean ``(b, 1, h, w)`` of images ``(b, images * slab, h, w)`` in prior units; edges are replicated.
@@ -93,3 +93,9 @@ class MeanUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 def _level(channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+
+
+def _start_at_zero(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

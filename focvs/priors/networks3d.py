@@ -11,7 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor
 
-from focvs.priors.networks import ScanCondition
+from focvs.priors.condition import ScanCondition
 
 
 def haar3(x: Tensor) -> Tensor:

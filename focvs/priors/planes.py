@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from focvs.priors.condition import ScanCondition, require_background
 from focvs.priors.denoiser import Denoiser
-from focvs.priors.networks import ScanCondition, require_background
 
 # pixels of slices denoised at once: on a CPU by every core, and small in memory; on a GPU enough to fill it
 PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH = 100_000, 1_000_000

@@ -17,8 +17,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
-from focvs.priors.calibration import CALIBRATION, ErrorTable
+from focvs.priors.bundles import monai_denoiser
+from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.error_table import CALIBRATION, ErrorTable
 from focvs.priors.foreign import (
     AUTO,
     MEDFORJ_SHAPE,
@@ -26,12 +28,11 @@ from focvs.priors.foreign import (
     WEIGHTS_STEM,
     diffusers_denoiser,
     medforj_denoiser,
-    monai_denoiser,
-    sha256_of,
 )
 from focvs.priors.intervals import IntervalTable
-from focvs.priors.networks import HaarUNet2D, ScanCondition
+from focvs.priors.networks import HaarUNet2D
 from focvs.priors.volumetric import Padded, Rescaled
+from focvs.priors.weights import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Prior:
 
     Attributes:
         denoise: ``D(x, sigma)`` of ``(slices, 1, h, w)``, or of ``(b, 1, x, y, z)`` for a 3D prior, in its units; a
-            conditioned one takes a :class:`focvs.priors.networks.ScanCondition` as well.
+            conditioned one takes a :class:`focvs.priors.condition.ScanCondition` as well.
         errors: stored error table, or None.
         sha256: of the weights file.
         path: of the weights file.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from focvs.priors.networks import ScanCondition, require_background
+from focvs.priors.condition import ScanCondition, require_background
 
 _PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
 _OPPOSITE = {code: pair.replace(code, "") for code, pair in _PAIR.items()}

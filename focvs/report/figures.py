@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.volume import Scan, intensity_scale
+from focvs.scan.scan import Scan
+from focvs.scan.units import intensity_scale
 
 WINDOW_TOP = 0.85  # white at this share of the 99.5th percentile: fat saturates, the brain shows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -10,18 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from focvs.acquisition.dct import dct_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
 
 SPECTRAL_RULES = ("ddnm_plus", "ddrm")  # focvs.sampling.spectral
 RULES = ("calibrated", "ddnm", *SPECTRAL_RULES, "diffpir", "none")
-
-
-def dct_matrix(n: int) -> Tensor:
-    """Orthonormal DCT-II as an ``(n, n)`` float64 matrix, frequencies in rows."""
-    k = torch.arange(n, dtype=torch.float64)
-    matrix = torch.cos(math.pi / n * (k[None, :] + 0.5) * k[:, None]) * math.sqrt(2 / n)
-    matrix[0] /= math.sqrt(2)
-    return matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from focvs.scan.head import bounding_box
+from focvs.scan.units import intensity_scale
 from focvs.training.synthesis import label_family
-from focvs.volume import bounding_box, intensity_scale
 
 WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
 FINEST_STACK_MM = 0.7  # finer in-plane voxels are averaged to about this size to keep the cache compact

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from focvs.priors.mean_network import MeanUNet2D
@@ -76,11 +77,12 @@ def train_mean(
         device: torch device.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network.to(device, memory_format=torch.channels_last).train()
+    nn.Module.to(network, device).train()
+    for parameter in network.parameters():  # convolutions of these are the fast ones
+        parameter.data = _channels_last(parameter.data)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
-    optimiser = MuonAdamW(
-        network, learning_rate=plan.learning_rate, adamw_learning_rate=plan.adamw_learning_rate
-    )
+    averaged = cast(MeanUNet2D, average.module)
+    optimiser = MuonAdamW(network, learning_rate=plan.learning_rate, adamw_learning_rate=plan.adamw_learning_rate)
     first = 0
     if (folder / STATE).is_file():
         state = torch.load(folder / STATE, map_location=device, weights_only=True)
@@ -110,9 +112,9 @@ def train_mean(
         average.update_parameters(network)
         done = step + 1
         if done % plan.checkpoint_every == 0 or done == plan.steps:
-            states = {"network": network, "average": average, "optimiser": optimiser}
-            _checkpoint({name: part.state_dict() for name, part in states.items()} | {"step": done}, folder)
-            save(average.module, folder / "ema")
+            state = {"network": network.state_dict(), "average": average.state_dict(), "step": done}
+            _checkpoint(state | {"optimiser": optimiser.state_dict()}, folder)
+            save(averaged, folder / "ema")
             seconds = time.monotonic() - began
             record = {
                 "step": done,
@@ -126,10 +128,14 @@ def train_mean(
             log.info("%s", record)
             losses.clear()
             gains.clear()
-    return average.module
+    return averaged
 
 
 def _checkpoint(state: dict[str, object], folder: Path) -> None:
     """Replace the state by a rename, so that a kill at any moment leaves a whole one."""
     torch.save(state, folder / f"{STATE}.part")
     (folder / f"{STATE}.part").rename(folder / STATE)
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

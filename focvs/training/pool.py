@@ -173,7 +173,10 @@ class VolumePool:
             shape[2], centre[2] = int(extent[2]), extent[2] / 2
         axes = [np.arange(n) + 0.5 - n / 2 for n in shape]
         grid = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
-        points = np.tensordot(stretch.astype(np.float32), grid, axes=1) + (centre - 0.5).astype(np.float32)[:, None, None, None]
+        points = (
+            np.tensordot(stretch.astype(np.float32), grid, axes=1)
+            + (centre - 0.5).astype(np.float32)[:, None, None, None]
+        )
         if rng.random() < self.plan.deformation:
             field = displacement(tuple(shape), 1.5, rng)
             points[: 2 if stack else 3] += field[: 2 if stack else 3]

@@ -25,8 +25,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from focvs.priors.condition import ScanCondition, middle
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.networks import HaarUNet2D, ScanCondition, middle
+from focvs.priors.networks import HaarUNet2D
 
 if TYPE_CHECKING:
     from focvs.priors.networks3d import HaarUNet3D

@@ -1,0 +1,277 @@
+"""Every number of an estimate against the truth, in one place and defined once."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.processing import resample_from_to
+from scipy import ndimage
+
+from focvs.acquisition.grid import make_grid
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.commands.overrides import compose, quote
+from focvs.commands.simulate import AXES
+from focvs.config import EvaluateConfig, RunConfig
+from focvs.errors import InputError
+from focvs.evaluation import metrics
+from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
+from focvs.evaluation.perceptual import PerceptualDistance, describe_slices
+from focvs.evaluation.segment_command import open_mask, open_segmenters, segment_estimate
+from focvs.evaluation.uncertainty import rank_correlation
+from focvs.reconstruction.forward_model import Acquisition, model_acquisition
+from focvs.scan.brightness import balance_slices
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import SAME_MM, nifti_stem, on_same_voxels, read_nifti, read_volume
+from focvs.scan.scan import Scan, read_scan
+from focvs.scan.units import intensity_scale
+
+log = logging.getLogger(__name__)
+SMALLEST = 11  # voxels of the window of SSIM
+
+
+def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Compare volumes with the truth in its head mask.
+
+    Returns:
+        A row for each estimate, and what its numbers mean.
+
+    Raises:
+        InputError: for unreadable files, an unknown axis, or an estimate that does not overlap the truth.
+    """
+    if not config.estimates:
+        raise InputError("there is nothing to evaluate; give volumes after the truth.")
+    if config.axis not in AXES:
+        raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
+    if config.trim < 0:
+        raise InputError(f"trim={config.trim:g} mm must be at least 0.")
+    truth, affine, header = read_volume(Path(config.truth))
+    if min(truth.shape) < SMALLEST:
+        raise InputError(f"{config.truth} has {min(truth.shape)} voxels along an axis; SSIM needs {SMALLEST}.")
+    reference = nib.Nifti1Image(truth, affine, header)
+    acquired = open_acquisition(config)
+    direction = config.axis if acquired is None else acquired[0].slice_direction()
+    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in AXES[direction])
+    voxel_mm = float(np.linalg.norm(affine[:3, axis]))
+    scale = intensity_scale(truth)
+    mask = np.moveaxis(head_mask(np.moveaxis(truth, axis, -1), scale), -1, axis)
+    ends = np.moveaxis(mask, axis, 0)
+    trimmed = round(config.trim / voxel_mm)
+    if trimmed:
+        ends[:trimmed], ends[-trimmed:] = False, False
+    if not mask.any():
+        raise InputError(f"nothing of the head is left after trim={config.trim:g} mm at both ends.")
+    paths = [Path(name) for name in config.estimates]
+    volumes, covered = zip(*(on_grid(path, reference) for path in paths), strict=True)
+    everywhere = np.logical_and.reduce([mask, *(where for where in covered if where is not None)])
+    if everywhere.sum() < mask.sum():
+        lost = 100 * (1 - everywhere.sum() / mask.sum())
+        log.warning("%.2g %% of the head is not covered by every estimate and was left out for all.", lost)
+    mask = everywhere
+    if not mask.any():
+        raise InputError("no part of the head is covered by every estimate; are all in the space of the truth?")
+    nyquist = None if acquired is None else 1 / (2 * acquired[1].grid.spacing_mm)
+    definitions = {
+        "truth": str(config.truth),
+        "mask": f"{int(mask.sum())} voxels of head, {trimmed * voxel_mm:g} mm left out at both ends of the slice axis",
+        "scale": scale,
+        "axis": direction,
+        "spectrum": f"power ratio above {'half the highest frequency' if nyquist is None else f'{nyquist:.3g} per mm'}",
+    }
+    distance = open_perceptual(config)
+    if distance is not None:
+        definitions["perceptual"] = f"{distance.name} distance, FID and KID of VGG16's last activations, of slices"
+    lesions = None if config.lesions is None else open_lesions(config, reference, truth, mask)
+    if lesions is not None:
+        how = f" from {config.lesions_above:g} times the median, {config.lesions_inside:g} mm inside the head"
+        bright = how if config.lesions == "bright" else ""
+        definitions["lesions"] = f"{config.lesions}{bright}, {int(lesions.sum())} voxels"
+    segmenters = open_segmenters(config, reference, mask)
+    labels = {name: segment(Path(config.truth), truth) for name, segment in segmenters.items()}
+    for name, true_labels in labels.items():
+        if not true_labels.any():
+            raise InputError(f"{name}: the truth has no labels in its head.")
+    rows: list[dict[str, Any]] = []
+    stems = [nifti_stem(path) for path in paths]
+    for path, stem, data, where in zip(paths, stems, volumes, covered, strict=True):
+        rows.append(
+            {
+                "estimate": stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}",
+                "path": str(path),
+                "psnr_db": psnr
+                if math.isfinite(psnr := metrics.peak_signal_to_noise(truth, data, mask, scale))
+                else None,
+                "ssim": metrics.structural_similarity(truth, data, mask, scale),
+                "nrmse": metrics.normalised_error(truth, data, mask),
+                "mae": metrics.mean_absolute_error(truth, data, mask, scale),
+                "hfen": metrics.high_frequency_error(truth, data, mask),
+                "gms": metrics.gradient_similarity(truth, data, mask, scale),
+                "sharpness": metrics.edge_sharpness(truth, data, mask, axis),
+                "spectrum": mean_spectrum_ratio(truth, data, mask, voxel_mm, axis, nyquist),
+                "residual": None if acquired is None else cycle_residual(path, *acquired),
+                "resampled": where is not None,
+            }
+        )
+        if where is None and (interval := measure_interval(path, data, reference, mask)) is not None:
+            rows[-1]["interval"] = interval
+        if lesions is not None:
+            found = compare_lesions(truth, data, lesions, mask, nib.affines.voxel_sizes(affine))
+            rows[-1]["lesions"] = by_size(found)
+            rows[-1]["lesions_left_out"] = int(ndimage.label(lesions)[1]) - len(found)
+        if segmenters:
+            rows[-1]["segmentations"] = segment_estimate(segmenters, labels, path, data)
+        if distance is not None:
+            try:
+                rows[-1]["perceptual"] = describe_slices(distance, truth, data, mask, scale)
+            except ValueError as error:
+                raise InputError(str(error)) from error
+    return rows, definitions
+
+
+def measure_interval(
+    path: Path, estimate: np.ndarray, reference: nib.Nifti1Image, mask: np.ndarray
+) -> dict[str, float | None] | None:
+    """What the interval of an estimate is worth, where files named as its own and ``-q05``, ``-q95`` lie beside it.
+
+    Returns:
+        ``held``, the fraction of the head's voxels whose truth lies in it; ``width``, its mean over the truth's 99.5th
+        percentile; ``rank_correlation`` of the width with the absolute error, None where all widths are equal. None
+        without such files on the truth's voxels, or where the interval has no width.
+    """
+    ending = path.name.removeprefix(nifti_stem(path))
+    files = [path.with_name(f"{nifti_stem(path)}-{name}{ending}") for name in ("q05", "q95")]
+    if not all(file.is_file() for file in files):
+        return None
+    bounds = []
+    for file in files:
+        data, affine, _, warnings = read_nifti(file)
+        for warning in warnings:
+            log.warning("%s: %s", file, warning)
+        if not on_same_voxels(data, affine, reference):
+            return None
+        bounds.append(data)
+    low, high = bounds
+    width = (high - low)[mask]
+    if not (width > 0).any():
+        return None
+    truth = np.asarray(reference.dataobj)
+    correlation = rank_correlation(width, (estimate - truth)[mask])
+    return {
+        "held": float(np.mean((truth >= low)[mask] & (truth <= high)[mask])),
+        "width": float(width.mean() / intensity_scale(truth)),
+        "rank_correlation": correlation if math.isfinite(correlation) else None,
+    }
+
+
+def open_perceptual(config: EvaluateConfig) -> PerceptualDistance | None:
+    """The network asked for by ``vgg`` and ``lpips``.
+
+    Raises:
+        InputError: for weights that do not fit, or ``lpips`` without ``vgg``.
+    """
+    if config.vgg is None:
+        if config.lpips is not None:
+            raise InputError("lpips= weighs the channels of VGG16; give its weights with vgg= as well.")
+        return None
+    return PerceptualDistance(Path(config.vgg), None if config.lpips is None else Path(config.lpips))
+
+
+def open_lesions(config: EvaluateConfig, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """A lesion mask on the truth's voxels: a file, or ``bright`` for what is bright inside the head.
+
+    Raises:
+        InputError: for an unreadable mask, one on other voxels, or one without lesions in the head.
+    """
+    assert config.lesions is not None
+    if config.lesions == "bright":
+        if config.lesions_above <= 1:
+            raise InputError(
+                f"lesions_above={config.lesions_above:g} must be above 1: lesions are brighter than the head."
+            )
+        if config.lesions_inside < 0:
+            raise InputError(f"lesions_inside={config.lesions_inside:g} must be 0 mm or more.")
+        voxel_mm = nib.affines.voxel_sizes(reference.affine)
+        mask = find_lesions(truth, head, voxel_mm, config.lesions_above, config.lesions_inside)
+    else:
+        mask = open_mask(config.lesions, reference)
+    if not (mask & head).any():
+        raise InputError(f"lesions={config.lesions}: there are none in the head of the truth.")
+    return mask & head
+
+
+def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
+    """The scan the estimates were made from and its forward model, where it is given."""
+    if config.scan is None:
+        return None
+    words = [f"scan={quote(config.scan)}"]
+    words += [f"{key}={value}" for key in ("thickness", "spacing") if (value := getattr(config, key)) is not None]
+    from omegaconf import OmegaConf
+
+    run = OmegaConf.to_object(compose("config", words))
+    assert isinstance(run, RunConfig)
+    scan = balance_slices(read_scan(Path(config.scan)), config.slice_gains)
+    for warning in scan.warnings:
+        log.warning("%s: %s", scan.path.name, warning)
+    return scan, model_acquisition(scan, replace(run, profile=config.profile))
+
+
+def mean_spectrum_ratio(
+    truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray, voxel_mm: float, axis: int, nyquist: float | None
+) -> float | None:
+    """Geometric mean of the power ratio above ``nyquist``, or in the upper half; None where columns are too short."""
+    try:
+        frequency, ratio = metrics.spectrum_ratio(truth, estimate, mask, voxel_mm, axis)
+    except ValueError:
+        return None
+    above = frequency > (frequency[-1] / 2 if nyquist is None else nyquist)
+    return float(np.exp(np.log(ratio[above].clip(1e-12)).mean())) if above.any() else None
+
+
+def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """An estimate on the voxels of the truth, by cubic spline where its own are others, and then where it reaches.
+
+    Raises:
+        InputError: if it does not overlap the truth.
+    """
+    data, affine, header = read_volume(path)
+    if on_same_voxels(data, affine, reference):
+        return data, None
+    moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="nearest")
+    indices = np.stack(np.meshgrid(*map(np.arange, reference.shape), indexing="ij"), -1)
+    places = nib.affines.apply_affine(np.linalg.inv(affine) @ reference.affine, indices)
+    reached = ((places > -0.5 - SAME_MM) & (places < np.array(data.shape) - 0.5 + SAME_MM)).all(-1)
+    if not reached.any():
+        raise InputError(f"{path} does not overlap the truth; are both in the same space?")
+    return np.asarray(moved.dataobj, dtype=np.float32), reached
+
+
+def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | None:
+    """Largest deviation of the estimate's own slices from the scan, over the scan's range.
+
+    None where its voxels are not those of the scan in-plane and of its field of view along the slice axis.
+    """
+    data, affine, _, _ = read_nifti(path)
+    volume = np.moveaxis(data, scan.axis, -1)
+    voxel_mm = float(np.linalg.norm(affine[:3, scan.axis]))
+    grid = make_grid(
+        acquisition.grid.slices,
+        acquisition.grid.spacing_mm,
+        voxel_mm,
+        acquisition.profile.half_support_mm,
+        keep_extent=False,
+    )
+    if volume.shape[:2] != scan.data.shape[:2] or volume.shape[2] != grid.voxels:
+        return None
+    if not np.allclose(grid.affine(scan.affine, scan.axis), affine, atol=0.05 * voxel_mm):
+        return None
+    operator = ThroughPlaneOperator(acquisition.profile, grid, "edge")
+    worst = 0.0
+    for slab, y in zip(torch.from_numpy(volume.copy()), torch.from_numpy(scan.data), strict=True):
+        worst = max(worst, float((operator(slab.double()) - y).abs().max()))
+    return worst / float(np.ptp(scan.data))

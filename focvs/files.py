@@ -1,0 +1,59 @@
+"""Files that appear whole or not at all, and folders that can be written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from focvs.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON under a temporary name and rename."""
+    write_atomically(path, ".json", lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write the ``columns`` of rows as CSV, what is missing empty, under a temporary name and rename."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, ".csv", lambda temporary: temporary.write_text(text.getvalue()))
+
+
+def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no-untyped-def]
+    """Call ``write(temporary)`` in the folder of ``path``, then rename to ``path``.
+
+    Raises:
+        InputError: if the operating system refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
+    finally:
+        if temporary.is_file():
+            temporary.unlink()
+
+
+def require_writable(folder: Path) -> None:
+    """Raise InputError now, rather than after minutes of work, if results could not be written."""
+    probe = folder / f".focvs-probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another output folder.") from error

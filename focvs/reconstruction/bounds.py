@@ -1,0 +1,117 @@
+"""The interval a run gives with its mean, and on what grounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from focvs.acquisition.profile import EXCITED
+from focvs.config import RunConfig
+from focvs.priors.intervals import Interval
+from focvs.priors.pretrained import Prior
+from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.restoration import Restoration
+from focvs.sampling.statistics import POOLING, half_width, normal_quantile, replaced_noise
+from focvs.scan.scan import Scan
+
+INTERVAL = 0.9  # of the head's voxels between q05 and q95
+
+
+def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, str | float | bool]:
+    """What decides how far samples of a prior are from the truth, and how their spread is pooled: intervals hold for
+    runs that agree in all of it.
+
+    Args:
+        config: what was asked for.
+        rule: consistency rule that was used.
+        exact: whether the last exact replacement was made.
+    """
+    sampler = config.sampler
+    return {
+        "sampler": sampler.name,
+        "steps": sampler.steps if config.steps is None else config.steps,
+        "sampler.spread": sampler.spread if sampler.name == "resample" else 0.0,
+        "sampler.sigma_start": "auto" if sampler.sigma_start is None else sampler.sigma_start,
+        "sampler.sigma_end": sampler.sigma_end,
+        "sampler.rho": sampler.rho,
+        "sampler.eta": sampler.eta if sampler.name == "ddim" else 0.0,
+        "sampler.guidance": sampler.guidance if sampler.name == "dps" else 0.0,
+        "consistency": rule,
+        "consistency.air": config.consistency.air if rule == "calibrated" else 0.0,
+        "consistency.strength": config.consistency.strength if rule == "diffpir" else 0.0,
+        "consistency.eta": config.consistency.eta if rule == "ddrm" else 0.0,
+        "pooling": POOLING,
+        "planes": config.planes.value,
+        "adapt": config.adapt,
+        "final_replacement": exact,
+    }
+
+
+def choose_interval(
+    config: RunConfig, prior: Prior, rule: str, exact: bool, thickness_mm: float, spacing_mm: float, stacks: int
+) -> Interval | None:
+    """How many predictive deviations the prior errs by, which decides on q05 and q95, and on what grounds.
+
+    Args:
+        config: what was asked for.
+        prior: with its table of intervals, if it has one.
+        rule: consistency rule that was used.
+        exact: whether the last exact replacement was made.
+        thickness_mm: FWHM of the slices.
+        spacing_mm: of the slices.
+        stacks: how many there are besides the first.
+
+    Returns:
+        None for a single sample, which has no spread.
+    """
+    table = prior.intervals
+    if config.samples < 2:
+        return None
+    normal = Interval(INTERVAL, normal_quantile(INTERVAL), False, "")
+    if table is None:
+        return replace(normal, reason="no intervals were measured for this prior")
+    if table.weights != prior.sha256:
+        return replace(normal, reason="intervals were measured for other weights")
+    if stacks:
+        return replace(normal, reason="intervals were measured for single stacks only")
+    used = interval_settings(config, rule, exact)
+    differ = [key for key in {**used, **table.settings} if used.get(key) != table.settings.get(key)]
+    other = [f"{key}={table.settings.get(key, 'unknown')}" for key in differ if key != "final_replacement"]
+    if other:
+        return replace(normal, reason=f"intervals were measured for {', '.join(other)} only")
+    heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
+    spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
+    reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples, no added noise"
+    far = []
+    if not table.reaches(thickness_mm, spacing_mm):
+        far.append(f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
+    if config.profile.kind not in EXCITED:
+        far.append(f"profile={config.profile.kind}")
+    if "final_replacement" in differ:
+        far.append(f"final_replacement={exact}")
+    if far:
+        reason = f"{reason}; {' and '.join(far)} is far from those, and the nearest factor was used"
+    return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), not far, reason)
+
+
+def with_bounds(restoration: Restoration, scan: Scan, acquisition: Acquisition) -> Restoration:
+    """The same with ``q05`` and ``q95`` in place of the predictive deviation of its samples, where it has one.
+
+    They reach as far as :func:`half_width` says, but not below zero where the scan does not, and are the mean where
+    nothing was sampled. A single sample has none.
+    """
+    if "predictive" not in restoration.images:
+        return restoration
+    images = {name: image for name, image in restoration.images.items() if name != "predictive"}
+    if len(restoration.seeds) < 2:
+        return replace(restoration, images=images)
+    mean, predictive = images["mean"], torch.from_numpy(restoration.images["predictive"])
+    reach = torch.zeros_like(predictive)
+    if (interval := restoration.interval) is not None:
+        noise = replaced_noise(acquisition.written, restoration.noise_sigma).float() if restoration.exact else 0.0
+        reach = half_width(predictive, interval.factor, noise, interval.level) * (predictive > 0)
+    lowest = np.minimum(mean, min(0.0, float(scan.data.min())))
+    images["q05"], images["q95"] = np.maximum(mean - reach.numpy(), lowest), mean + reach.numpy()
+    return replace(restoration, images=images)

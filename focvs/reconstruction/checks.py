@@ -1,0 +1,79 @@
+"""Options that no scan could be restored with, refused before anything is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from focvs.acquisition.profile import SHAPES
+from focvs.config import (
+    RunConfig,
+    parse_auto,
+)
+from focvs.errors import InputError
+from focvs.reconstruction.baselines import METHODS
+from focvs.reconstruction.setup import schedule
+from focvs.sampling.consistency import RULES, SPECTRAL_RULES
+from focvs.sampling.samplers import SAMPLERS
+
+
+def check_options(config: RunConfig) -> None:
+    """Refuse options that no scan could be restored with.
+
+    Raises:
+        InputError: one sentence about the first of them.
+    """
+    choices = (
+        ("sampler.name", config.sampler.name, tuple(SAMPLERS)),
+        ("consistency.rule", config.consistency.rule, RULES),
+        ("profile.kind", config.profile.kind, (*SHAPES, "sampled")),
+        ("method", config.method, ("focvs", *METHODS)),
+        ("align", config.align, ("rigid", "headers")),
+        ("rician_bias", config.rician_bias, ("auto", "off")),
+    )
+    for key, value, accepted in choices:
+        if value not in accepted:
+            raise InputError(f"{key}={value} is not known; choose one of {', '.join(accepted)}.")
+    ranges = (
+        ("samples", config.samples, config.samples >= 1, "at least 1"),
+        ("batch", config.batch, config.batch >= 1, "at least 1"),
+        ("seed", config.seed, config.seed >= 0, "at least 0"),
+        ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
+        ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
+        ("baseline.training_steps", config.baseline.training_steps, config.baseline.training_steps >= 2, "at least 2"),
+        ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
+        ("sampler.spread", config.sampler.spread, 0 <= config.sampler.spread <= 1, "between 0 and 1"),
+        ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
+        ("sampler.guidance", config.sampler.guidance, config.sampler.guidance > 0, "above 0"),
+        ("consistency.air", config.consistency.air, 0 < config.consistency.air <= 1, "above 0 and at most 1"),
+        ("consistency.strength", config.consistency.strength, config.consistency.strength > 0, "above 0"),
+        ("consistency.eta", config.consistency.eta, 0 <= config.consistency.eta <= 1, "between 0 and 1"),
+        ("profile.time_bandwidth", config.profile.time_bandwidth, config.profile.time_bandwidth >= 2, "at least 2"),
+    )
+    for key, number, good, needed in ranges:
+        if not good:
+            raise InputError(f"{key}={number:g} must be {needed}.")
+    if config.consistency.rule in SPECTRAL_RULES and config.sampler.name != "ddpm":
+        raise InputError(
+            f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "
+            f"sampler={config.sampler.name}; add sampler=ddpm."
+        )
+    if config.sampler.name == "dps" and config.consistency.rule != "none":
+        raise InputError("sampler=dps follows a gradient where others replace; add consistency=none.")
+    if config.sampler.name == "dps" and config.stacks:
+        raise InputError("sampler=dps restores one stack; leave it out for several.")
+    for name in config.stacks:
+        if not Path(name).exists():
+            raise InputError(f"{name} does not exist; give further stacks as .nii or .nii.gz files.")
+        if Path(name).is_dir() and config.output_dir is None:
+            raise InputError(
+                f"{name} is a folder of DICOM files: give an output folder as well, its NIfTI is left there."
+            )
+    if config.method != "focvs" and config.stacks:
+        raise InputError(f"method={config.method} restores one stack; leave it out for several.")
+    if config.consistency.rule in SPECTRAL_RULES and config.stacks:
+        raise InputError(
+            f"consistency={config.consistency.rule} restores one stack; take calibrated, diffpir or ddnm for several."
+        )
+    schedule(config)
+    parse_auto("voxel", config.voxel)
+    parse_auto("noise", config.noise)

@@ -1,0 +1,72 @@
+"""The last replacement of several stacks, and what each says of the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.stacks import Stack
+from focvs.reconstruction.voxels import hold, volume_affine
+from focvs.scan.head import head_mask
+from focvs.scan.scan import Scan
+from focvs.scan.units import intensity_scale
+
+ROUNDS, GAIN = 10, 0.98  # of the last alternating replacement; it ends where a round leaves more than this part
+
+
+class Reconciliation:
+    """The last replacement of several stacks: in turn, the first one last, until a round brings no more.
+
+    Stacks whose slices overlap are left out of it.
+
+    Args:
+        stacks: the further ones.
+        scan: the first stack.
+        acquisition: its forward model.
+    """
+
+    def __init__(self, stacks: Sequence[Stack], scan: Scan, acquisition: Acquisition):
+        self.scan, self.acquisition, self.stacks = scan, acquisition, stacks
+        shape = (*scan.data.shape[:2], acquisition.grid.voxels)
+        self.operators = [stack.operator(shape, volume_affine(scan, acquisition)) for stack in stacks]
+
+    def __call__(self, whole: Tensor, blank: Tensor) -> None:
+        """Change ``(p, q, n)`` intensities in place; blank voxels start at zero in every round."""
+        both = [(s, o) for s, o in zip(self.stacks, self.operators, strict=True) if not s.overlapping]
+        before, kept = math.inf, whole
+        for _ in range(ROUNDS if both else 0):
+            residuals = [operator.residual(whole, stack.slices) for stack, operator in both]
+            squares = sum(float(residual.double().square().sum()) for residual in residuals)
+            if squares > before:
+                whole[:] = kept
+            if squares > GAIN * before:
+                break
+            before, kept = squares, whole.clone()
+            for i, (stack, operator) in enumerate(both):
+                residual = residuals[0] if i == 0 else operator.residual(whole, stack.slices)
+                whole += operator.back(stack.acquisition.sampled.pseudo_inverse(residual))
+            whole[blank] = 0
+            hold(whole, self.scan, self.acquisition)
+
+    def describe(self, volume: Tensor) -> list[dict[str, Any]]:
+        """Entries of the JSON: each stack and its residual in ``volume``, as it was written."""
+        entries = []
+        for stack, operator in zip(self.stacks, self.operators, strict=True):
+            residual = operator.residual(volume, stack.slices).double()
+            head = operator.covered & torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
+            spread = float(np.ptp(stack.slices.numpy()))
+            entries.append(
+                {
+                    **stack.describe(),
+                    "covered": float(operator.covered.float().mean()),
+                    "relative_residual": float(residual.abs().max()) / spread,
+                    "relative_rms_residual": float(residual[head].square().mean().sqrt()) / spread,
+                }
+            )
+        return entries

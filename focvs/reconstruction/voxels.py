@@ -1,0 +1,83 @@
+"""Where the voxels of a volume lie, which of them hold head, and what the scan says of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.acquisition.grid import ThroughPlaneGrid
+from focvs.reconstruction.forward_model import Acquisition
+from focvs.scan.head import Region
+from focvs.scan.scan import Scan
+
+BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
+
+
+def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:
+    """Voxels (margins counted) that a range of slices covers."""
+    per_slice = grid.spacing_mm / grid.voxel_mm
+    low = math.floor(slices.start * per_slice) + grid.margin if slices.start else 0
+    high = math.ceil(slices.stop * per_slice) + grid.margin if slices.stop < grid.slices else grid.total
+    return slice(low, min(high, grid.total))
+
+
+def volume_affine(
+    scan: Scan, acquisition: Acquisition | None = None, region: Region | None = None, *, margins: bool = False
+) -> np.ndarray:
+    """``(4, 4)`` voxel-to-world in mm, the slice axis last.
+
+    Args:
+        scan: where it lies.
+        acquisition: of whose voxels along the slice axis; None for the slices themselves.
+        region: in-plane crop; None for all pixels.
+        margins: whether the first voxel is that of the margin.
+    """
+    affine = scan.affine if acquisition is None else acquisition.grid.affine(scan.affine, scan.axis)
+    affine = affine[:, [*(axis for axis in range(3) if axis != scan.axis), scan.axis, 3]]
+    first = np.zeros(4)
+    if region is not None:
+        first[:2] = [part.start for part in region.crop]
+    if margins and acquisition is not None:
+        first[2] = -acquisition.grid.margin
+    affine[:, 3] += affine @ first
+    return affine
+
+
+def blank_voxels(scan: Tensor, grid: ThroughPlaneGrid) -> Tensor:
+    """Voxels ``(p, q, n)`` of a background that was set to zero, or of padding: they are left at zero.
+
+    The nearest slice and :data:`BLANK_REACH` more on both sides must be exactly zero there, so that what the
+    replacement changes beside the head is no part of it.
+
+    Args:
+        scan: ``(p, q, m)`` intensities as they were read.
+        grid: slices and voxels.
+    """
+    empty = scan == 0
+    far = empty.clone()
+    for reach in range(1, BLANK_REACH + 1):
+        far[..., reach:] &= empty[..., :-reach]
+        far[..., :-reach] &= empty[..., reach:]
+    return far[..., grid.crop(grid.nearest_slices)]
+
+
+def hold(whole: Tensor, scan: Scan, acquisition: Acquisition) -> None:
+    """Replace what the scan knows in ``whole`` ``(p, q, n)``, in place: exactly, in float64, a slab at a time."""
+    for x, y in zip(whole, torch.from_numpy(scan.data), strict=True):
+        x[:] = acquisition.written.replace(x.double(), y.double()).float()
+
+
+def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:
+    """Head mask of the voxels, ``(p, q, total)``, from that of the slices, widened by a slice and two pixels.
+
+    Along the slice axis each column is head from its first to its last head slice, which keeps the number of
+    different columns small.
+    """
+    wide = torch.nn.functional.max_pool2d(mask.movedim(-1, 0)[:, None].float(), 5, stride=1, padding=2)
+    head = wide[:, 0].movedim(0, -1) > 0
+    head = (head.cumsum(-1) > 0) & (head.flip(-1).cumsum(-1).flip(-1) > 0)
+    head = torch.nn.functional.max_pool1d(head.float(), 3, stride=1, padding=1) > 0
+    return head[..., grid.nearest_slices]

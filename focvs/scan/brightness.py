@@ -1,0 +1,80 @@
+"""The brightness of slices, made even: of odd and even ones, and of each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.errors import InputError
+from focvs.scan.head import head_mask
+from focvs.scan.interleaving import pass_difference
+from focvs.scan.scan import Scan
+from focvs.scan.slice_gains import slice_gains
+from focvs.scan.units import intensity_scale
+
+BRIGHT = 0.15  # of the white level: head that is compared between slices
+PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
+
+
+def balance_passes(scan: Scan, wanted: str) -> Scan:
+    """Divide out the gain of the two passes of an interleaved scan, where there clearly is one.
+
+    Args:
+        scan: as read.
+        wanted: ``auto`` or ``off``.
+
+    Raises:
+        InputError: for another word.
+    """
+    if wanted not in ("auto", "off"):
+        raise InputError(f"slice_gains={wanted} is not known; choose auto or off.")
+    found = pass_difference(torch.from_numpy(scan.data), bright_head(scan)) if wanted == "auto" else None
+    if found is None or found.significance < PASS_SIGNIFICANCE or abs(found.log_ratio) < PASS_DIFFERENCE:
+        return scan
+    return divide_out(
+        scan,
+        found.gains(scan.data.shape[-1]),
+        f"every second slice is {100 * abs(math.expm1(found.log_ratio)):.1f} % "
+        f"{'brighter' if found.log_ratio > 0 else 'darker'} than the others (interleaved passes, "
+        f"{found.significance:.1f} standard errors): that was divided out; slice_gains=off leaves it in.",
+    )
+
+
+def balance_slices(scan: Scan, wanted: str) -> Scan:
+    """Divide out the gains of passes, then those of single slices where all through the scan they clearly differ.
+
+    Args:
+        scan: as read.
+        wanted: ``auto`` or ``off``.
+
+    Raises:
+        InputError: for another word.
+    """
+    scan = balance_passes(scan, wanted)
+    found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
+    if found is None or not found.clear:
+        return scan
+    return divide_out(
+        scan,
+        found.log_gains.exp(),
+        f"slices differ by {100 * found.spread:.2g} % in brightness from what the others say, where anatomy would by "
+        f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in.",
+    )
+
+
+def divide_out(scan: Scan, factors: Tensor, warning: str) -> Scan:
+    """The scan without ``(m,)`` factors its slices carry, which join those it was rid of before."""
+    gains = factors.numpy()
+    data = (scan.data / gains).astype(np.float32)
+    together = gains if scan.gains is None else scan.gains * gains
+    return replace(scan, data=data, gains=together, warnings=(*scan.warnings, warning))
+
+
+def bright_head(scan: Scan) -> Tensor:
+    """``(p, q, m)`` boolean, head that is well above the noise."""
+    scale = intensity_scale(scan.data)
+    return torch.from_numpy(head_mask(scan.data, scale) & (scan.data > BRIGHT * scale))

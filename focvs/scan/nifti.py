@@ -1,0 +1,117 @@
+"""NIfTI files in and out. Affines map voxel centres to mm."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from focvs.errors import InputError
+from focvs.files import write_atomically
+
+log = logging.getLogger(__name__)
+SAME_MM = 1e-3  # affines that differ by less are one grid
+_UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+
+
+def axis_directions(affine: np.ndarray) -> tuple[str, str, str]:
+    """Anatomical name of the nearest direction to each axis of an image."""
+    names = {"R": "left-right", "L": "left-right", "A": "posterior-anterior", "P": "posterior-anterior"}
+    first, second, third = (names.get(code, "inferior-superior") for code in nib.aff2axcodes(affine))
+    return first, second, third
+
+
+def on_same_voxels(data: np.ndarray, affine: np.ndarray, reference: nib.Nifti1Image) -> bool:
+    """Whether an image has shape and affine of another."""
+    return data.shape == reference.shape and bool(np.allclose(affine, reference.affine, atol=SAME_MM))
+
+
+def nifti_stem(path: Path) -> str:
+    """File name without .nii or .nii.gz."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, list[str]]:
+    """A NIfTI file as float32 ``(i, j, k)``, its affine in mm, its header, and warnings.
+
+    scl_slope and scl_inter are applied; NaN and infinities become 0; sform is preferred to qform.
+
+    Raises:
+        InputError: if the file is missing, unreadable, truncated, has several frames or is not real-valued.
+    """
+    if not path.is_file():
+        there = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {there}; give a .nii or .nii.gz file.")
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
+            raise InputError(f"{path} is {type(image).__name__}, not NIfTI; convert it to .nii or .nii.gz.")
+        dtype = image.get_data_dtype()
+        if dtype.kind not in "iuf":
+            kind = "complex" if dtype.kind == "c" else "RGB or otherwise structured"
+            raise InputError(f"{path} is {kind}, and a scan has one real value per voxel; convert it first.")
+        shape = image.shape
+        frames = int(np.prod(shape[3:])) if len(shape) > 3 else 1
+        if len(shape) < 3 or frames != 1:
+            raise InputError(
+                f"{path} has shape {'x'.join(map(str, shape))}; give one 3-D volume (extract a single frame first)."
+            )
+        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
+        header = image.header
+        sform, sform_code = header.get_sform(coded=True)
+        qform = header.get_qform() if header["qform_code"] and sform_code else None
+        unit_mm = _UNIT_MM[header.get_xyzt_units()[0]]
+    except InputError:
+        raise
+    except Exception as error:  # nibabel, gzip and zlib raise a dozen kinds for a file that is broken or cut short
+        raise InputError(f"{path} could not be read as NIfTI, it may be truncated ({_one_line(error)}).") from error
+    warnings = []
+    bad = ~np.isfinite(data)
+    if bad.any():
+        data = np.where(bad, np.float32(0), data)
+        warnings.append(f"{int(bad.sum())} voxels were NaN or infinite and were set to 0.")
+    if qform is not None and not np.allclose(qform, sform, atol=1e-2):
+        warnings.append(f"qform and sform disagree by up to {np.abs(qform - sform).max():.3g}; sform was used.")
+    affine = np.array(image.affine, dtype=float)
+    affine[:3] *= unit_mm
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(f"{path} has an affine without volume; repair its header first.")
+    return data, affine, header, warnings
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
+    """:func:`read_nifti`, its warnings in the log."""
+    data, affine, header, warnings = read_nifti(path)
+    for warning in warnings:
+        log.warning("%s: %s", path, warning)
+    return data, affine, header
+
+
+def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.Nifti1Header) -> None:
+    """Write float32 NIfTI with both forms set to ``affine_mm``, form codes and units as in ``like``.
+
+    Written under a temporary name in the same folder and renamed, so a killed run leaves no half file under
+    ``path``.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    units = like.get_xyzt_units()
+    affine = np.array(affine_mm, dtype=float)
+    affine[:3] /= _UNIT_MM[units[0]]
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape(data.shape)
+    header.set_qform(affine, int(like["qform_code"]))
+    header.set_sform(affine, int(like["sform_code"]))
+    header.set_xyzt_units(units[0] if units[0] != "unknown" else None)
+    # without an affine of its own, the image keeps the header's form codes when saved
+    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), None, header)
+    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
+    write_atomically(path, suffix, lambda temporary: nib.save(image, temporary))
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
