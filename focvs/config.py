@@ -50,7 +50,7 @@ class SamplerConfig:
     sigma_end: float = MISSING
     rho: float = 7.0
     eta: float = 0.0
-    spread: float = 1.0
+    temperature: float = 1.0
     guidance: float = 1.0
 
 

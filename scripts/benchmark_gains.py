@@ -32,7 +32,7 @@ from focvs.scan.interleaving import FEWEST_PIXELS
 from focvs.scan.nifti import nifti_stem, read_nifti
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 SLICES = ("3:3", "4:4", "5:6.5", "8:8")
 ENDS = 3
@@ -71,7 +71,7 @@ def balance(path: Path, thickness_mm: float, spacing_mm: float) -> list[dict[str
     profile = gaussian_profile(thickness_mm)
     clean = simulate_slices(np.moveaxis(data, axis, -1), float(sizes[axis]), profile, spacing_mm)
     rng = np.random.default_rng(0)
-    clean = clean + 0.01 * intensity_scale(clean) * rng.standard_normal(clean.shape, np.float32)
+    clean = clean + 0.01 * white_level(clean) * rng.standard_normal(clean.shape, np.float32)
     first, second = np.delete(sizes, axis)
     scan = Scan(path, clean, axis, affine, spacing_mm, (float(first), float(second)), header, ())
     m = clean.shape[-1]

@@ -26,7 +26,7 @@ from focvs.files import write_csv
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import nifti_stem, read_nifti
 from focvs.scan.noise import background_noise, estimate_noise, find_air
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 COLUMNS = ("truth", "where", "kind", "level", "ratio")
 LEVELS = (0.005, 0.01, 0.02, 0.03, 0.05)
@@ -48,8 +48,8 @@ def main() -> None:
         axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
         voxel_mm = float(np.linalg.norm(affine[:3, axis]))
         clean = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, gaussian_profile(thickness), spacing)
-        clean /= intensity_scale(clean)
-        zeroed = not clean[find_air(clean, intensity_scale(clean))].any()
+        clean /= white_level(clean)
+        zeroed = not clean[find_air(clean, white_level(clean))].any()
         for where, estimate in (("head", of_head), ("air", of_air)):
             own = 0.0 if where == "air" and zeroed else estimate(clean)
             if own is None:
@@ -87,11 +87,11 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int, int, float]:
 
 
 def of_head(scan: np.ndarray) -> float:
-    return estimate_noise(torch.from_numpy(scan), torch.from_numpy(head_mask(scan, intensity_scale(scan))))
+    return estimate_noise(torch.from_numpy(scan), torch.from_numpy(head_mask(scan, white_level(scan))))
 
 
 def of_air(scan: np.ndarray) -> float | None:
-    return background_noise(torch.from_numpy(scan), torch.from_numpy(find_air(scan, intensity_scale(scan))))
+    return background_noise(torch.from_numpy(scan), torch.from_numpy(find_air(scan, white_level(scan))))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.files import write_csv
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_directions, nifti_stem, read_nifti
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 WIDTHS = {  # FWHM and spacing in mm, by shape
     "gaussian": ((2, 2), (3, 3), (3, 4), (4, 4), (4, 5.2), (6, 6), (6, 7.8), (8, 8)),
@@ -65,7 +65,7 @@ def main() -> None:
         sizes = np.linalg.norm(affine[:3, :3], axis=0)
         voxels = [*np.delete(sizes, axis), sizes[axis]]
         data = np.moveaxis(data, axis, -1)
-        scale = intensity_scale(data)
+        scale = white_level(data)
         first, second = (ANISOTROPY[options.across, along] for along in in_plane)
         measured = []
         for shape, fwhm_mm, spacing_mm in CASES:

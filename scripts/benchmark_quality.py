@@ -48,7 +48,7 @@ from focvs.scan.head import head_mask
 from focvs.scan.nifti import nifti_stem, read_nifti, write_nifti
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.slices import take_slices
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 WITHOUT_PRIOR = ("B-spline", "B-spline + replacement")
 
@@ -156,7 +156,7 @@ def run_case(
     whole, header, axis = cropped(truth_path, spacing)
     voxel = float(np.linalg.norm(whole[1][:3, axis]))
     data, affine = middle_box(*whole, options.box) if options.box else whole
-    scale = intensity_scale(data)
+    scale = white_level(data)
     mask = head_mask(np.moveaxis(data, axis, -1), scale)
     truth = np.moveaxis(data, axis, -1)
     with tempfile.TemporaryDirectory() as name:

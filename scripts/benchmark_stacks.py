@@ -41,7 +41,7 @@ from focvs.reconstruction.voxels import blank_voxels, hold
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import read_nifti, write_nifti
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 ENDS_MM = 4.0
 COLUMNS = ("truth", "method", "psnr_db", "ssim", "seconds", "second_residual")
@@ -81,7 +81,7 @@ def run_case(
         data, affine = middle_box(data, affine, options.box)
     for axis in (axial, sagittal):
         data, affine = crop_for_grid(data, affine, axis, options.thickness)
-    scale = intensity_scale(data)
+    scale = white_level(data)
     inner = np.ones(data.shape, dtype=bool)
     for axis in (axial, sagittal):
         ends, lost = np.moveaxis(inner, axis, 0), round(ENDS_MM / float(np.linalg.norm(affine[:3, axis])))

@@ -44,7 +44,7 @@ from focvs.sampling.statistics import half_width, normal_quantile, predictive_de
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import nifti_stem, read_nifti
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 # of a run: compared elsewhere (the prior by its hash), given by the case, or changing no sample
 ELSEWHERE = ("scan", "output_dir", "voxel", "prior", "batch", "device", "figure", "progress")
@@ -164,7 +164,7 @@ def read_head(
         return np.moveaxis(read_nifti(folder / f"{name}.nii.gz")[0], axis, -1)
 
     truth = read("truth")
-    scale = intensity_scale(truth)
+    scale = white_level(truth)
     mask = head_mask(truth, scale)
     samples = np.stack([read(f"scan_focvs-sample-{m:02d}") for m in range(1, count + 1)]) / scale
     deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), count).numpy()

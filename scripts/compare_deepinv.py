@@ -46,7 +46,7 @@ from focvs.sampling.samplers import NoiseSource, ReplacementRule, ddpm
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import read_nifti
 from focvs.scan.slices import take_slices
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 LARGEST = 3.0  # noise level the prior was trained up to (sigma_range in conf/train.yaml)
 LINE = "{method:34s} {psnr_db:6.2f} dB {seconds_per_step:7.2f} s a step, {outside_network:7.3f} outside the network"
@@ -85,7 +85,7 @@ def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     config: RunConfig = OmegaConf.to_object(compose("config", words))
     ancestral: RunConfig = OmegaConf.to_object(compose("config", [*words, "sampler=ddpm"]))
     acquisition = model_acquisition(scan, config)
-    scale = intensity_scale(truth)
+    scale = white_level(truth)
     mask = head_mask(truth, scale)
 
     prior = open_prior(config.prior, "cpu")

@@ -24,7 +24,7 @@ from focvs.evaluation.lesions import find_lesions, neighbourhoods
 from focvs.files import write_csv
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import nifti_stem, read_nifti
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 SMALLEST_ML, MOST = 0.3, 8
 COLUMNS = ("scan", "lesions", "volume_ml", "contrast_scan", "contrast_result")
@@ -43,7 +43,7 @@ def main() -> None:
     data, affine, _, _ = read_nifti(options.scan)
     result, result_affine, _, _ = read_nifti(options.result)
     voxel_mm = nib.affines.voxel_sizes(affine)
-    head = head_mask(data, intensity_scale(data))
+    head = head_mask(data, white_level(data))
     if options.below is None:
         lesions = find_lesions(data, head, voxel_mm, options.above, options.inside)
     else:  # as bright as they are dark, about the median

@@ -182,7 +182,7 @@ SECTIONS = (
         "priors.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --seeds 0 1 2\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/priors.csv\n"
-        '    --run "first version: prior.path=FIRST samples=2 sampler.sigma_end=0.02 sampler.spread=1"\n'
+        '    --run "first version: prior.path=FIRST samples=2 sampler.sigma_end=0.02 sampler.temperature=1"\n'
         '    --run "head2d: samples=2"',
         "The first version's prior (`git show 0ed85d7~1:checkpoints/head2d/FILE` for its three files; unconditional, "
         "slices alone) with the settings it was made for, and the shipped one. Scans with 1 % noise, the middle 32 "

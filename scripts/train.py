@@ -51,7 +51,8 @@ def main(config: DictConfig) -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from error
     torch.manual_seed(config.plan.seed)
-    network = instantiate(config.network, _convert_="all")
+    trained = {"voxel_range_mm": list(config.voxel_range_mm), "mirrored": True}
+    network = instantiate(config.network, trained=trained, _convert_="all")
     if config.start:
         carry_over(type(network).from_pretrained(config.start, torch_dtype=torch.float32), network)
     plan = instantiate(config.plan, _convert_="all")

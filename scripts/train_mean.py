@@ -32,7 +32,8 @@ def main(config: DictConfig) -> None:
     plan = instantiate(config.plan, _convert_="all")
     pool = VolumePool(load_cache(cache, tuple(config.validation)), instantiate(config.pool, _convert_="all"), plan.seed)
     torch.manual_seed(plan.seed)
-    network = instantiate(config.network, _convert_="all")
+    trained = {"voxel_range_mm": list(pool.plan.voxel_range_mm), "mirrored": True}
+    network = instantiate(config.network, trained=trained, _convert_="all")
     if config.start:
         network = type(network).from_pretrained(config.start, torch_dtype=torch.float32)
     train_mean(network, pool, plan, Path(config.output), save_prior, config.device)

@@ -19,7 +19,7 @@ from focvs.commands.evaluate import evaluate_estimates, write_rows
 from focvs.commands.overrides import compose, to_overrides
 from focvs.errors import InputError
 from focvs.scan.head import head_mask
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 
@@ -171,7 +171,7 @@ def test_an_interval_beside_an_estimate_is_judged(tmp_path, truth, phantom, caps
     (row, plain) = evaluate(truth, tmp_path / "estimate.nii.gz", truth)
     assert "interval" not in plain
     assert row["interval"]["held"] == pytest.approx(0.9, abs=0.01)
-    scale = intensity_scale(clean)
+    scale = white_level(clean)
     mask = head_mask(clean.astype(np.float32), scale)
     assert row["interval"]["width"] == pytest.approx(2 * 1.6449 * deviation[mask].mean() / scale, rel=1e-3)
     rank = spearmanr(deviation[mask], np.abs(error)[mask]).statistic

@@ -20,7 +20,7 @@ from focvs.sampling.statistics import normal_quantile, replaced_noise
 from focvs.scan.pixels import PixelGrid, coarsen, resolved_mm
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 from focvs.scan.zero_filling import averaging_gain, resolved_fraction
 
 PIXEL = 0.4
@@ -173,7 +173,7 @@ def test_noise_is_that_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
 
 
 def test_exactness_is_decided_by_the_noise_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
-    white = intensity_scale(read_scan(fine_scan).data)
+    white = white_level(read_scan(fine_scan).data)
     for percent, exact in ((5, False), (3, True)):  # the averaged pixels have half of it
         out = tmp_path / str(percent)
         _, report = run(fine_scan, out, tiny_prior, f"noise={percent / 100 * white}", "samples=1", "steps=1")

@@ -27,7 +27,7 @@ from focvs.reconstruction.thickness import load_profile
 from focvs.reconstruction.voxels import blank_voxels, volume_mask, voxel_window
 from focvs.scan.head import find_region
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 
 def settings(scan, out, prior, *overrides):
@@ -304,7 +304,7 @@ def test_a_measured_profile(tmp_path, thick_scan, tiny_prior):
         ("profile.kind=sinc", "choose one of gaussian"),
         ("sampler.rho=0", "above 0"),
         ("sampler.eta=2", "between 0 and 1"),
-        ("sampler.spread=2", "between 0 and 1"),
+        ("sampler.temperature=2", "between 0 and 1"),
         ("seed=-3", "at least 0"),
         ("spacing=.inf", "spacing"),
         ("spacing=1.1", "below the slice spacing"),
@@ -340,8 +340,8 @@ def test_output_that_cannot_be_written(tmp_path, thick_scan, tiny_prior):
 def test_region_window_and_mask(thick_scan, tiny_prior):
     scan = read_scan(thick_scan)
     padded = type(scan)(**{**scan.__dict__, "data": np.pad(scan.data, ((20, 0), (0, 30), (0, 4)))})
-    region = find_region(padded, intensity_scale(scan.data))
-    inner = find_region(scan, intensity_scale(scan.data))
+    region = find_region(padded, white_level(scan.data))
+    inner = find_region(scan, white_level(scan.data))
     assert region.mask.shape[2] == 16
     assert 10 < region.crop[0].start <= 20
     assert region.crop[1].stop < 30 + scan.data.shape[1]

@@ -13,7 +13,7 @@ from focvs.errors import InputError
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import LEAST_NOISE, model_acquisition
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 
 def test_a_noisy_scan_is_not_reproduced_to_its_noise_unless_asked(tmp_path, phantom, tiny_prior):
@@ -66,7 +66,7 @@ def test_overlapping_slices_said_to_be_free_of_noise_are_taken_to_have_a_little(
     """Without any every rule is exact, and exact replacement of these slices amplifies what noise there is."""
     slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(6.0), 3.0)
     scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 3.0, 1.0]))
-    little = LEAST_NOISE / 2 * intensity_scale(read_scan(scan).data)
+    little = LEAST_NOISE / 2 * white_level(read_scan(scan).data)
     words = ["thickness=6", "samples=1", "consistency=diffpir", "sampler=ddim"]
     runs = [super_resolve(settings(scan, tmp_path / str(n), tiny_prior, *words, f"noise={n}")) for n in (0, little)]
     assert np.array_equal(*(reread(paths["mean"]) for paths in runs))

@@ -69,7 +69,7 @@ def test_an_unconditional_3d_prior_is_calibrated_on_the_interpolated_scan_in_its
     head = problem.slices.mask.any(2).nonzero()
     low, high = head.min(0).values, head.max(0).values + 1
     whole = problem.acquisition.grid.crop(problem.start)[low[0] : high[0], low[1] : high[1]]
-    block = Orientation(problem.scan.orientation(), "RAS").back(seen[0])[0]
+    block = Orientation(problem.scan.orientation, "RAS").back(seen[0])[0]
     assert block.shape[:2] == whole.shape[:2]
     gaps = [(block - part).abs().max() for part in whole.unfold(2, block.shape[2], 1).movedim(2, 0)]
     assert min(gaps) < 0.06  # of noise of 0.01

@@ -18,7 +18,7 @@ from focvs.reconstruction.forward_model import model_acquisition
 from focvs.scan.head import find_region
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 
 def test_clinical_scans_are_understood(data_dir):
@@ -27,8 +27,8 @@ def test_clinical_scans_are_understood(data_dir):
     config: RunConfig = OmegaConf.to_object(compose("config", ["scan=x"]))
     for path in paths:
         scan = read_scan(path)
-        assert scan.slice_direction() == "inferior-superior", path
-        region = find_region(scan, intensity_scale(scan.data))
+        assert scan.slice_direction == "inferior-superior", path
+        region = find_region(scan, white_level(scan.data))
         extent_mm = [(s.stop - s.start) * mm for s, mm in zip(region.crop, scan.in_plane_mm, strict=True)]
         assert all(120 < e < 275 for e in extent_mm), (path, extent_mm)
         assert 0.3 < region.mask.mean() <= 1, path
@@ -51,7 +51,7 @@ def test_the_shipped_prior_beats_interpolation_on_a_real_head(tmp_path, data_dir
     written = model_acquisition(scan, OmegaConf.to_object(compose("config", words))).written
     y = torch.from_numpy(scan.data).double()
     spline = y @ spline_matrix(written.grid, margins=False).T
-    mask, scale = np.ones(truth.shape, bool), intensity_scale(truth)
+    mask, scale = np.ones(truth.shape, bool), white_level(truth)
     ours = peak_signal_to_noise(truth, read_nifti(paths["mean"])[0], mask, scale)
     plain = peak_signal_to_noise(truth, spline.numpy(), mask, scale)
     replaced = peak_signal_to_noise(truth, written.replace(spline, y).numpy(), mask, scale)

@@ -36,7 +36,7 @@ from focvs.scan.nifti import read_nifti
 from focvs.scan.registration import register_rigidly
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 VOXEL, THICK = 1.2, 3.6  # mm
 UNMOVED = np.eye(4)
@@ -371,7 +371,7 @@ def test_noise_is_that_of_the_first_units(tmp_path, axial, sagittal, tiny_prior)
     config = settings(axial, [sagittal], tmp_path, tiny_prior, "align=headers", "noise=8")
     (stack,) = open_stacks(config, scan, model_acquisition(scan, config))
     assert stack.noise * stack.gain == pytest.approx(8)
-    assert take_slices(scan, config).noise_sigma == pytest.approx(8 * 2 / intensity_scale(scan.data))
+    assert take_slices(scan, config).noise_sigma == pytest.approx(8 * 2 / white_level(scan.data))
 
 
 def test_pixels_are_compared_with_the_voxels_that_lie_along_them():

@@ -117,7 +117,7 @@ def test_jobs_that_cannot_be_are_refused_before_the_first(tmp_path, head, capsys
 
 
 def test_keys_of_the_restoration_are_told_to_it():
-    words = ["thickness=3,4", "steps=2,4", "sampler.spread=0", "profile=rect", "adapt=true"]
+    words = ["thickness=3,4", "steps=2,4", "sampler.temperature=0", "profile=rect", "adapt=true"]
     told = told_to_runs(words)
     for word in ("noise=0.02", "+noise=auto"):
         with pytest.raises(UsageError, match="scan_noise="):
@@ -133,9 +133,9 @@ def test_keys_of_the_restoration_are_told_to_it():
         assert (run.sampler.name, run.sampler.eta) == ("ddim", 1.0)
     with pytest.raises(UsageError, match="decided by the sweep"):
         told_to_runs(["spacing=6"])
-    assert told == ["thickness=3,4", "+run.steps=2,4", "+run.sampler.spread=0", "profile=rect", "+run.adapt=true"]
-    config = to_schema(compose("sweep", ["volume=a", "output_dir=b", "+run.sampler.spread=0", "+run.adapt=true"]))
-    assert run_overrides(config.run) == ["sampler.spread=0", "adapt=true"]
+    assert told == ["thickness=3,4", "+run.steps=2,4", "+run.sampler.temperature=0", "profile=rect", "+run.adapt=true"]
+    config = to_schema(compose("sweep", ["volume=a", "output_dir=b", "+run.sampler.temperature=0", "+run.adapt=true"]))
+    assert run_overrides(config.run) == ["sampler.temperature=0", "adapt=true"]
 
 
 def test_the_truth_shares_its_grid_with_what_is_restored(tmp_path, head):

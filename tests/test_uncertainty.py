@@ -26,7 +26,7 @@ from focvs.scan.scan import read_scan
 
 ROW = IntervalRow(4.0, 4.0, (1.0, 2.0, 3.0, 4.0), ("some_head",))
 ROWS = (ROW, replace(ROW, thickness_mm=6.0, spacing_mm=8.0, factors=(2.0, 4, 6, 8)))
-TABLE = IntervalTable("", {"sampler": "resample", "sampler.spread": 0.25, "adapt": False}, 8, ROWS)
+TABLE = IntervalTable("", {"sampler": "resample", "sampler.temperature": 0.25, "adapt": False}, 8, ROWS)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_noisy_scan_that_is_not_reproduced_keeps_the_measured_factor(tmp_path,
 
 @pytest.mark.parametrize("noise", [0.0, 120.0])
 def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, thick_scan, measured_prior, noise):
-    words = ["samples=3", "sampler.spread=0.25", "save_samples=true", f"noise={noise}", "final_replacement=true"]
+    words = ["samples=3", "sampler.temperature=0.25", "save_samples=true", f"noise={noise}", "final_replacement=true"]
     config = settings(thick_scan, tmp_path, measured_prior, *words)
     paths = super_resolve(config)
     mean, low, high = (reread(paths[name]) for name in ("mean", "q05", "q95"))

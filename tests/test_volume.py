@@ -14,7 +14,7 @@ from focvs.files import write_atomically, write_json
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import read_nifti, write_nifti
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 
@@ -33,8 +33,8 @@ def test_the_slice_axis_comes_last_whatever_the_order(tmp_path, axis):
     assert scan.spacing_mm == pytest.approx(5)
     assert np.array_equal(scan.data, np.moveaxis(data, axis, -1))
     expected = {0: ("coronal", "axial"), 1: ("sagittal", "axial"), 2: ("sagittal", "coronal")}[axis]
-    assert scan.plane_names() == expected
-    assert scan.slice_direction() == ("left-right", "posterior-anterior", "inferior-superior")[axis]
+    assert scan.plane_names == expected
+    assert scan.slice_direction == ("left-right", "posterior-anterior", "inferior-superior")[axis]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
@@ -177,9 +177,9 @@ def test_a_killed_write_leaves_nothing_under_the_final_name(tmp_path):
 def test_intensity_scale_ignores_air_and_needs_light():
     volume = np.zeros((20, 20, 20), np.float32)
     volume[5:15, 5:15, 5:15] = np.linspace(100, 200, 1000).reshape(10, 10, 10)
-    assert intensity_scale(volume) == pytest.approx(199.5, abs=0.5)
+    assert white_level(volume) == pytest.approx(199.5, abs=0.5)
     with pytest.raises(InputError, match="positive"):
-        intensity_scale(-np.ones((4, 4, 4)))
+        white_level(-np.ones((4, 4, 4)))
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

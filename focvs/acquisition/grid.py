@@ -20,6 +20,7 @@ class ThroughPlaneGrid:
         voxels: number of voxels across the field of view, n.
         voxel_mm: voxel size along the axis.
         margin: voxels beyond either end that end slices reach into; estimated with the rest, never written.
+        shift_mm: how far the middle of the slices lies beyond the middle of the voxels; 0 for scans.
     """
 
     slices: int
@@ -27,6 +28,7 @@ class ThroughPlaneGrid:
     voxels: int
     voxel_mm: float
     margin: int = 0
+    shift_mm: float = 0.0
 
     @property
     def total(self) -> int:
@@ -36,7 +38,7 @@ class ThroughPlaneGrid:
     @property
     def slice_centres_mm(self) -> Tensor:
         """``(slices,)`` float64."""
-        return _centred(self.slices) * self.spacing_mm
+        return _centred(self.slices) * self.spacing_mm + self.shift_mm
 
     @property
     def voxel_edges_mm(self) -> Tensor:
@@ -47,7 +49,7 @@ class ThroughPlaneGrid:
     def voxel_places(self) -> Tensor:
         """``(total,)`` float64: voxel centres, margins included, counted in slices from the centre of the first one."""
         edges = self.voxel_edges_mm
-        return (edges[1:] + edges[:-1]) / 2 / self.spacing_mm + (self.slices - 1) / 2
+        return ((edges[1:] + edges[:-1]) / 2 - self.shift_mm) / self.spacing_mm + (self.slices - 1) / 2
 
     @property
     def nearest_slices(self) -> Tensor:
@@ -58,23 +60,38 @@ class ThroughPlaneGrid:
         """Remove the margins from the last axis."""
         return volume[..., self.margin : self.margin + self.voxels]
 
-    def affine(self, scan_affine: np.ndarray, axis: int) -> np.ndarray:
-        """Affine of the volume from the affine of the scan: same centre, same directions, new voxel size.
+    def affine(self, scan_affine: np.ndarray) -> np.ndarray:
+        """Affine of the volume from that of the scan: same centre, same directions, new voxel size.
 
         Args:
-            scan_affine: ``(4, 4)`` voxel-to-world of the scan, mm.
-            axis: the array axis that is the slice axis.
+            scan_affine: ``(4, 4)`` voxel-to-world of the scan, its slice axis last, mm.
         """
         out = np.array(scan_affine, dtype=float)
-        direction = out[:3, axis] / np.linalg.norm(out[:3, axis])
-        centre = out[:3, 3] + out[:3, axis] * (self.slices - 1) / 2
-        out[:3, axis] = direction * self.voxel_mm
+        direction = out[:3, 2] / plane_distance_mm(out)  # longer than 1 where the stack leans a little
+        centre = out[:3, 3] + out[:3, 2] * (self.slices - 1) / 2 - direction * self.shift_mm
+        out[:3, 2] = direction * self.voxel_mm
         out[:3, 3] = centre - direction * self.voxel_mm * (self.voxels - 1) / 2
         return out
 
 
+def plane_distance_mm(affine: np.ndarray) -> float:
+    """Distance of neighbouring planes of the last axis: its step projected on the normal of the first two.
+
+    Args:
+        affine: ``(4, 4)`` voxel-to-world, mm; sheared where the step is not along the normal.
+    """
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    return float(abs(affine[:3, 2] @ normal) / np.linalg.norm(normal))
+
+
 def make_grid(
-    slices: int, spacing_mm: float, voxel_mm: float, half_support_mm: float = 0.0, *, keep_extent: bool = True
+    slices: int,
+    spacing_mm: float,
+    voxel_mm: float,
+    half_support_mm: float = 0.0,
+    *,
+    keep_extent: bool = True,
+    shift_mm: float = 0.0,
 ) -> ThroughPlaneGrid:
     """Voxels of about ``voxel_mm`` across ``slices`` slices every ``spacing_mm``.
 
@@ -86,6 +103,7 @@ def make_grid(
         keep_extent: adjust the voxel size by up to half a voxel in the whole extent so that the edges of the
             two fields of view coincide exactly; otherwise the voxel size is as given, both are centred, and the
             extents differ by up to half a voxel.
+        shift_mm: how far the middle of the slices lies beyond the middle of the voxels.
 
     Raises:
         ValueError: if a number is not positive.
@@ -96,9 +114,9 @@ def make_grid(
     voxels = max(1, round(extent / voxel_mm))
     if keep_extent:
         voxel_mm = extent / voxels
-    outermost = (slices - 1) / 2 * spacing_mm + half_support_mm
+    outermost = (slices - 1) / 2 * spacing_mm + half_support_mm + abs(shift_mm)
     margin = max(0, math.ceil((outermost - voxels * voxel_mm / 2) / voxel_mm - 1e-9))
-    return ThroughPlaneGrid(slices, float(spacing_mm), voxels, float(voxel_mm), margin)
+    return ThroughPlaneGrid(slices, float(spacing_mm), voxels, float(voxel_mm), margin, shift_mm)
 
 
 def _centred(count: int) -> Tensor:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from focvs.acquisition.linear_operator import LinearOperator
+
 ROWS = 16  # of lines interpolated at once, which bounds the memory
 
 
@@ -101,7 +103,7 @@ class Pass:
         return index.long().to(lines.device), _weights(fraction)
 
 
-class GridResampling:
+class GridResampling(LinearOperator):
     """R: a volume on one voxel grid to another, rotated and shifted against it, by cubic B-splines.
 
     An affine change of grid is a product of three changes along one axis each (Catmull and Smith 1980, "3-D
@@ -157,10 +159,8 @@ class GridResampling:
             image = step.forward(image)
         return image
 
-    __call__ = forward
-
     def adjoint(self, image: Tensor) -> Tensor:
-        """R^T x."""
+        """R^T y."""
         lengths = [self.shape[axis] for axis in self.order]
         for step in reversed(self.passes):
             image = step.adjoint(image, lengths[step.axis])

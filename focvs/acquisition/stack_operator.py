@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from focvs.acquisition.linear_operator import LinearOperator
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.resampling import GridResampling
 
 COVERED = 0.999  # of a slice voxel's weight must lie in the volume for it to count
 
 
-class StackOperator:
+class StackOperator(LinearOperator):
     """B = A P R: volume to the grid of a stack (R), pixels averaged (P), slices made (A).
+
+    The adjoint is exact; the pseudo-inverse R^+ P^+ A^+ is that but for the highest frequencies, which R^+ misses.
 
     Args:
         shape: ``(p, q, n)`` of the volume.
@@ -38,7 +41,7 @@ class StackOperator:
     ):
         self.operator, self.fine = operator, fine
         grid = operator.grid
-        finely = grid.affine(stack_affine, 2)
+        finely = grid.affine(stack_affine)
         finely[:3, 3] -= grid.margin * finely[:3, 2]
         for axis, steps in enumerate(fine):
             finely[:3, axis] /= steps
@@ -51,11 +54,18 @@ class StackOperator:
         """B x: ``(p, q, n)`` to ``(p', q', m)``, in the precision of the volume."""
         return self._acquire(self.resampling(volume))
 
-    __call__ = forward
+    def adjoint(self, measured: Tensor) -> Tensor:
+        """B^T y: ``(p', q', m)`` to ``(p, q, n)``."""
+        pixels = self.fine[0] * self.fine[1]
+        return self.resampling.adjoint(self._repeat(self.operator.adjoint(measured)) / pixels)
 
-    def residual(self, volume: Tensor, slices: Tensor) -> Tensor:
+    def pseudo_inverse(self, measured: Tensor) -> Tensor:
+        """B^+ y: ``(p', q', m)`` to ``(p, q, n)``."""
+        return self.back(self.operator.pseudo_inverse(measured))
+
+    def residual(self, volume: Tensor, measured: Tensor) -> Tensor:
         """y - B x where the volume covers the slices, else 0."""
-        return (slices - self.forward(volume)) * self.covered.to(volume)
+        return (measured - self.forward(volume)) * self.covered.to(volume)
 
     def back(self, columns: Tensor) -> Tensor:
         """Corrections ``(p', q', n')`` of the stack's columns to the volume: R^+ P^+."""

@@ -18,14 +18,15 @@ from focvs.priors.pretrained import Prior, beside
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.reconstruction.setup import choose_device, open_prior
 from focvs.sampling.noise_schedule import karras_sigmas
-from focvs.scan.head import CROP_MARGIN, bounding_box, head_mask
+from focvs.scan.head import bounding_box, head_mask
 from focvs.scan.nifti import read_volume
-from focvs.scan.units import intensity_scale
+from focvs.scan.slices import CROP_MARGIN
+from focvs.scan.units import IntensityUnits, white_level
 
 log = logging.getLogger(__name__)
 
 SIGMA_RANGE = (0.01, 1.6)
-ISOTROPIC = 1.5  # volumes whose voxels are no longer than this times their width show all three planes
+ISOTROPIC = 1.5  # voxels longer than this times their width are those of thick slices
 
 
 def calibrate_prior(config: CalibrateConfig) -> Path:
@@ -38,7 +39,8 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         The table's path.
 
     Raises:
-        InputError: if there are no usable volumes, an option cannot be, or the table could not be written.
+        InputError: if there are no usable volumes, an option cannot be, the prior is the shipped one and no output is
+            given, or the table could not be written.
         PriorError: if the prior cannot be loaded.
     """
     if config.levels < 2 or config.slices < 1:
@@ -49,7 +51,12 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         raise InputError(f"{root} holds no NIfTI file to calibrate on.")
     device = choose_device(config.device)
     prior = open_prior(config.prior, device)
-    out = Path(config.output) if config.output else beside(prior, CALIBRATION)
+    if config.output:
+        out = Path(config.output)
+    elif config.prior.path is None:
+        raise InputError(f"the shipped prior {config.prior.name} keeps its table; give output= a file for the new one.")
+    else:
+        out = beside(prior, CALIBRATION)
     require_writable(out.parent)
     sigmas = karras_sigmas(config.levels, SIGMA_RANGE[1], SIGMA_RANGE[0])
     rows = []
@@ -74,14 +81,14 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
 def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device: str) -> ErrorTable:
     data, affine, _ = read_volume(path)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    isotropic = voxel_mm.max() <= ISOTROPIC * voxel_mm.min()
-    scale = intensity_scale(data)
-    denoise = prior.in_units_of(scale, float(data.max()))
-    volume = torch.from_numpy(data) * (2 / scale) - 1
-    mask = torch.from_numpy(head_mask(data, scale))
+    if voxel_mm.max() > ISOTROPIC * voxel_mm.min():
+        sizes = " x ".join(f"{v:.3g}" for v in voxel_mm)
+        raise ValueError(f"its voxels of {sizes} mm are no volume's; give nearly isotropic ones.")
+    units = IntensityUnits(white_level(data))
+    denoise = prior.in_units_of(units.white, float(data.max()))
+    volume = units.to_prior(torch.from_numpy(data))
+    mask = torch.from_numpy(head_mask(data, units.white))
     if prior.dimensions == 3:
-        if not isotropic:
-            raise ValueError("a 3D prior is calibrated on isotropic volumes.")
         box = bounding_box(mask.numpy(), CROP_MARGIN)
         volume, mask = volume[box], mask[box]
         codes = "".join(nib.aff2axcodes(affine))
@@ -90,7 +97,7 @@ def _measure(prior: Prior, path: Path, sigmas: torch.Tensor, slices: int, device
         mask &= whole.reached(mask.shape)
         return measure_volume_errors(whole, volume.to(device), mask.to(device), sigmas, float(voxel_mm.mean()))
     tables = []
-    for axis in (0, 1, 2) if isotropic else (int(voxel_mm.argmax()),):
+    for axis in range(3):
         chosen = (np.linspace(0.4, 0.6, slices) * volume.shape[axis]).astype(int)
         images, masks = (v.movedim(axis, 0)[chosen][:, None].contiguous().to(device) for v in (volume, mask))
         pixel_mm = float(np.delete(voxel_mm, axis).mean())

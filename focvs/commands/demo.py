@@ -20,9 +20,9 @@ from focvs.files import require_writable, write_json
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import read_nifti, write_nifti
+from focvs.scan.nifti import axis_back, read_nifti, write_nifti
 from focvs.scan.scan import read_scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,10 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
     ours = read_nifti(paths["mean"])[0]
     spline = (torch.from_numpy(scan.data) @ spline_matrix(grid, margins=False).float().T).numpy()
     truth = 1000 * clean
-    scale = intensity_scale(truth)
+    scale = white_level(truth)
     mask = head_mask(truth, scale)
     scores = {}
-    for name, estimate in (("B-spline", np.moveaxis(spline, -1, scan.axis)), ("FOCVS", ours)):
+    for name, estimate in (("B-spline", axis_back(spline, scan.affine, scan.file_axis)[0]), ("FOCVS", ours)):
         scores[f"{name} PSNR dB"] = peak_signal_to_noise(truth, estimate, mask, scale)
         scores[f"{name} SSIM"] = structural_similarity(truth, estimate, mask, scale)
     write_json(folder / "scores.json", {k: round(v, 4) for k, v in scores.items()})

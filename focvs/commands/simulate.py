@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from focvs.acquisition.grid import make_grid
+from focvs.acquisition.grid import make_grid, plane_distance_mm
 from focvs.acquisition.simulation import rician, simulate_slices
 from focvs.config import SimulateConfig
 from focvs.errors import InputError
 from focvs.files import write_json
 from focvs.reconstruction.thickness import load_profile, require_width
-from focvs.scan.nifti import nifti_stem, read_volume, write_nifti
-from focvs.scan.units import intensity_scale
+from focvs.scan.nifti import axis_along, axis_back, axis_last, nifti_stem, read_volume, write_nifti
+from focvs.scan.units import white_level
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MM = 5.0
-AXES = {"left-right": "RL", "posterior-anterior": "AP", "inferior-superior": "SI"}
 
 
 def simulate_scan(config: SimulateConfig) -> Path:
@@ -33,10 +31,9 @@ def simulate_scan(config: SimulateConfig) -> Path:
         InputError: for an unreadable volume, an unknown axis, slices that do not fit, or a profile of another width.
     """
     data, affine, header = read_volume(Path(config.volume))
-    if config.axis not in AXES:
-        raise InputError(f"axis={config.axis} is not known; choose one of {', '.join(AXES)}.")
-    axis = next(i for i, c in enumerate(nib.aff2axcodes(affine)) if c in AXES[config.axis])
-    voxel_mm = float(np.linalg.norm(affine[:3, axis]))
+    axis = axis_along(affine, config.axis)
+    data, affine = axis_last(data, affine, axis)
+    voxel_mm = plane_distance_mm(affine)
     thickness_mm = DEFAULT_MM if config.thickness is None else config.thickness
     spacing_mm = thickness_mm if config.spacing is None else config.spacing
     if not (spacing_mm > 0 and 0 < thickness_mm <= 4 * spacing_mm):
@@ -51,23 +48,23 @@ def simulate_scan(config: SimulateConfig) -> Path:
     if config.noise < 0 or config.seed < 0:
         raise InputError(f"noise={config.noise:g} and seed={config.seed} must be at least 0.")
     try:
-        slices = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, profile, spacing_mm)
+        slices = simulate_slices(data, voxel_mm, profile, spacing_mm)
     except ValueError as error:
         raise InputError(str(error)) from error
     if config.noise:
         rng = np.random.default_rng(config.seed)
-        sigma = config.noise * intensity_scale(data)
+        sigma = config.noise * white_level(data)
         if config.rician:
             slices = rician(slices, sigma, rng)
         else:
             slices = slices + rng.normal(0, sigma, slices.shape).astype(np.float32)
     # a scan is to its volume what a volume is to its scan: the same centre, another step
-    grid = make_grid(data.shape[axis], voxel_mm, spacing_mm, keep_extent=False)
+    grid = make_grid(data.shape[-1], voxel_mm, spacing_mm, keep_extent=False)
     grid = type(grid)(grid.slices, grid.spacing_mm, slices.shape[-1], spacing_mm)
     output = Path(config.output)
     if not output.name.endswith((".nii", ".nii.gz")):
         output = output / f"{nifti_stem(Path(config.volume))}_thick.nii.gz"
-    write_nifti(output, np.moveaxis(slices, -1, axis), grid.affine(affine, axis), header)
+    write_nifti(output, *axis_back(slices, grid.affine(affine), axis), header)
     write_json(
         output.with_name(nifti_stem(output) + ".json"),
         {"SliceThickness": thickness_mm, "SpacingBetweenSlices": spacing_mm, "SliceProfile": profile.kind},

@@ -9,14 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from omegaconf import DictConfig
 
 from focvs import __version__
 from focvs.commands.overrides import compose, quote, run_overrides, to_schema
 from focvs.commands.scores import measure_estimates
-from focvs.commands.simulate import AXES, simulate_scan
+from focvs.commands.simulate import simulate_scan
 from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoints_dir
 from focvs.errors import FocvsError, InputError
 from focvs.files import write_json
@@ -24,7 +23,7 @@ from focvs.pipeline import super_resolve
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.thickness import load_profile, require_width
 from focvs.report.tables import COLUMNS
-from focvs.scan.nifti import nifti_stem, read_nifti, read_volume, write_nifti
+from focvs.scan.nifti import DIRECTIONS, axis_along, nifti_stem, read_nifti, read_volume, write_nifti
 
 log = logging.getLogger(__name__)
 NOTES = {".md", ".txt", ".jsonl", ".png"}  # files beside the weights of a prior that decide nothing
@@ -41,7 +40,7 @@ def check_job(composed: DictConfig) -> None:
     """
     config: SweepConfig = to_schema(composed)
     compose("config", run_overrides(config.run))
-    for key, value, known in (("method", config.method, ("focvs", *METHODS)), ("axis", config.axis, tuple(AXES))):
+    for key, value, known in (("method", config.method, ("focvs", *METHODS)), ("axis", config.axis, tuple(DIRECTIONS))):
         if value not in known:
             raise InputError(f"{key}={value} is not known; choose one of {', '.join(known)}.")
     if not Path(config.volume).is_file():
@@ -124,7 +123,7 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
     )
     scan = simulate_scan(simulation)
     affine = read_nifti(truth)[1]
-    voxel_mm = float(np.linalg.norm(affine[:3, slice_axis(affine, config.axis)]))
+    voxel_mm = float(np.linalg.norm(affine[:3, axis_along(affine, config.axis)]))
     words = [f"scan={quote(str(scan))}", f"output_dir={quote(str(folder))}", f"method={config.method}"]
     words += [f"voxel={voxel_mm}", "progress=false", f"seed={config.seed}", *run_overrides(config.run)]
     run = to_schema(compose("config", words))
@@ -139,17 +138,6 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
     return scores, {"truth": truth.name, "estimate": paths["mean"].name}
 
 
-def slice_axis(affine: np.ndarray, name: str) -> int:
-    """The array axis of an anatomical direction.
-
-    Raises:
-        InputError: for an unknown name.
-    """
-    if name not in AXES:
-        raise InputError(f"axis={name} is not known; choose one of {', '.join(AXES)}.")
-    return next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in AXES[name])
-
-
 def crop_truth(config: SweepConfig, spacing_mm: float, folder: Path) -> Path:
     """Write the volume without the end slices that keep its voxels from being those of a restored scan.
 
@@ -157,7 +145,7 @@ def crop_truth(config: SweepConfig, spacing_mm: float, folder: Path) -> Path:
         InputError: for an unreadable volume, an unknown axis, or fewer than two slices' worth of voxels.
     """
     data, affine, header = read_volume(Path(config.volume))
-    axis = slice_axis(affine, config.axis)
+    axis = axis_along(affine, config.axis)
     cropped = crop_for_grid(data, affine, axis, spacing_mm)
     path = folder / "truth.nii.gz"
     write_nifti(path, *cropped, header)

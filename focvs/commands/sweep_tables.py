@@ -13,11 +13,12 @@ import numpy as np
 from scipy import stats
 
 from focvs.commands.overrides import run_overrides
-from focvs.commands.sweep import NEUTRAL, slice_axis
+from focvs.commands.sweep import NEUTRAL
 from focvs.errors import InputError
 from focvs.files import write_atomically, write_csv
 from focvs.report.figures import draw_comparison, draw_curves
 from focvs.report.tables import COLUMNS
+from focvs.scan.nifti import axis_along
 
 log = logging.getLogger(__name__)
 KEYS = ("method", "thickness_mm", "gap_mm", "profile", "axis", "scan_noise", "trim_mm", "volume", "seed")
@@ -176,7 +177,7 @@ def middle_slices(truth: Path, estimate: Path, direction: str) -> tuple[np.ndarr
     """The same slice of both, through the middle of the head, with the slice axis upright."""
     both = [nib.as_closest_canonical(nib.load(path)) for path in (truth, estimate)]
     data, other = (np.asarray(image.dataobj, dtype=np.float32) for image in both)
-    along = slice_axis(both[0].affine, direction)
+    along = axis_along(both[0].affine, direction)
     across = 1 if along != 1 else 0
     inside = np.argwhere(data > 0.15 * np.percentile(data, 99.5))
     middle = int(np.median(inside[:, across])) if len(inside) else data.shape[across] // 2

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from focvs.acquisition.degradation import Degradation, make_degradation
 from focvs.acquisition.profile import gaussian_profile
-from focvs.priors.condition import ScanCondition
+from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
 from focvs.priors.pretrained import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import read_nifti
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8)
 THICK = 1.5  # a voxel this many times longer than its other sides makes a multi-slice scan
@@ -83,7 +83,7 @@ def held_out(path: Path, every: int = 6) -> HeldOut:
     else:
         across = int(np.argmax(voxel_mm))
         data, pixel_mm = np.moveaxis(data, across, 0), np.delete(voxel_mm, across)[-1]
-    scale = intensity_scale(data)
+    scale = white_level(data)
     images = torch.from_numpy(2 * data / scale - 1).float()
     chosen = torch.arange(len(images) // 4, 3 * len(images) // 4, every if isotropic else max(1, every // 3))
     return HeldOut(images, torch.from_numpy(head_mask(data, scale)), chosen, float(pixel_mm), isotropic)
@@ -92,7 +92,7 @@ def held_out(path: Path, every: int = 6) -> HeldOut:
 def interpolation_error(head: HeldOut, slices: Degradation) -> Tensor:
     """``(k,)`` mean square error of the interpolated noise-free scan, prior units."""
     truth = head.images[head.chosen][:, None]
-    return head.mean_square(slices(truth) - truth)
+    return head.mean_square(slices.interpolated(truth) - truth)
 
 
 @torch.inference_mode()
@@ -115,14 +115,14 @@ def denoising_errors(
         raise ValueError("the slices of a multi-slice scan have no neighbours a pixel away.")
     noise = torch.randn(head.images.shape, generator=torch.Generator().manual_seed(0))
     truth = head.images[head.chosen][:, None]
-    told = None if slices is None else (slices.thickness_px, slices.spacing_px, 0.0)
+    told = None if slices is None else ScanNumbers(slices.thickness_px, slices.spacing_px, 0.0)
     errors = []
     if prior.dimensions == 3:
         if prior.axes:
             raise ValueError("a 3D prior with an orientation of its own cannot take the head as it lies.")
         first, last = int(head.chosen[0]), int(head.chosen[-1]) + 1
         block = head.images[None, first:last]
-        background = block[0] if slices is None else slices(block[0])
+        background = block[0] if slices is None else slices.interpolated(block[0])
         lying = Orientation("RAS", "RAS")
         volume = VolumeDenoiser(
             prior.denoise, lying, background, None, (PATCH, PATCH, PATCH), OVERLAP, prior.multiple, told

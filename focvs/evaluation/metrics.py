@@ -15,6 +15,7 @@ LOG_SIGMA = 1.5  # voxels, of the Laplacian of Gaussian in HFEN
 GMS_CONSTANT = 170 / 255**2 / 4  # Xue et al. 2014, for gradients per voxel of intensities 0-1
 EDGES = 0.95  # quantile of the true gradient from which a voxel is an edge
 SHORTEST_COLUMN = 16  # voxels of head a column needs for its spectrum
+DETAIL_VOXELS = 3.0
 
 
 def peak_signal_to_noise(truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray, scale: float) -> float:
@@ -51,6 +52,16 @@ def high_frequency_error(truth: np.ndarray, estimate: np.ndarray, mask: np.ndarr
     truth, error = truth.astype(np.float32), (estimate - truth).astype(np.float32)
     filtered = [ndimage.gaussian_laplace(image, LOG_SIGMA)[mask].astype(np.float64) for image in (error, truth)]
     return float(np.linalg.norm(filtered[0]) / np.linalg.norm(filtered[1]))
+
+
+def detail_correlation(truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray) -> float:
+    """Pearson's correlation in the mask of what a Gaussian of :data:`DETAIL_VOXELS` leaves over of two volumes."""
+    first, second = (
+        (image - ndimage.gaussian_filter(image, DETAIL_VOXELS))[mask].astype(np.float64) for image in (truth, estimate)
+    )
+    if not (first.std() > 0 and second.std() > 0):
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def gradient_similarity(truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray, scale: float) -> float:

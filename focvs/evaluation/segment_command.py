@@ -15,7 +15,6 @@ import nibabel as nib
 import numpy as np
 from nibabel.processing import resample_from_to
 
-from focvs.config import EvaluateConfig
 from focvs.errors import InputError
 from focvs.evaluation.segmentation import MOST_CLASSES, compare_labels, tissue_classes
 from focvs.scan.nifti import on_same_voxels, read_volume
@@ -26,35 +25,39 @@ log = logging.getLogger(__name__)
 Segmenter: TypeAlias = Callable[[Path, np.ndarray], np.ndarray]
 
 
-def open_segmenters(config: EvaluateConfig, reference: nib.Nifti1Image, head: np.ndarray) -> dict[str, Segmenter]:
-    """The segmenters asked for by ``tissues`` and ``segment_command``, by name.
+def open_segmenters(
+    reference: nib.Nifti1Image, head: np.ndarray, tissues: int = 0, brain: str | None = None, command: str | None = None
+) -> dict[str, Segmenter]:
+    """The segmenters that are asked for, by name.
 
     Args:
-        config: with ``brain`` for the mask of the tissue classes.
         reference: the truth.
         head: ``(a, b, c)`` boolean, where labels count.
+        tissues: how many intensity classes; 0 for none.
+        brain: file of the mask of the tissue classes; None for the head.
+        command: a program that writes labels, with ``{input}`` and ``{output}`` for the files; None for none.
 
     Raises:
         InputError: for a number of classes or a command that cannot be, or a brain mask that does not fit.
     """
     segmenters: dict[str, Segmenter] = {}
-    if config.tissues:
-        if not 2 <= config.tissues <= MOST_CLASSES:
-            raise InputError(f"tissues={config.tissues} must be 2 to {MOST_CLASSES} classes, or 0 for none.")
-        inside = head if config.brain is None else head & open_mask(config.brain, reference)
+    if tissues:
+        if not 2 <= tissues <= MOST_CLASSES:
+            raise InputError(f"tissues={tissues} must be 2 to {MOST_CLASSES} classes, or 0 for none.")
+        inside = head if brain is None else head & open_mask(brain, reference)
         if not inside.any():
-            raise InputError(f"brain={config.brain} holds nothing of the head.")
-        segmenters["tissues"] = partial(classify, inside, config.tissues)
-    elif config.brain is not None:
+            raise InputError(f"brain={brain} holds nothing of the head.")
+        segmenters["tissues"] = partial(classify, inside, tissues)
+    elif brain is not None:
         raise InputError("brain= is the mask of tissue classes; give tissues=3 as well.")
-    if config.segment_command is not None:
+    if command is not None:
         try:
-            words = shlex.split(config.segment_command)
+            words = shlex.split(command)
         except ValueError as error:
-            raise InputError(f"segment_command='{config.segment_command}' is no command ({error}).") from error
+            raise InputError(f"segment_command='{command}' is no command ({error}).") from error
         if not all(any(place in word for word in words) for place in ("{input}", "{output}")):
             raise InputError(
-                f"segment_command='{config.segment_command}' must name {{input}} and {{output}}, "
+                f"segment_command='{command}' must name {{input}} and {{output}}, "
                 "as in 'mri_synthseg --i {input} --o {output}'."
             )
         segmenters["segment_command"] = lambda path, image: np.where(head, run_segmenter(words, path, reference), 0)

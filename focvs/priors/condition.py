@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from focvs.acquisition.degradation import Degradation
+
+
+class ScanNumbers(NamedTuple):
+    """An acquisition in three numbers, as a network is told of it.
+
+    Attributes:
+        thickness_px: FWHM of the slice profile in pixels.
+        spacing_px: distance of slice centres in pixels.
+        noise: standard deviation of the scan's noise, prior units.
+    """
+
+    thickness_px: float
+    spacing_px: float
+    noise: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,30 +49,30 @@ class ScanCondition:
         return cls(torch.zeros_like(like), zero, zero, zero)
 
     @classmethod
-    def of(cls, image: Tensor, acquisition: tuple[float, float, float]) -> ScanCondition:
-        """The same ``acquisition``, thickness and spacing in pixels and noise, for every item of ``image``."""
-        return cls(image, *(image.new_full((len(image),), number) for number in acquisition))
+    def of(cls, image: Tensor, numbers: ScanNumbers) -> ScanCondition:
+        """The same ``numbers`` for every item of ``image``."""
+        return cls(image, *(image.new_full((len(image),), number) for number in numbers))
 
     @classmethod
     def simulated(
         cls, acquisition: Degradation, images: Tensor, noise_sigma: float = 0.0, noise: Tensor | None = None
     ) -> ScanCondition:
         """The scan ``acquisition`` makes of ``images`` ``(b, c, ..., n)`` with unit ``noise`` ``(b, c, ..., m)``."""
-        image = acquisition(images, noise_sigma, noise)
-        return cls.of(image, (acquisition.thickness_px, acquisition.spacing_px, noise_sigma))
+        image = acquisition.interpolated(images, noise_sigma, noise)
+        return cls.of(image, ScanNumbers(acquisition.thickness_px, acquisition.spacing_px, noise_sigma))
 
     def numbers(self) -> Tensor:
         """``(b, 3)`` of order one: thickness and spacing over 8 pixels, ten times the noise."""
         return torch.stack([self.thickness_px / 8, self.spacing_px / 8, 10 * self.noise], dim=1)
 
 
-def require_background(acquisition: tuple[float, float, float] | None, background: Tensor | None) -> None:
+def require_background(numbers: ScanNumbers | None, background: Tensor | None) -> None:
     """Refuse to tell a network of a scan that is not there.
 
     Raises:
-        ValueError: for an acquisition without the interpolated scan.
+        ValueError: for numbers without the interpolated scan.
     """
-    if acquisition is not None and background is None:
+    if numbers is not None and background is None:
         raise ValueError("a conditioned prior needs the interpolated scan as background.")
 
 

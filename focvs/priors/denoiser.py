@@ -1,9 +1,10 @@
 """The denoiser contract: the only boundary between a network and a sampler.
 
 A denoiser is a callable ``D(x, sigma) -> denoised``: ``x = clean + sigma * noise`` in prior units (air near
--1, the 99.5th percentile of the head at +1), ``sigma`` one noise level per leading item or one number, and
-``denoised`` the posterior mean E[clean | x], the same shape as ``x``. A 2D denoiser that looks at the slices beside
-the one it denoises takes slabs ``(b, s, h, w)`` and gives the middle ``(b, 1, h, w)``.
+-1, the white level at +1), ``sigma`` the one noise level of all items, and ``denoised`` the posterior mean
+E[clean | x], the same shape as ``x``. A 2D denoiser that looks at the slices beside the one it denoises takes slabs
+``(b, s, h, w)`` and gives the middle ``(b, 1, h, w)``. Networks in training take a level for each item as well
+(:class:`EDMDenoiser`); nothing that samples does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from focvs.priors.condition import ScanCondition, middle
 class Denoiser(Protocol):
     """Estimates the clean image from a noisy one."""
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, sigma: float) -> Tensor: ...
 
 
 class ConditionedNetwork(Protocol):

@@ -7,6 +7,7 @@ with bfloat16 units do many times faster than anything around them.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,8 @@ class MeanUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: width of each level; each level halves the grid that the Haar transform has halved.
         blocks: residual blocks of each level, on the way down and (but for the coarsest) on the way up.
         sigma_residual: standard deviation of the residual in prior units, the unit of the network's output.
+        trained: what the weights were trained on, kept in their configuration: ``voxel_range_mm``, in-plane; whether
+            ``mirrored``. None where that is not known.
 
     Raises:
         ValueError: for a slab of an even number of slices, or levels that do not match.
@@ -52,13 +55,14 @@ class MeanUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: tuple[int, ...] = (96, 160, 256),
         blocks: tuple[int, ...] = (2, 3, 4),
         sigma_residual: float = 0.15,
+        trained: dict[str, Any] | None = None,
     ):
         super().__init__()
         if slab < 1 or slab % 2 == 0:
             raise ValueError(f"slab={slab} must be an odd number of slices.")
         if len(channels) != len(blocks):
             raise ValueError(f"channels={channels} and blocks={blocks} must name as many levels.")
-        self.slab, self.images, self.sigma_residual = slab, images, sigma_residual
+        self.slab, self.images, self.sigma_residual, self.trained = slab, images, sigma_residual, trained
         self.multiple = 2 ** len(channels)
         self.stem = nn.Conv2d(4 * slab * images, channels[0], 3, padding=1)
         self.down = nn.ModuleList(_level(c, n) for c, n in zip(channels, blocks, strict=True))

@@ -5,6 +5,8 @@ A slab is a slice with its neighbours as channels, ``(b, s, h, w)`` with s odd a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -32,6 +34,8 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_residual: standard deviation of clean images around the interpolated scan, prior units.
         told_numbers: whether a conditioned network is told the numbers of the acquisition besides the scan.
         prediction: ``edm``, the preconditioning of Karras et al. (2022), or ``epsilon``, the noise.
+        trained: what the weights were trained on, kept in their configuration: ``voxel_range_mm``, in-plane; whether
+            ``mirrored``. None where that is not known.
 
     Raises:
         ValueError: for a slab of an even number of slices, or an unknown prediction.
@@ -51,13 +55,14 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_residual: float = 0.15,
         told_numbers: bool = True,
         prediction: str = "edm",
+        trained: dict[str, Any] | None = None,
     ):
         super().__init__()
         if slab < 1 or slab % 2 == 0:
             raise ValueError(f"slab={slab} must be an odd number of slices.")
         if prediction not in ("edm", "epsilon"):
             raise ValueError(f"prediction={prediction} is not known; choose edm or epsilon.")
-        self.told_numbers, self.prediction = told_numbers, prediction
+        self.told_numbers, self.prediction, self.trained = told_numbers, prediction, trained
         self.slab, self.stem_levels = slab, stem_levels
         levels, bands = len(block_out_channels), 4**stem_levels
         self.sigma_data, self.sigma_residual, self.conditioned = sigma_data, sigma_residual, conditioned

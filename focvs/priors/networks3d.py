@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,8 @@ class HaarUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         conditioned: whether the network also sees the interpolated scan, slice axis last, and its numbers (as
             constant channels).
         sigma_residual: standard deviation of clean volumes around the interpolated scan, prior units.
+        trained: what the weights were trained on, kept in their configuration: ``voxel_range_mm``, in-plane; whether
+            ``mirrored``. None where that is not known.
     """
 
     prediction = "edm"
@@ -59,10 +62,11 @@ class HaarUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sigma_data: float = 0.5,
         conditioned: bool = False,
         sigma_residual: float = 0.15,
+        trained: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.sigma_data, self.sigma_residual, self.conditioned = sigma_data, sigma_residual, conditioned
-        self.multiple = 2 ** len(channels)
+        self.multiple, self.trained = 2 ** len(channels), trained
         self.unet = DiffusionModelUNet(
             spatial_dims=3,
             in_channels=8 + (8 + 3 if conditioned else 0),

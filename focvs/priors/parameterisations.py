@@ -48,7 +48,7 @@ class VariancePreserving(nn.Module):
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         sigma = _per_item(x, sigma)
-        levels = sigma.double().log().cpu().numpy()
+        levels = sigma.cpu().double().log().numpy()  # some devices have no float64
         timestep = np.interp(levels, self.log_sigmas, np.arange(len(self.log_sigmas)))
         s = _column(sigma, x)
         a = 1 / (1 + s**2).sqrt()

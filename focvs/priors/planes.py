@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from focvs.priors.condition import ScanCondition, require_background
+from focvs.priors.condition import ScanCondition, ScanNumbers, require_background
 from focvs.priors.denoiser import Denoiser
 
 # pixels of slices denoised at once: on a CPU by every core, and small in memory; on a GPU enough to fill it
@@ -45,33 +45,33 @@ class PlaneDenoiser:
     """Denoises ``(b, p, q, n)`` volumes slice by slice in one plane.
 
     Attributes:
-        denoise: 2D denoiser of ``(slices, 1, h, w)``; where ``acquisition`` is given it takes a condition too.
+        denoise: 2D denoiser of ``(slices, 1, h, w)``; where ``numbers`` are given it takes a condition too.
         across: the volume axis (0 for p, 1 for q) that counts the slices; the plane holds the other one and n.
         window: range of the last axis that is computed; None is all.
         background: ``(p, q, n)`` the interpolated scan, used outside ``window`` and told to a conditioned prior.
-        acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
+        numbers: of the acquisition, for a conditioned prior; None for others.
         flips: axes of a slice (-2, -1) that are reversed for the network.
         slab: slices the denoiser sees around each, an odd number; at the ends of the volume the last one repeats.
 
     Raises:
-        ValueError: for an acquisition without the interpolated scan as background.
+        ValueError: for numbers without the interpolated scan as background.
     """
 
     denoise: Callable[..., Tensor]
     across: int
     window: slice | None = None
     background: Tensor | None = None
-    acquisition: tuple[float, float, float] | None = None
+    numbers: ScanNumbers | None = None
     flips: tuple[int, ...] = ()
     slab: int = 1
 
     def __post_init__(self) -> None:
-        require_background(self.acquisition, self.background)
+        require_background(self.numbers, self.background)
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
         slices = self._slices(x)
         known = None
-        if self.acquisition is not None:
+        if self.numbers is not None:
             assert self.background is not None
             known = self._slices(self.background.to(x).expand_as(x))
 
@@ -84,8 +84,8 @@ class PlaneDenoiser:
             some = self._slabs(slices, places)
             if known is None:
                 return self.denoise(some, sigma).flip(self.flips)
-            assert self.acquisition is not None
-            told = ScanCondition.of(self._slabs(known, places), self.acquisition)
+            assert self.numbers is not None
+            told = ScanCondition.of(self._slabs(known, places), self.numbers)
             return self.denoise(some, sigma, told).flip(self.flips)
 
         batch, count, height, width = slices.shape
@@ -116,7 +116,7 @@ class AveragedPlanes:
 
     members: Sequence[Denoiser]
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
         total = self.members[0](x, sigma)
         for member in self.members[1:]:
             total = total + member(x, sigma)
@@ -133,8 +133,8 @@ class AlternatedPlanes:
     members: Sequence[Denoiser]
     sigmas: Tensor
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        level = int((self.sigmas - float(sigma)).abs().argmin())
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        level = int((self.sigmas - sigma).abs().argmin())
         return self.members[level % len(self.members)](x, sigma)
 
 

@@ -37,7 +37,6 @@ from focvs.priors.weights import sha256_of
 log = logging.getLogger(__name__)
 
 WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
-VOXEL_RANGE_MM = (0.59, 1.4)  # of conf/train.yaml, with a little slack
 INTERVALS = "intervals.json"
 T = TypeVar("T")
 
@@ -92,9 +91,8 @@ class Prior:
 KINDS = ("focvs", "diffusers", "medforj", "monai")
 
 
-@lru_cache(maxsize=4)
 def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", prediction: str = AUTO) -> Prior:
-    """Load a prior once per process and device.
+    """Load a prior: its weights once per process and device, the tables beside them as they now are.
 
     Args:
         path: of ``focvs``, a folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``; of others see
@@ -106,6 +104,22 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
     Raises:
         PriorError: if the kind is unknown, or a file is missing, truncated, or not such a network.
     """
+    prior = _load_weights(path, device, kind, prediction, _written_at(Path(path)))
+    return replace(
+        prior,
+        errors=_stored(prior, CALIBRATION, ErrorTable.load),
+        intervals=_stored(prior, INTERVALS, IntervalTable.load),
+    )
+
+
+def _written_at(path: Path) -> tuple[int, ...]:
+    """When the files of a prior were last written: weights that changed are not those in the cache."""
+    files = [path] if path.is_file() else [path / name for name in (WEIGHTS, "config.json")]
+    return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+
+
+@lru_cache(maxsize=4)
+def _load_weights(path: str | Path, device: str, kind: str, prediction: str, written: tuple[int, ...]) -> Prior:
     if kind == "focvs":
         prior = _load_own(Path(path), device)
     elif kind == "diffusers":
@@ -132,11 +146,6 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
         prior = Prior(ready, None, sha256_of(weights), weights, dimensions=dimensions, multiple=multiple)
     else:
         raise PriorError(f"prior.kind={kind} is not known; choose one of {', '.join(KINDS)}.")
-    prior = replace(
-        prior,
-        errors=_stored(prior, CALIBRATION, ErrorTable.load),
-        intervals=_stored(prior, INTERVALS, IntervalTable.load),
-    )
     log.info("loaded prior %s on %s", path, device)
     return prior
 
@@ -190,6 +199,8 @@ def _load_own(folder: Path, device: str) -> Prior:
         ) from error
     denoiser = _ready(EDMDenoiser(network), device)
     dimensions = 3 if kind == "HaarUNet3D" else 2
+    trained = network.trained or {}
+    voxel_range_mm = trained.get("voxel_range_mm")
     return Prior(
         denoiser,
         None,
@@ -199,9 +210,9 @@ def _load_own(folder: Path, device: str) -> Prior:
         dimensions=dimensions,
         axes="",
         multiple=network.multiple,
-        mirrored=True,
+        mirrored=bool(trained.get("mirrored")),
         slab=network.slab if dimensions == 2 else 1,
-        voxel_range_mm=VOXEL_RANGE_MM,
+        voxel_range_mm=voxel_range_mm and (float(voxel_range_mm[0]), float(voxel_range_mm[1])),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from focvs.priors.condition import ScanCondition, require_background
+from focvs.priors.condition import ScanCondition, ScanNumbers, require_background
 
 _PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
 _OPPOSITE = {code: pair.replace(code, "") for code, pair in _PAIR.items()}
@@ -58,7 +58,7 @@ class VolumeDenoiser:
     """Denoises ``(b, p, q, n)`` volumes by a 3D network.
 
     Attributes:
-        denoise: 3D denoiser of ``(b, 1, x, y, z)``; where ``acquisition`` is given it takes a condition too.
+        denoise: 3D denoiser of ``(b, 1, x, y, z)``; where ``numbers`` are given it takes a condition too.
         orientation: of the network.
         background: ``(p, q, n)`` estimate used where the network does not reach; its input where None.
         shape: the network's fixed field of view, centred on the volume, but of one longer from foot to head the top:
@@ -66,10 +66,10 @@ class VolumeDenoiser:
         patch: edge lengths of overlapping patches, where ``shape`` is None; None is the whole volume at once.
         overlap: of neighbouring patches, as a fraction of the patch.
         multiple: sizes are padded to a multiple of this.
-        acquisition: thickness and spacing in voxels and noise, for a conditioned prior; None for others.
+        numbers: of the acquisition, for a conditioned prior; None for others.
 
     Raises:
-        ValueError: for an acquisition without the interpolated scan as background.
+        ValueError: for numbers without the interpolated scan as background.
     """
 
     denoise: Callable[..., Tensor]
@@ -79,18 +79,18 @@ class VolumeDenoiser:
     patch: Sequence[int] | None = None
     overlap: float = 0.25
     multiple: int = 1
-    acquisition: tuple[float, float, float] | None = None
+    numbers: ScanNumbers | None = None
 
     def __post_init__(self) -> None:
-        require_background(self.acquisition, self.background)
+        require_background(self.numbers, self.background)
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
         native = self.orientation.there(x)
         outside = x if self.background is None else self.background.to(x).expand_as(x)
         if self.shape is not None:
             out = self._fixed(native, self.orientation.there(outside), sigma)
             return self.orientation.back(out)
-        if self.acquisition is not None:  # the interpolated scan travels as a second channel
+        if self.numbers is not None:  # the interpolated scan travels as a second channel
             native = torch.cat([native, self.orientation.there(outside)], dim=1)
         if self.patch is not None:
             size = [
@@ -122,13 +122,13 @@ class VolumeDenoiser:
         ones = replace(self, denoise=lambda x, *_: torch.ones_like(x), background=torch.zeros(*shape))
         return ones(torch.zeros(1, *shape), 0.0)[0] > 0.5
 
-    def _denoise(self, part: Tensor, sigma: float | Tensor) -> Tensor:
-        if self.acquisition is None:
+    def _denoise(self, part: Tensor, sigma: float) -> Tensor:
+        if self.numbers is None:
             return self.denoise(part, sigma)
         noisy, scan = part.split(1, dim=1)
-        return self.denoise(noisy, sigma, ScanCondition.of(scan, self.acquisition))
+        return self.denoise(noisy, sigma, ScanCondition.of(scan, self.numbers))
 
-    def _fixed(self, native: Tensor, outside: Tensor, sigma: float | Tensor) -> Tensor:
+    def _fixed(self, native: Tensor, outside: Tensor, sigma: float) -> Tensor:
         """Crop and pad to ``shape``, denoise, and put back; noise is added to the padding air.
 
         About the centre, but what is cut from foot to head is the neck.
@@ -141,8 +141,8 @@ class VolumeDenoiser:
             source.append(slice(first, first + common))
             target.append(slice(start, start + common))
         generator = torch.Generator().manual_seed(0)
-        air = torch.randn((len(native), 1, *self.shape), generator=generator).to(native)
-        frame = -1 + torch.as_tensor(sigma, dtype=native.dtype, device=native.device) * air
+        air = torch.randn((1, 1, *self.shape), generator=generator).to(native)  # of no item: batches make no difference
+        frame = (-1 + sigma * air).repeat(len(native), 1, 1, 1, 1)
         frame[tuple(target)] = native[tuple(source)]
         out = outside.clone()
         out[tuple(source)] = self.denoise(frame, sigma)[tuple(target)]
@@ -179,7 +179,7 @@ class Rescaled:
     denoise: Callable[..., Tensor]
     gain: float
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
         return (self.denoise(self.gain * (x + 1) - 1, self.gain * sigma) + 1) / self.gain - 1
 
 
@@ -195,7 +195,7 @@ class Padded:
     denoise: Callable[..., Tensor]
     multiple: int
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
         height, width = x.shape[-2:]
         pad_h, pad_w = -height % self.multiple, -width % self.multiple
         if pad_h or pad_w:

@@ -23,9 +23,8 @@ from focvs.errors import InputError, PriorError
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import Inference, Prior, load_prior, save_prior
+from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
-from focvs.scan.scan import Scan
-from focvs.scan.slices import Slices
 from focvs.training.fine_tuning import AdaptationPlan, adapt
 
 log = logging.getLogger(__name__)
@@ -34,31 +33,20 @@ MOST_SLICES, LEAST_AREA = 40, 0.25  # slices used, and the head in them as a fra
 PHASES = 8  # different positions of the slices against the pixels
 
 
-def adapt_prior(
-    prior: Prior,
-    slices: Slices,
-    scan: Scan,
-    acquisition: Acquisition,
-    config: AdaptationConfig,
-    device: str,
-    progress: bool = True,
-) -> Prior:
+def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> Prior:
     """The prior fine-tuned on the scan's own slices, or what an earlier run kept of exactly this.
 
     It keeps the path and hash of the prior it was made from, not its table of errors, which is of other weights.
 
     Args:
-        prior: one of ours; its files are only read.
-        slices: of the scan.
-        scan: for its in-plane voxel size.
-        acquisition: for its profile and spacing.
+        case: the scan, and a prior of ours, whose files are only read.
         config: steps, learning rate, method, cache.
-        device: torch device.
         progress: show a bar when run in a terminal.
 
     Raises:
         InputError: for a prior that cannot be adapted, or an option that cannot be.
     """
+    prior, slices, acquisition, device = case.prior, case.slices, case.acquisition, case.device
     plan = AdaptationPlan(**{k: v for k, v in asdict(config).items() if k != "cache"})
     _check(plan)
     inference = prior.denoise
@@ -67,10 +55,10 @@ def adapt_prior(
         raise InputError("adapt=true fine-tunes the 2D prior of this project only; use prior=head2d, or adapt=false.")
     order = slices.largest(LEAST_AREA)
     images, masks = slices.images(order[:: max(1, len(order) // MOST_SLICES)].sort().values)
-    pixel_mm = float(np.mean(scan.in_plane_mm))
+    pixel_mm = float(np.mean(case.scan.in_plane_mm))
     profile, spacing_px = acquisition.profile.scaled(1 / pixel_mm), acquisition.grid.spacing_mm / pixel_mm
 
-    kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_sigma)
+    kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_prior)
     if (found := _load_kept(kept, device)) is not None:
         log.info("adapted prior from %s", kept)
         return _adapted(prior, found.denoise)
@@ -79,7 +67,7 @@ def adapt_prior(
     try:
         with bar:
             tuned = adapt(
-                network, images.to(device), masks.to(device), phases, slices.noise_sigma, plan, lambda *_: bar.update()
+                network, images.to(device), masks.to(device), phases, slices.noise_prior, plan, lambda *_: bar.update()
             )
     except ValueError as error:
         raise InputError(f"the prior cannot be adapted: {error}") from error

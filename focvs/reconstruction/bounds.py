@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from focvs.acquisition.profile import EXCITED
 from focvs.config import RunConfig
@@ -13,15 +14,21 @@ from focvs.priors.intervals import Interval
 from focvs.priors.pretrained import Prior
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
-from focvs.sampling.statistics import POOLING, half_width, normal_quantile, replaced_noise
+from focvs.sampling.statistics import (
+    POOLING,
+    half_width,
+    normal_quantile,
+    predictive_deviation,
+    replaced_noise,
+    summarise,
+)
 from focvs.scan.scan import Scan
 
 INTERVAL = 0.9  # of the head's voxels between q05 and q95
 
 
 def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, str | float | bool]:
-    """What decides how far samples of a prior are from the truth, and how their spread is pooled: intervals hold for
-    runs that agree in all of it.
+    """What decides how far samples are from the truth: measured intervals hold for runs that agree in all of it.
 
     Args:
         config: what was asked for.
@@ -32,7 +39,7 @@ def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, st
     return {
         "sampler": sampler.name,
         "steps": sampler.steps if config.steps is None else config.steps,
-        "sampler.spread": sampler.spread if sampler.name == "resample" else 0.0,
+        "sampler.temperature": sampler.temperature if sampler.name == "resample" else 0.0,
         "sampler.sigma_start": "auto" if sampler.sigma_start is None else sampler.sigma_start,
         "sampler.sigma_end": sampler.sigma_end,
         "sampler.rho": sampler.rho,
@@ -96,22 +103,47 @@ def choose_interval(
     return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), not far, reason)
 
 
-def with_bounds(restoration: Restoration, scan: Scan, acquisition: Acquisition) -> Restoration:
-    """The same with ``q05`` and ``q95`` in place of the predictive deviation of its samples, where it has one.
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Maps of what a restoration leaves open, ``(p, q, n)`` in the scan's intensities.
 
-    They reach as far as :func:`half_width` says, but not below zero where the scan does not, and are the mean where
-    nothing was sampled. A single sample has none.
+    Attributes:
+        std: standard deviation of the samples as they are written.
+        nullstd: of the part of them that the scan says nothing about; at most ``std``.
+        q05: lower end of the interval.
+        q95: upper end.
     """
-    if "predictive" not in restoration.images:
-        return restoration
-    images = {name: image for name, image in restoration.images.items() if name != "predictive"}
-    if len(restoration.seeds) < 2:
-        return replace(restoration, images=images)
-    mean, predictive = images["mean"], torch.from_numpy(restoration.images["predictive"])
-    reach = torch.zeros_like(predictive)
-    if (interval := restoration.interval) is not None:
-        noise = replaced_noise(acquisition.written, restoration.noise_sigma).float() if restoration.exact else 0.0
-        reach = half_width(predictive, interval.factor, noise, interval.level) * (predictive > 0)
+
+    std: np.ndarray
+    nullstd: np.ndarray
+    q05: np.ndarray
+    q95: np.ndarray
+
+
+def measure_uncertainty(restoration: Restoration, scan: Scan, acquisition: Acquisition) -> Uncertainty | None:
+    """Deviations of the written samples, and the interval around the mean.
+
+    The interval reaches as far as :func:`half_width` says, but not below zero where the scan does not, and is the mean
+    where nothing was sampled.
+
+    Args:
+        restoration: its samples, and the interval that was chosen.
+        scan: as acquired.
+        acquisition: its forward model.
+
+    Returns:
+        None for fewer than two samples, whose spread is unknown.
+    """
+    interval, count = restoration.interval, len(restoration.samples)
+    if interval is None or count < 2:
+        return None
+    summary = summarise(map(torch.from_numpy, restoration.samples), acquisition.written)
+    noise: Tensor | float = 0.0
+    if restoration.exact:
+        noise = replaced_noise(acquisition.written, restoration.noise_intensity).float()
+    sampled = summary.std > 0
+    reach = half_width(predictive_deviation(summary.std, count), interval.factor, noise, interval.level) * sampled
+    mean = restoration.mean
     lowest = np.minimum(mean, min(0.0, float(scan.data.min())))
-    images["q05"], images["q95"] = np.maximum(mean - reach.numpy(), lowest), mean + reach.numpy()
-    return replace(restoration, images=images)
+    low, high = np.maximum(mean - reach.numpy(), lowest), mean + reach.numpy()
+    return Uncertainty(summary.std.numpy(), summary.null_std.numpy(), low, high)

@@ -41,7 +41,7 @@ def check_options(config: RunConfig) -> None:
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
         ("baseline.training_steps", config.baseline.training_steps, config.baseline.training_steps >= 2, "at least 2"),
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
-        ("sampler.spread", config.sampler.spread, 0 <= config.sampler.spread <= 1, "between 0 and 1"),
+        ("sampler.temperature", config.sampler.temperature, 0 <= config.sampler.temperature <= 1, "between 0 and 1"),
         ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
         ("sampler.guidance", config.sampler.guidance, config.sampler.guidance > 0, "above 0"),
         ("consistency.air", config.consistency.air, 0 < config.consistency.air <= 1, "above 0 and at most 1"),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -20,33 +19,21 @@ LEAST_NOISE = 0.005  # of slices that overlap, prior units: a quarter of a perce
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
-    """The forward model of a scan: the operator sampled with, and the one a written file is held to."""
+    """How a scan was made, and the forward model that follows.
+
+    Attributes:
+        thickness: of the slices, and how it is known.
+        profile: of the slices.
+        grid: slices, and voxels of the volume.
+        sampled: the operator that is sampled with, with margins.
+        written: the operator that a written file is held to.
+    """
 
     thickness: Thickness
     profile: SliceProfile
     grid: ThroughPlaneGrid
     sampled: ThroughPlaneOperator
     written: ThroughPlaneOperator
-
-    def describe(self, scan: Scan) -> dict[str, Any]:
-        """The ``acquisition`` block of the JSON."""
-        return {
-            "axis": scan.axis,
-            "direction": scan.slice_direction(),
-            "spacing_mm": self.grid.spacing_mm,
-            "thickness_mm": self.thickness.thickness_mm,
-            "gap_mm": self.grid.spacing_mm - self.thickness.thickness_mm,
-            "profile": self.profile.kind,
-            "fwhm_mm": self.profile.fwhm_mm,
-            "source": self.thickness.source,
-            "thickness_interval_mm": self.thickness.interval_mm,
-            "stated": [asdict(statement) for statement in self.thickness.statements],
-            "condition_number": self.written.condition_number,
-            "slices": self.grid.slices,
-            "voxels": self.grid.voxels,
-            "voxel_mm": self.grid.voxel_mm,
-            "slice_gains": None if scan.gains is None else [round(float(g), 5) for g in scan.gains],
-        }
 
 
 def model_acquisition(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,11 +13,24 @@ from torch import Tensor
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.stacks import Stack
 from focvs.reconstruction.voxels import hold, volume_affine
-from focvs.scan.head import head_mask
 from focvs.scan.scan import Scan
-from focvs.scan.units import intensity_scale
 
 ROUNDS, GAIN = 10, 0.98  # of the last alternating replacement; it ends where a round leaves more than this part
+
+
+@dataclass(frozen=True)
+class StackResidual:
+    """How well a volume reproduces a stack.
+
+    Attributes:
+        covered: part of its slices that the volume covers.
+        relative_residual: largest absolute residual over the range of its intensities.
+        relative_rms_residual: root mean square in the head, over the same.
+    """
+
+    covered: float
+    relative_residual: float
+    relative_rms_residual: float
 
 
 class Reconciliation:
@@ -54,19 +67,18 @@ class Reconciliation:
             whole[blank] = 0
             hold(whole, self.scan, self.acquisition)
 
-    def describe(self, volume: Tensor) -> list[dict[str, Any]]:
-        """Entries of the JSON: each stack and its residual in ``volume``, as it was written."""
-        entries = []
+    def residuals(self, volume: Tensor) -> list[StackResidual]:
+        """Of each stack in ``volume`` ``(p, q, n)``, as it was written."""
+        found = []
         for stack, operator in zip(self.stacks, self.operators, strict=True):
             residual = operator.residual(volume, stack.slices).double()
-            head = operator.covered & torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
-            spread = float(np.ptp(stack.slices.numpy()))
-            entries.append(
-                {
-                    **stack.describe(),
-                    "covered": float(operator.covered.float().mean()),
-                    "relative_residual": float(residual.abs().max()) / spread,
-                    "relative_rms_residual": float(residual[head].square().mean().sqrt()) / spread,
-                }
+            head = operator.covered & torch.from_numpy(stack.scan.head)
+            extent = float(np.ptp(stack.slices.numpy()))
+            found.append(
+                StackResidual(
+                    covered=float(operator.covered.float().mean()),
+                    relative_residual=float(residual.abs().max()) / extent,
+                    relative_rms_residual=float(residual[head].square().mean().sqrt()) / extent,
+                )
             )
-        return entries
+        return found

@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from focvs.priors.intervals import Interval
 
 
+class Samples(Sequence[np.ndarray]):
+    """Volumes that are made when they are asked for, so that no second copy of all is ever held.
+
+    Args:
+        make: from the number of a sample, from 0, to its volume ``(p, q, n)``.
+        size: how many there are.
+    """
+
+    def __init__(self, make: Callable[[int], np.ndarray], size: int):
+        self.make, self.size = make, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, which: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Sequence[np.ndarray]: ...
+
+    def __getitem__(self, which: int | slice) -> np.ndarray | Sequence[np.ndarray]:
+        if isinstance(which, slice):
+            return [self.make(i) for i in range(self.size)[which]]
+        return self.make(range(self.size)[which])
+
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> Samples:
+        """The same, each changed."""
+        return Samples(lambda i: change(self.make(i)), self.size)
+
+
+NO_SAMPLES = Samples(lambda i: np.empty(0), 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """What a method gives, in the scan's intensity units, arrays ``(p, q, n)``."""
+    """A restored volume in the scan's intensities, arrays ``(p, q, n)``, as it is to be written.
 
-    images: dict[str, np.ndarray]  # mean; where there are samples also std, nullstd, and predictive or q05 and q95
-    samples: Iterator[np.ndarray]  # finished one at a time, so that no second copy of all is ever held
+    Attributes:
+        mean: the best estimate.
+        samples: those of the posterior, each as it is written; none for methods without a prior.
+        rule: consistency rule, or the method.
+        exact: whether the last exact replacement was made.
+        noise_intensity: standard deviation of the scan's noise.
+        misfit: chi^2 = |y - A x|^2 / (m sigma_y^2) in the head before the last replacement; None where that is unknown.
+        warnings: a sentence each.
+        interval: of ``q05`` and ``q95``, where there are several samples.
+    """
+
+    mean: np.ndarray
+    samples: Samples
     rule: str
-    exact: bool  # whether the last exact replacement was made
-    noise_sigma: float
-    chi2_before_last_replacement: float | None
-    seeds: list[int]
-    warnings: list[str]
-    interval: Interval | None = None  # between q05 and q95, where there are several samples
+    exact: bool
+    noise_intensity: float
+    misfit: float | None
+    warnings: tuple[str, ...]
+    interval: Interval | None = None

@@ -3,204 +3,144 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.config import RunConfig
-from focvs.priors.pretrained import Prior
+from focvs.priors.denoiser import Denoiser
+from focvs.priors.error_table import ErrorTable
 from focvs.reconstruction.adapt import adapt_prior
 from focvs.reconstruction.bounds import choose_interval
-from focvs.reconstruction.forward_model import LEAST_NOISE, Acquisition
-from focvs.reconstruction.reconciliation import Reconciliation
-from focvs.reconstruction.restoration import Restoration
-from focvs.reconstruction.rules import choose_rule, make_rule
+from focvs.reconstruction.case import Case
+from focvs.reconstruction.finishing import Finishing
+from focvs.reconstruction.plan import Plan, make_plan
+from focvs.reconstruction.restoration import Restoration, Samples
+from focvs.reconstruction.rules import make_rule
 from focvs.reconstruction.self_calibration import FALLBACK, calibrate
-from focvs.reconstruction.setup import (
-    conditioning_numbers,
-    schedule,
-    volume_denoiser,
-    voxel_warnings,
-)
-from focvs.reconstruction.stacks import Stack, sampled_stacks
+from focvs.reconstruction.stack_rules import sampled_stacks
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
-from focvs.reconstruction.voxels import blank_voxels, hold, volume_mask, voxel_window
-from focvs.sampling.alternating import StackedConsistency
-from focvs.sampling.consistency import Consistency, Support
-from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, dps, resample
-from focvs.sampling.statistics import SampleStore, predictive_deviation
-from focvs.scan.scan import Scan
-from focvs.scan.slices import Slices
+from focvs.reconstruction.volume_denoiser import volume_denoiser
+from focvs.reconstruction.voxels import voxel_window
+from focvs.sampling.alternating import AlternatingConsistency
+from focvs.sampling.consistency import Consistency, Measured, ReplacementRule, Support
+from focvs.sampling.samplers import NoiseSource, make_sampler
 
 log = logging.getLogger(__name__)
 
 
-def restore(
-    scan: Scan,
-    slices: Slices,
-    acquisition: Acquisition,
-    prior: Prior,
-    config: RunConfig,
-    device: str,
-    clock: Stopwatch | None = None,
-    stacks: Sequence[Stack] = (),
-    written_noise: float | None = None,
-) -> Restoration:
-    """Sample the prior under the scan: the algorithm itself.
+def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Restoration:
+    """Sample the prior under the scan.
 
     Args:
-        scan: the scan.
-        slices: its slices.
-        acquisition: its forward model.
-        prior: the prior.
-        config: sampler, consistency, planes, samples, seed and noise.
-        device: torch device.
+        case: the scan, its forward model and the prior.
+        config: sampler, consistency, planes, samples and seed.
         clock: gets the laps ``sampling``, ``network``, ``replacement``, ``calibration`` and ``adaptation``.
-        stacks: further scans of the same head.
-        written_noise: noise of the slices the written volume may reproduce exactly, prior units; None: of ``scan``.
 
     Raises:
         InputError: for an option that does not fit the scan.
     """
     clock = clock or Stopwatch()
-    warnings = [*scan.warnings, *acquisition.thickness.warnings, *voxel_warnings(scan, prior)]
-    for stack in stacks:
-        said = (*stack.scan.warnings, *stack.acquisition.thickness.warnings)
-        warnings += [f"{stack.scan.path.name}: {warning}" for warning in said]
-    grid, operator, sampler = acquisition.grid, acquisition.sampled, config.sampler
-    sigmas = schedule(config, conditioned=prior.conditioned)
-
-    region, y, noise_sigma = slices.region, slices.y, slices.noise_sigma
-
-    reproduced = noise_sigma if written_noise is None else written_noise
-    rule, exact, reason = choose_rule(config, acquisition.written.condition_number, reproduced, len(stacks))
-    log.info("consistency: %s", reason)
-    if rule != config.consistency.rule or (rule != "none" and not exact and config.final_replacement is not False):
-        warnings.append(f"{reason}.")
-    for stack in stacks:
-        if stack.overlapping and rule != "none":
-            rule = "calibrated" if rule == "ddnm" else rule
-            warnings.append(
-                f"{stack.scan.path.name}: its slices overlap (condition number "
-                f"{stack.acquisition.written.condition_number:.3g}): the {rule} rule was used"
-                + (", and the last replacement leaves it out." if exact else ".")
-            )
-
-    if acquisition.written.condition_number > OVERLAP_CONDITION:
-        noise_sigma = max(noise_sigma, LEAST_NOISE)  # without noise every rule is exact and amplifies what there is
-
-    start = y @ interpolation_matrix(operator).float().T
+    plan = make_plan(case, config)
+    log.info("consistency: %s", plan.reason)
     if config.adapt:
         with clock.lap("adaptation"):
-            prior = adapt_prior(prior, slices, scan, acquisition, config.adaptation, device, config.progress)
-    network = prior.in_units_of(slices.scale, float(scan.data.max()))
-    told = conditioning_numbers(acquisition, noise_sigma)
-    window = voxel_window(grid, region.slices)
-    denoise = volume_denoiser(prior, network, scan, config, sigmas, window, start.to(device), told)
-    denoise = clock.timed("network", denoise)
-    spectra = support = table = None
-    if rule == "calibrated" or sampler.name == "resample":
+            case = replace(case, prior=adapt_prior(case, config.adaptation, config.progress))
+    network = case.prior.in_units_of(case.slices.units.white, float(case.scan.data.max()))
+    window = voxel_window(case.acquisition.grid, case.slices.region.slices)
+    denoise = clock.timed("network", volume_denoiser(case, network, config, plan, window))
+    table, source = None, ""
+    if plan.rule == "calibrated" or config.sampler.name == "resample":
         with clock.lap("calibration"):
-            table, source = calibrate(prior, network, slices, start, sigmas, scan, acquisition, config, device)
+            table, source = calibrate(case, network, plan.sigmas, config)
         log.info("error spectrum of the prior from %s", source)
-        if source == FALLBACK:
-            warnings.append(f"the error spectrum of the prior is that of {source}.")
-        spectra = table.at(sigmas, grid.total, grid.voxel_mm)
-        support = Support.from_mask(volume_mask(slices.mask, grid), config.consistency.air)
-    replacement = make_rule(rule, config.consistency, operator, sigmas, noise_sigma, spectra, support)
-    if stacks and rule != "none":
-        assert isinstance(replacement, Consistency)  # check_options lets no other through
-        others = sampled_stacks(
-            stacks, scan, acquisition, region, slices.scale, rule, config.consistency, sigmas, table
-        )
-        replacement = StackedConsistency(replacement, others)
-    consistency = TimedConsistency(replacement, clock)
+    replacement = TimedConsistency(_replacement(case, plan, config, table), clock)
+    volumes = _draw(case, plan, config, denoise, replacement, clock)
 
-    run: Callable[..., Tensor] = SAMPLERS[sampler.name]
-    if run is ddim:
-        run = partial(ddim, eta=sampler.eta)
-    elif run is resample:
-        run = partial(resample, spread=sampler.spread)
-    elif run is dps:
-        run = partial(dps, operator=operator, strength=sampler.guidance)
-    seeds = [config.seed + m for m in range(1, config.samples + 1)]
-    store = SampleStore(config.samples, (*start.shape[:2], grid.voxels))
-    bar = tqdm(
-        total=len(sigmas) * config.samples, desc=scan.stem, disable=None if config.progress else True, leave=False
+    warnings = list(plan.warnings)
+    if source == FALLBACK:
+        warnings.append(f"the error spectrum of the prior is that of {source}.")
+    grid, profile = case.acquisition.grid, case.acquisition.profile
+    interval = choose_interval(
+        config, case.prior, plan.rule, plan.exact, profile.fwhm_mm, grid.spacing_mm, len(case.stacks)
     )
-    with bar, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
-        for first in range(0, config.samples, config.batch):
-            noise = NoiseSource(seeds[first : first + config.batch])
-            count = len(noise.generators)
-            x = start.to(device).expand(count, *start.shape)
-            x = x + float(sigmas[0]) * noise.like(x)
-            out = run(denoise, consistency, y.to(device)[None], x, sigmas, noise, partial(_advance, bar, count))
-            for sample in grid.crop(out):
-                store.add(sample)
-
-    summary = store.summarise(acquisition.written)
-    chi2 = None
-    if noise_sigma > 0:
-        misfit = (acquisition.written(summary.mean) - y)[slices.mask]
-        chi2 = float(misfit.square().mean()) / noise_sigma**2
-    together = Reconciliation(stacks, scan, acquisition) if stacks and exact else None
-    finish = partial(_finish, scan, acquisition, slices, exact, together)
-    mean = finish(summary.mean)
-    known = blank_voxels(torch.from_numpy(scan.data[region.crop]), grid)
-    fwhm_mm = acquisition.profile.fwhm_mm
-    interval = choose_interval(config, prior, rule, exact, fwhm_mm, grid.spacing_mm, len(stacks))
     if interval:
         log.info("q05 and q95: %.3g predictive deviations and noise, %s", interval.factor, interval.reason)
         if not interval.calibrated:
             warnings.append(f"what q05 and q95 hold between them is not known: {interval.reason}.")
-    # of the finished samples, in which the last exact replacement leaves what the scan says nothing about
-    predictive = predictive_deviation(summary.null_std if exact else summary.std, config.samples)
-
-    def spread_out(spread: Tensor) -> np.ndarray:
-        whole = np.zeros_like(mean)
-        whole[region.crop] = torch.where(known, 0.0, spread).numpy() * (slices.scale / 2)
-        return whole
-
-    images = {
-        "mean": mean,
-        "std": spread_out(summary.std),
-        "nullstd": spread_out(summary.null_std),
-        "predictive": spread_out(predictive),
-    }
-    noise_level = noise_sigma * slices.scale / 2
-    return Restoration(images, map(finish, store.values), rule, exact, noise_level, chi2, seeds, warnings, interval)
+    finish, mean = Finishing(case, plan.exact), volumes.mean(0)
+    return Restoration(
+        mean=finish(mean),
+        samples=Samples(lambda i: finish(volumes[i]), len(volumes)),
+        rule=plan.rule,
+        exact=plan.exact,
+        noise_intensity=case.slices.units.noise_from_prior(plan.noise_prior),
+        misfit=_misfit(case, mean, plan.noise_prior),
+        warnings=tuple(warnings),
+        interval=interval,
+    )
 
 
-def _advance(bar: tqdm, count: int, level: int) -> None:
-    bar.update(count)
+def _replacement(case: Case, plan: Plan, config: RunConfig, table: ErrorTable | None) -> ReplacementRule:
+    """The consistency rule at every level, of one stack or several."""
+    grid, operator = case.acquisition.grid, case.acquisition.sampled
+    spectra = support = None
+    if table is not None:
+        spectra = table.at(plan.sigmas, grid.total, grid.voxel_mm)
+        support = Support.from_mask(case.head, config.consistency.air)
+    rule = make_rule(plan.rule, config.consistency, operator, plan.sigmas, plan.noise_prior, spectra, support)
+    if not case.stacks or plan.rule == "none":
+        return rule
+    assert isinstance(rule, Consistency)  # check_options lets no other through
+    others = sampled_stacks(case.stacks, case, plan.rule, config.consistency, plan.sigmas, table)
+    return AlternatingConsistency(rule, others)
 
 
-def _finish(
-    scan: Scan,
-    acquisition: Acquisition,
-    slices: Slices,
-    exact: bool,
-    together: Reconciliation | None,
-    volume: Tensor,
-) -> np.ndarray:
-    """Intensity units, spline interpolation outside the head's box, blank voxels, the last exact replacement."""
-    data = torch.from_numpy(scan.data)
-    whole = data @ spline_matrix(acquisition.grid, margins=False).float().T
-    whole[slices.region.crop] = torch.from_numpy(_intensity(volume, slices.scale))
-    blank = blank_voxels(data, acquisition.grid)
-    whole[blank] = 0
-    if exact:
-        hold(whole, scan, acquisition)
-        if together:
-            together(whole, blank)
-    return whole.numpy()
+def _draw(
+    case: Case, plan: Plan, config: RunConfig, denoise: Denoiser, rule: ReplacementRule, clock: Stopwatch
+) -> Tensor:
+    """Samples ``(M, p, q, n)`` on the head's box, prior units."""
+    sampler, grid, start = config.sampler, case.acquisition.grid, case.start.to(case.device)
+    measured = Measured(rule, case.slices.y.to(case.device)[None])
+    volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels))
+    bar = tqdm(
+        total=len(plan.sigmas) * config.samples,
+        desc=case.scan.stem,
+        disable=None if config.progress else True,
+        leave=False,
+    )
+    with bar, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
+        for batch in torch.arange(config.samples).split(config.batch):
+            noise = NoiseSource(config.seed, (batch + 1).tolist())
+            run = make_sampler(
+                sampler.name,
+                measured,
+                noise,
+                operator=case.acquisition.sampled,
+                callback=_advance(bar, len(batch)),
+                temperature=sampler.temperature,
+                eta=sampler.eta,
+                guidance=sampler.guidance,
+            )
+            x = start.expand(len(batch), *start.shape)
+            x = x + float(plan.sigmas[0]) * noise.like(x)
+            volumes[batch] = grid.crop(run(denoise, x, plan.sigmas)).to("cpu", torch.float32)
+    return volumes
 
 
-def _intensity(volume: Tensor, scale: float) -> np.ndarray:
-    """Prior units to the scan's intensity units."""
-    return ((volume + 1) * (scale / 2)).numpy()
+def _advance(bar: tqdm, count: int) -> Callable[[int], None]:
+    def advance(level: int) -> None:
+        bar.update(count)
+
+    return advance
+
+
+def _misfit(case: Case, mean: Tensor, noise_prior: float) -> float | None:
+    """chi^2 of a volume in the head, or None without noise."""
+    if not noise_prior > 0:
+        return None
+    missed = (case.acquisition.written(mean) - case.slices.y)[case.slices.mask]
+    return float(missed.square().mean()) / noise_prior**2

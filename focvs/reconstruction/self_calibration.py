@@ -16,32 +16,20 @@ from focvs.config import (
 )
 from focvs.errors import InputError
 from focvs.priors.calibration import BLOCK, measure_errors, measure_turned_errors, measure_volume_errors, wiener_errors
-from focvs.priors.condition import ScanCondition
+from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.error_table import ErrorTable
-from focvs.priors.pretrained import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
+from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.scan.head import bounding_box
-from focvs.scan.scan import Scan
-from focvs.scan.slices import Slices
 
 CALIBRATION_SLICES = 6
 CALIBRATION_EDGE = 96  # voxels
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 
 
-def calibrate(
-    prior: Prior,
-    network: Callable[..., Tensor],
-    slices: Slices,
-    background: Tensor,
-    sigmas: Tensor,
-    scan: Scan,
-    acquisition: Acquisition,
-    config: RunConfig,
-    device: str,
-) -> tuple[ErrorTable, str]:
+def calibrate(case: Case, network: Callable[..., Tensor], sigmas: Tensor, config: RunConfig) -> tuple[ErrorTable, str]:
     """The prior's error spectrum at ``sigmas``: from the scan itself, or the table stored with the prior.
 
     A 2D prior is measured on the scan's slices, a 3D one on a block of the interpolated scan along its in-plane axes; a
@@ -52,31 +40,30 @@ def calibrate(
     the spectrum of a Wiener filter of the scan's slices.
 
     Args:
-        prior: the prior.
-        network: its denoiser, in the units of the volume.
-        slices: of the scan.
-        background: ``(p, q, total)`` the interpolated scan.
+        case: the prior, the slices and their acquisition.
+        network: the prior's denoiser, in the units of the volume.
         sigmas: noise levels of the schedule.
-        scan: for its in-plane voxel size and its orientation.
-        acquisition: for its profile and grid.
         config: which source to prefer, the other is used where it cannot be had; patch and overlap of a 3D prior.
-        device: torch device.
+
+    Returns:
+        The table, and where it is from.
 
     Raises:
         InputError: if no source is available.
     """
+    prior, slices, scan, device = case.prior, case.slices, case.scan, case.device
     table, volumetric, wanted = prior.errors, prior.dimensions == 3, config.consistency.calibration
     if table is not None and (wanted is Calibration.table or (volumetric and not prior.conditioned)):
         return table, "the table stored with the prior"
     chosen = slices.largest()[: 2 * CALIBRATION_SLICES : 2]
     images, masks = (v.to(device) for v in slices.images(chosen))
     pixel_mm = float(np.mean(scan.in_plane_mm))
-    scan_of = partial(turned_scan, acquisition, pixel_mm, slices.noise_sigma)
+    scan_of = partial(turned_scan, case.acquisition, pixel_mm, slices.noise_prior)
     patches = config.prior.patch, config.prior.overlap, prior.multiple
 
     def told(truth: Tensor) -> Denoiser:
         of = scan_of(truth[None, None])
-        numbers = float(of.thickness_px), float(of.spacing_px), float(of.noise)
+        numbers = ScanNumbers(float(of.thickness_px), float(of.spacing_px), float(of.noise))
         return VolumeDenoiser(network, Orientation("RAS"), of.image[0, 0], None, *patches, numbers)
 
     try:
@@ -85,11 +72,11 @@ def calibrate(
             measured = measure_errors(network, images, masks, sigmas, pixel_mm, scan_of=turned)
             return measured, f"{len(chosen)} slices of the scan ({BLOCK}-pixel blocks)"
         if prior.shape is None:
-            volume, mask = (v.to(device) for v in _block(slices, background, acquisition))
+            volume, mask = (v.to(device) for v in _block(case))
             if prior.conditioned:
                 measured = measure_turned_errors(told, volume, mask, sigmas, pixel_mm)
             else:
-                orientation = Orientation(scan.orientation(), prior.axes or scan.orientation())
+                orientation = Orientation(scan.orientation, prior.axes or scan.orientation)
                 whole = VolumeDenoiser(network, orientation, None, None, *patches)
                 measured = measure_volume_errors(whole, volume, mask, sigmas, pixel_mm, axes=(0, 1))
             size = " x ".join(map(str, volume.shape))
@@ -105,12 +92,12 @@ def calibrate(
         raise InputError(f"the prior cannot be calibrated: {error}") from error
 
 
-def _block(slices: Slices, background: Tensor, acquisition: Acquisition) -> tuple[Tensor, Tensor]:
-    """The middle of the interpolated scan ``background`` ``(p, q, total)``, and where in it there is head."""
-    grid = acquisition.grid
-    mask = grid.crop(slices.mask[..., grid.nearest_slices])
+def _block(case: Case) -> tuple[Tensor, Tensor]:
+    """The middle of the interpolated scan, and where in it there is head."""
+    grid = case.acquisition.grid
+    mask = grid.crop(case.slices.mask[..., grid.nearest_slices])
     block = middle_block(mask.numpy())
-    return grid.crop(background)[block], mask[block]
+    return grid.crop(case.start)[block], mask[block]
 
 
 def middle_block(mask: np.ndarray) -> tuple[slice, ...]:
@@ -127,5 +114,5 @@ def turned_scan(acquisition: Acquisition, pixel_mm: float, noise_sigma: float, i
     """What a conditioned prior would be told had ``images`` ``(k, 1, ..., n)`` been acquired along their last axis."""
     profile = acquisition.profile.scaled(1 / pixel_mm)
     degrade = make_degradation(profile, acquisition.grid.spacing_mm / pixel_mm, images.shape[-1])
-    noise = torch.randn(*images.shape[:-1], len(degrade.slices), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(*images.shape[:-1], degrade.slices, generator=torch.Generator().manual_seed(0))
     return ScanCondition.simulated(degrade, images, noise_sigma, noise.to(images))

@@ -1,26 +1,20 @@
-"""What a run needs before it samples: device, prior, noise levels, the denoiser of a volume."""
+"""What a run needs before it samples: device, prior, noise levels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from focvs.config import (
-    Planes,
     PriorConfig,
     RunConfig,
     checkpoints_dir,
 )
 from focvs.errors import InputError
-from focvs.priors.denoiser import Denoiser
-from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
 from focvs.priors.pretrained import Prior, load_prior
-from focvs.priors.volumetric import Orientation, VolumeDenoiser, turned_in_turn
-from focvs.reconstruction.forward_model import Acquisition
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.scan.scan import Scan
 
@@ -94,61 +88,3 @@ def voxel_warnings(scan: Scan, prior: Prior) -> list[str]:
         f"in-plane voxels of {sizes} mm lie outside the {low:g}-{high:g} mm the prior was trained on; "
         "expect less than its usual quality."
     ]
-
-
-def volume_denoiser(
-    prior: Prior,
-    network: Callable[..., Tensor],
-    scan: Scan,
-    config: RunConfig,
-    sigmas: Tensor,
-    window: slice,
-    background: Tensor,
-    told: tuple[float, float, float],
-) -> Denoiser:
-    """The denoiser of ``(b, p, q, n)`` volumes: a 3D prior, or a 2D one on ``config.planes``.
-
-    Args:
-        prior: the prior.
-        network: its denoiser, in the units of the volume.
-        scan: for its orientation.
-        config: planes, patch and overlap.
-        sigmas: the schedule.
-        window: voxels of the last axis that hold head.
-        background: ``(p, q, n)`` the interpolated scan.
-        told: thickness and spacing in voxels and noise, for a conditioned prior.
-
-    Raises:
-        InputError: if the plane asked for does not contain the slice axis.
-    """
-    acquisition = told if prior.conditioned else None
-    if prior.dimensions == 3:
-        patch = None if config.prior.patch is None else tuple(config.prior.patch)
-        if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
-            raise InputError(
-                f"prior.patch={config.prior.patch} with prior.overlap={config.prior.overlap:g} cannot be; give three "
-                "positive numbers of voxels and an overlap of at least 0 and below 1."
-            )
-        orientation = Orientation(scan.orientation(), prior.axes or scan.orientation())
-        whole = VolumeDenoiser(
-            network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, acquisition
-        )
-        return AlternatedPlanes(turned_in_turn(whole), sigmas) if prior.mirrored else whole
-    names, planes = scan.plane_names(), config.planes
-    members = [PlaneDenoiser(network, across, window, background, acquisition, slab=prior.slab) for across in (0, 1)]
-    if planes is Planes.average:
-        return AveragedPlanes(members)
-    if planes is Planes.alternate:
-        return AlternatedPlanes(mirrored_in_turn(members) if prior.mirrored else members, sigmas)
-    if planes.value not in names:
-        raise InputError(
-            f"planes={planes.value} does not contain the {scan.slice_direction()} slice axis; "
-            f"choose average, alternate, {names[0]} or {names[1]}."
-        )
-    return members[names.index(planes.value)]
-
-
-def conditioning_numbers(acquisition: Acquisition, noise_sigma: float) -> tuple[float, float, float]:
-    """Thickness and spacing in voxels, noise in prior units: what a conditioned prior is told besides the image."""
-    grid = acquisition.grid
-    return acquisition.profile.fwhm_mm / grid.voxel_mm, grid.spacing_mm / grid.voxel_mm, noise_sigma

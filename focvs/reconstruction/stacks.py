@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +15,16 @@ from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
 from focvs.acquisition.stack_operator import StackOperator
-from focvs.config import ConsistencyConfig, RunConfig
+from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError
-from focvs.priors.error_table import ErrorTable
-from focvs.reconstruction.forward_model import LEAST_NOISE, Acquisition, model_acquisition
-from focvs.reconstruction.voxels import volume_affine, volume_mask
-from focvs.sampling.alternating import OtherStack
-from focvs.sampling.consistency import Consistency, Support
+from focvs.reconstruction.forward_model import Acquisition, model_acquisition
+from focvs.reconstruction.voxels import volume_affine
 from focvs.scan.brightness import balance_slices
 from focvs.scan.dicom import open_scan
-from focvs.scan.head import Region, head_mask
-from focvs.scan.pixels import ROUNDING, PixelGrid, coarsen, noise_gain
+from focvs.scan.pixels import ROUNDING, PixelGrid, coarsen, noise_factor
 from focvs.scan.registration import register_rigidly
 from focvs.scan.scan import Scan
 from focvs.scan.slices import take_slices
-from focvs.scan.units import intensity_scale
 
 log = logging.getLogger(__name__)
 LEAST_CORRELATION = 0.6  # with the first scan, below which a stack is another contrast or another head
@@ -48,7 +42,7 @@ class Stack:
         moved: ``(4, 4)`` from the world of the first scan to its own.
         gain: its intensities times this are those of the first.
         correlation: of its slices with those the interpolated first scan makes.
-        noise: standard deviation, in its own units.
+        noise_intensity: standard deviation of its noise, in its own intensities.
     """
 
     scan: Scan
@@ -58,7 +52,7 @@ class Stack:
     moved: np.ndarray
     gain: float = 1.0
     correlation: float = 1.0
-    noise: float = 0.0
+    noise_intensity: float = 0.0
 
     def operator(self, shape: Sequence[int], affine: np.ndarray) -> StackOperator:
         """What it makes of a volume of ``shape`` at ``affine``."""
@@ -76,27 +70,19 @@ class Stack:
         """``(p', q', m')`` in the intensities of the first scan."""
         return torch.from_numpy(self.scan.data) * self.gain
 
-    def describe(self) -> dict[str, Any]:
-        """Its entry in the JSON."""
-        turned = Rotation.from_matrix(self.moved[:3, :3]).magnitude()
+    @property
+    def rotation_deg(self) -> float:
+        """How far it is turned against where its header says."""
+        return float(np.rad2deg(Rotation.from_matrix(self.moved[:3, :3]).magnitude()))
+
+    @property
+    def translation_mm(self) -> np.ndarray:
+        """``(3,)`` how far its middle is from where its header says."""
         middle = self.affine[:3, :3] @ ((np.array(self.scan.data.shape) - 1) / 2) + self.affine[:3, 3]
-        shift = self.moved[:3, :3] @ middle + self.moved[:3, 3] - middle
-        return {
-            "scan": str(self.scan.path),
-            **{
-                key: value
-                for key, value in self.acquisition.describe(self.scan).items()
-                if key in ("direction", "spacing_mm", "thickness_mm", "profile", "source", "slices", "slice_gains")
-            },
-            "rotation_deg": float(np.rad2deg(turned)),
-            "translation_mm": [float(v) for v in shift],
-            "gain": self.gain,
-            "correlation": self.correlation,
-            "noise_sigma": self.noise * self.gain,
-        }
+        return np.asarray(self.moved[:3, :3] @ middle + self.moved[:3, 3] - middle)
 
 
-def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list[Stack]:
+def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> tuple[Stack, ...]:
     """Read, align and model the further stacks of a run.
 
     Args:
@@ -121,28 +107,28 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> list
         if config.align == "rigid":
             moved = register_rigidly(spaced(scan, acquisition.grid.spacing_mm), other)
         # at no place coarser than the volume: its transpose would not be its inverse
-        along = voxels_along(voxels, np.linalg.inv(moved)[:3, :3] @ volume_affine(other)[:3, :2])
+        along = voxels_along(voxels, np.linalg.inv(moved)[:3, :3] @ other.affine[:3, :2])
         ratios = [voxel / size for voxel, size in zip(along, other.in_plane_mm, strict=True)]
         factors = [max(1, math.floor(ratio + ROUNDING)) for ratio in ratios]
         pixels = PixelGrid((factors[0], factors[1]), (other.data.shape[0], other.data.shape[1]))
-        averaged = noise_gain(other, pixels)
+        averaged = noise_factor(other, pixels)
         other = replace(coarsen(other, pixels), warnings=other.warnings)
         fine = [max(1, math.ceil(factor / ratio - ROUNDING)) for factor, ratio in zip(factors, ratios, strict=True)]
         wanted = replace(config, scan=name, spacing=None, voxel="auto")
         model = model_acquisition(other, wanted, min(voxel_mm, 0.99 * other.spacing_mm))
-        affine = np.linalg.inv(moved) @ volume_affine(other)
+        affine = np.linalg.inv(moved) @ other.affine
         stack = Stack(other, model, affine, (fine[0], fine[1]), moved)
         stacks.append(match(stack, config, scan, acquisition, first, averaged))
         log.info(
             "%s: slices along %s, aligned by %.2g degrees and %.2g mm, gain %.4g, correlation %.3f",
             other.path.name,
-            other.slice_direction(),
-            stacks[-1].describe()["rotation_deg"],
-            np.linalg.norm(stacks[-1].describe()["translation_mm"]),
+            other.slice_direction,
+            stacks[-1].rotation_deg,
+            np.linalg.norm(stacks[-1].translation_mm),
             stacks[-1].gain,
             stacks[-1].correlation,
         )
-    return stacks
+    return tuple(stacks)
 
 
 def voxels_along(voxels: np.ndarray, directions: np.ndarray) -> list[float]:
@@ -160,10 +146,10 @@ def voxels_along(voxels: np.ndarray, directions: np.ndarray) -> list[float]:
 def spaced(scan: Scan, spacing_mm: float) -> Scan:
     """The scan with another distance of its slices, about the same centre: ``spacing=`` where the header is wrong."""
     factor = spacing_mm / scan.spacing_mm
-    affine, step = scan.affine.copy(), scan.affine[:3, scan.axis]
-    affine[:3, scan.axis] = factor * step
+    affine, step = scan.affine.copy(), scan.affine[:3, 2]
+    affine[:3, 2] = factor * step
     affine[:3, 3] += (1 - factor) * (scan.data.shape[-1] - 1) / 2 * step
-    return replace(scan, affine=affine, spacing_mm=spacing_mm)
+    return replace(scan, affine=affine)
 
 
 def match(
@@ -181,7 +167,7 @@ def match(
         operator = stack.operator(first.shape, volume_affine(scan, acquisition))
     except ValueError as error:
         raise InputError(f"{names}: {error}") from error
-    inside = operator.covered & torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
+    inside = operator.covered & torch.from_numpy(stack.scan.head)
     if inside.sum() < 1000:
         raise InputError(f"{names} hardly overlap; are both of one head, in one space?")
     expected, found = operator(first)[inside].double(), torch.from_numpy(stack.scan.data)[inside].double()
@@ -192,50 +178,6 @@ def match(
             f"{names} correlate by {correlation:.2f} where they overlap; give stacks of one head in one contrast, "
             "aligned (align=rigid)."
         )
-    given = None if config.noise == "auto" else float(config.noise)
-    if given is None:
-        slices = take_slices(stack.scan, config)
-        noise = slices.noise_sigma * slices.scale / 2
-    else:
-        noise = given * averaged / gain  # given in the units of the first
-    return replace(stack, gain=gain, correlation=correlation, noise=noise)
-
-
-def sampled_stacks(
-    stacks: Sequence[Stack],
-    scan: Scan,
-    acquisition: Acquisition,
-    region: Region,
-    scale: float,
-    rule: str,
-    config: ConsistencyConfig,
-    sigmas: Tensor,
-    table: ErrorTable | None,
-) -> list[OtherStack]:
-    """The further stacks as they are replaced at every level, on the head's box with its margins.
-
-    Args:
-        stacks: the stacks.
-        scan: the first stack.
-        acquisition: its forward model.
-        region: the head's box.
-        scale: intensity that is +1 in prior units.
-        rule: consistency rule.
-        config: its numbers.
-        sigmas: the schedule.
-        table: error spectra of the prior, where the rule needs them.
-    """
-    affine = volume_affine(scan, acquisition, region, margins=True)
-    shape = (*region.mask.shape[:2], acquisition.grid.total)
-    out = []
-    for stack in stacks:
-        mask = torch.from_numpy(head_mask(stack.scan.data, intensity_scale(stack.scan.data)))
-        support = Support.from_mask(volume_mask(mask, stack.acquisition.grid), config.air)
-        model, grid = stack.acquisition, stack.acquisition.grid
-        noise = stack.noise * stack.gain * 2 / scale
-        if stack.overlapping:
-            noise = max(noise, LEAST_NOISE)
-        spectra = None if table is None else table.at(sigmas, grid.total, grid.voxel_mm)
-        gains = Consistency(rule, model.sampled, spectra, noise, support, sigmas.tolist(), config.strength)
-        out.append(OtherStack(stack.operator(shape, affine), stack.slices * (2 / scale) - 1, gains))
-    return out
+    given = parse_auto("noise", config.noise)  # in the intensities of the first
+    noise = take_slices(stack.scan).noise_intensity if given is None else given * averaged / gain
+    return replace(stack, gain=gain, correlation=correlation, noise_intensity=noise)

@@ -14,11 +14,10 @@ from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_p
 from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
 from focvs.config import ProfileConfig
 from focvs.errors import InputError
-from focvs.scan.head import find_region
 from focvs.scan.nifti import axis_directions
 from focvs.scan.scan import Scan
 from focvs.scan.sidecar import Statement, Thickness, find_thickness, stated_profile
-from focvs.scan.units import intensity_scale
+from focvs.scan.slices import find_region
 
 SAME_WIDTH = 0.01  # relative difference of a profile's width and a thickness that are one
 
@@ -105,9 +104,9 @@ def profile_of_scan(
         raise InputError(
             f"the width of profile.kind={profile.kind} is not estimated; choose one of {', '.join(EXCITED)}."
         )
-    region = find_region(scan, intensity_scale(scan.data))
+    region = find_region(scan)
     y, mask = torch.from_numpy(scan.data[region.crop]), torch.from_numpy(region.mask)
-    across = scan.slice_direction()
+    across = scan.slice_direction
     first, second = (ANISOTROPY[across, along] for along in axis_directions(scan.affine) if along != across)
     known = (y, mask, scan.in_plane_mm, spacing_mm, partial(load_profile, profile), (first, second))
     if adversarial_seeds is None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from focvs.sampling.samplers import ReplacementRule
+from focvs.sampling.consistency import ReplacementRule
 
 
 class Stopwatch:

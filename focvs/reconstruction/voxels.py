@@ -10,8 +10,8 @@ from torch import Tensor
 
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.reconstruction.forward_model import Acquisition
-from focvs.scan.head import Region
 from focvs.scan.scan import Scan
+from focvs.scan.slices import Region
 
 BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
@@ -25,22 +25,21 @@ def voxel_window(grid: ThroughPlaneGrid, slices: slice) -> slice:
 
 
 def volume_affine(
-    scan: Scan, acquisition: Acquisition | None = None, region: Region | None = None, *, margins: bool = False
+    scan: Scan, acquisition: Acquisition, region: Region | None = None, *, margins: bool = False
 ) -> np.ndarray:
     """``(4, 4)`` voxel-to-world in mm, the slice axis last.
 
     Args:
         scan: where it lies.
-        acquisition: of whose voxels along the slice axis; None for the slices themselves.
+        acquisition: of whose voxels along the slice axis.
         region: in-plane crop; None for all pixels.
         margins: whether the first voxel is that of the margin.
     """
-    affine = scan.affine if acquisition is None else acquisition.grid.affine(scan.affine, scan.axis)
-    affine = affine[:, [*(axis for axis in range(3) if axis != scan.axis), scan.axis, 3]]
+    affine = acquisition.grid.affine(scan.affine)
     first = np.zeros(4)
     if region is not None:
         first[:2] = [part.start for part in region.crop]
-    if margins and acquisition is not None:
+    if margins:
         first[2] = -acquisition.grid.margin
     affine[:, 3] += affine @ first
     return affine
@@ -65,7 +64,7 @@ def blank_voxels(scan: Tensor, grid: ThroughPlaneGrid) -> Tensor:
 
 
 def hold(whole: Tensor, scan: Scan, acquisition: Acquisition) -> None:
-    """Replace what the scan knows in ``whole`` ``(p, q, n)``, in place: exactly, in float64, a slab at a time."""
+    """Replace what the scan knows in ``whole`` ``(p, q, n)``, in place: exactly, in float64, a row at a time."""
     for x, y in zip(whole, torch.from_numpy(scan.data), strict=True):
         x[:] = acquisition.written.replace(x.double(), y.double()).float()
 

@@ -14,7 +14,6 @@ from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.scan.scan import Scan
-from focvs.scan.units import intensity_scale
 
 WINDOW_TOP = 0.85  # white at this share of the 99.5th percentile: fat saturates, the brain shows
 
@@ -35,16 +34,15 @@ def draw_planes(
     nearest = grid.crop(grid.nearest_slices).numpy()
     spline = (data @ spline_matrix(grid, margins=False).float().T).numpy()
     columns = {"scan": scan.data[..., nearest], "B-spline": spline, name: mean}
-    scale = intensity_scale(scan.data)
-    top = WINDOW_TOP * scale
+    top = WINDOW_TOP * scan.units.white
     limits = dict.fromkeys(columns, (0.0, top))
     if std is not None:
         columns["standard deviation"] = std
         limits["standard deviation"] = (0.0, max(float(np.percentile(std[std > 0], 99.5)), 1e-9) if std.any() else 1.0)
-    affine = grid.affine(scan.affine, scan.axis)
-    canonical = {name: _canonical(np.moveaxis(v, -1, scan.axis), affine) for name, v in columns.items()}
+    affine = grid.affine(scan.affine)
+    canonical = {name: _canonical(v, affine) for name, v in columns.items()}
     sample, zooms = canonical[name]
-    inside = np.argwhere(sample > 0.15 * scale)
+    inside = np.argwhere(sample > 0.15 * scan.units.white)
     middle = np.median(inside, axis=0).astype(int) if len(inside) else np.array(sample.shape) // 2
     planes = (("axial", 2), ("coronal", 1), ("sagittal", 0))
     extent = np.array(sample.shape) * zooms

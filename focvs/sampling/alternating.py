@@ -19,7 +19,7 @@ class OtherStack:
     Attributes:
         operator: what it makes of the volume.
         slices: ``(p', q', m')`` in prior units.
-        rule: the gains along its own slice axis.
+        rule: its own replacement, along its own slice axis.
     """
 
     operator: StackOperator
@@ -33,7 +33,7 @@ class OtherStack:
 
 
 @dataclass
-class StackedConsistency:
+class AlternatingConsistency:
     """Alternating replacement (Kaczmarz 1937, a block for each stack): what every scan knows, at every level.
 
     Args:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from focvs.acquisition.dct import dct_matrix
-from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.linear_operator import MatrixOperator
 
 SPECTRAL_RULES = ("ddnm_plus", "ddrm")  # focvs.sampling.spectral
 RULES = ("calibrated", "ddnm", *SPECTRAL_RULES, "diffpir", "none")
@@ -46,6 +47,49 @@ class Support:
         return out
 
 
+class ReplacementRule(Protocol):
+    """A consistency rule: :class:`Consistency`, several stacks' or a spectral one.
+
+    ``renoise(x, denoised, clean, level, noise)`` is the rule's own way from a level to the next one, or None where the
+    sampler's holds.
+    """
+
+    @property
+    def replace(self) -> Callable[[Tensor, Tensor, int], Tensor]: ...
+
+    @property
+    def draw(self) -> Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor]: ...
+
+    @property
+    def renoise(self) -> Callable[[Tensor, Tensor, Tensor, int, Tensor], Tensor] | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A rule together with the scan: all that a sampler needs to know of what was measured.
+
+    Attributes:
+        rule: the replacement rule.
+        scan: ``(..., m)`` slices in prior units, broadcast against the batch.
+    """
+
+    rule: ReplacementRule
+    scan: Tensor
+
+    def replace(self, denoised: Tensor, level: int) -> Tensor:
+        """d' of a denoised batch ``(b, ..., n)`` at a level of the schedule."""
+        return self.rule.replace(denoised, self.scan, level)
+
+    def draw(self, denoised: Tensor, level: int, noise: Tensor, scan_noise: Tensor) -> Tensor:
+        """A draw about d', from unit white noise shaped as the batch and as its scan."""
+        return self.rule.draw(denoised, self.scan, level, noise, scan_noise)
+
+    @property
+    def renoise(self) -> Callable[[Tensor, Tensor, Tensor, int, Tensor], Tensor] | None:
+        """The rule's own way to the next level, or None."""
+        return self.rule.renoise
+
+
 @dataclass
 class Consistency:
     """Replacement at every level of a schedule (design section 1: d' = d + K_t (y - A d)).
@@ -66,21 +110,21 @@ class Consistency:
     """
 
     rule: str
-    operator: ThroughPlaneOperator
+    operator: MatrixOperator
     spectra: Tensor | None = None
     noise_sigma: float = 0.0
     support: Support | None = None
     sigmas: Sequence[float] = ()
     strength: float = 7.0
     renoise: None = field(default=None, init=False)
-    _gains: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+    _kalman_gains: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
     _roots: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _support_map: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        gains = [rule for rule in RULES if rule not in SPECTRAL_RULES]
-        if self.rule not in gains:
-            raise ValueError(f"consistency={self.rule} is not known; choose one of {', '.join(gains)}.")
+        known = [rule for rule in RULES if rule not in SPECTRAL_RULES]
+        if self.rule not in known:
+            raise ValueError(f"consistency={self.rule} is not known; choose one of {', '.join(known)}.")
         if self.rule == "calibrated" and self.spectra is None:
             raise ValueError("consistency=calibrated needs the prior's error spectra.")
         if self.rule == "diffpir" and not (len(self.sigmas) and self.strength > 0):
@@ -135,9 +179,9 @@ class Consistency:
 
     def correction(self, residual: Tensor, level: int) -> Tensor:
         """K_t r: a residual ``(..., m)`` of the scan to a correction ``(..., n)`` of the volume."""
-        if level not in self._gains:
-            self._gains[level] = [g.to(residual) for g in self._make_gains(level)]
-        gains = self._gains[level]
+        if level not in self._kalman_gains:
+            self._kalman_gains[level] = [g.to(residual) for g in self._make_kalman_gains(level)]
+        gains = self._kalman_gains[level]
         if len(gains) == 1:
             return residual @ gains[0].T
         assert self.support is not None
@@ -149,14 +193,14 @@ class Consistency:
         out[:, order] = sorted_out
         return out.view(*residual.shape[:-1], -1)
 
-    def _make_gains(self, level: int) -> list[Tensor]:
+    def _make_kalman_gains(self, level: int) -> list[Tensor]:
         if self.rule == "ddnm" or (self.rule == "diffpir" and not self.noise_sigma):
             return [self.operator.pseudo_inverse_matrix]
         if self.rule == "diffpir":
             unit = torch.eye(self.operator.matrix.shape[1], dtype=torch.float64)
-            return [self.operator.gain(unit * float(self.sigmas[level]) ** 2 / self.strength, self.noise_sigma)]
+            return [self.operator.kalman_gain(unit * float(self.sigmas[level]) ** 2 / self.strength, self.noise_sigma)]
         covariance = self.covariance(level)
         if self.support is None:
-            return [self.operator.gain(covariance, self.noise_sigma)]
+            return [self.operator.kalman_gain(covariance, self.noise_sigma)]
         weights = self.support.weights
-        return [self.operator.gain(w[:, None] * covariance * w, self.noise_sigma) for w in weights]
+        return [self.operator.kalman_gain(w[:, None] * covariance * w, self.noise_sigma) for w in weights]

@@ -1,48 +1,47 @@
-"""Samplers: free functions of one signature, from a noisy start to a volume consistent with the scan.
+"""Samplers: free functions from a noisy start to a volume consistent with the scan.
 
-Every sampler takes ``(denoise, consistency, scan, x, sigmas, noise, callback)``: the denoiser ``D(x, sigma)``;
-the replacement rule; the scan ``(..., m)`` in prior units; the start ``x`` ``(b, ..., n)`` at noise level
-``sigmas[0]``; the descending noise levels ``(steps,)``; the source of noise, one generator per item of the
-batch; and a function called with the number of levels done. It returns the clean estimate after the last level.
+Every sampler takes the denoiser ``D(x, sigma)``, the start ``x`` ``(b, ..., n)`` at noise level ``sigmas[0]``, the
+descending noise levels ``sigmas`` ``(steps,)``, and by name what else it uses: ``consistency``, the replacement rule
+with the scan; ``noise``, one generator for each item of the batch; ``callback``, called with the number of levels done.
+It returns the clean estimate after the last level. :func:`make_sampler` binds all of that to a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.denoiser import Denoiser
+from focvs.sampling.consistency import Measured
 from focvs.sampling.noise_schedule import ancestral_split
 
 Callback = Callable[[int], None]
 
 
-class ReplacementRule(Protocol):
-    """What samplers need of a rule, such as :class:`focvs.sampling.consistency.Consistency`.
+class Sampler(Protocol):
+    """A sampler with all bound that it uses besides."""
 
-    ``renoise(x, denoised, clean, level, noise)`` is the rule's own way from a level to the next one, or None where the
-    sampler's holds.
-    """
-
-    @property
-    def replace(self) -> Callable[[Tensor, Tensor, int], Tensor]: ...
-
-    @property
-    def draw(self) -> Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor]: ...
-
-    @property
-    def renoise(self) -> Callable[[Tensor, Tensor, Tensor, int, Tensor], Tensor] | None: ...
+    def __call__(self, denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor: ...
 
 
 class NoiseSource:
-    """White noise from one CPU generator per sample, so that a sample is the same in any batch on any device."""
+    """White noise from one CPU generator for each sample, so that a sample is the same in any batch on any device.
 
-    def __init__(self, seeds: Sequence[int]):
-        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+    The generators of samples and seeds are independent streams: no sample of one seed is a sample of another.
+
+    Args:
+        seed: of the run, at least 0.
+        samples: numbers m of the samples, from 1.
+    """
+
+    def __init__(self, seed: int, samples: Sequence[int] = (1,)):
+        self.generators = [_stream(seed, m) for m in samples]
 
     def like(self, x: Tensor) -> Tensor:
         """Unit white noise shaped as ``x``, whose first axis is the sample.
@@ -56,20 +55,20 @@ class NoiseSource:
         return torch.stack(rows).to(x.device)
 
 
+def _stream(seed: int, sample: int) -> torch.Generator:
+    """The generator of a sample: a hash of both numbers as its seed (numpy's SeedSequence)."""
+    (state,) = np.random.SeedSequence([seed, sample]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
 def dpmpp_2m(
-    denoise: Denoiser,
-    consistency: ReplacementRule,
-    scan: Tensor,
-    x: Tensor,
-    sigmas: Tensor,
-    noise: NoiseSource,
-    callback: Callback | None = None,
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, consistency: Measured, callback: Callback | None = None
 ) -> Tensor:
     """Second-order multistep exponential integrator on d' (Lu et al. 2022, DPM-Solver++, algorithm 2)."""
     levels = sigmas.tolist()
     previous: Tensor | None = None
     for i, sigma in enumerate(levels):
-        denoised = consistency.replace(denoise(x, sigma), scan, i)
+        denoised = consistency.replace(denoise(x, sigma), i)
         if callback:
             callback(i + 1)
         if i + 1 == len(levels):
@@ -86,10 +85,10 @@ def dpmpp_2m(
 
 def ddim(
     denoise: Denoiser,
-    consistency: ReplacementRule,
-    scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    consistency: Measured,
     noise: NoiseSource,
     callback: Callback | None = None,
     eta: float = 0.0,
@@ -101,7 +100,7 @@ def ddim(
     levels = sigmas.tolist()
     for i, sigma in enumerate(levels):
         denoised = denoise(x, sigma)
-        clean = consistency.replace(denoised, scan, i)
+        clean = consistency.replace(denoised, i)
         if callback:
             callback(i + 1)
         if i + 1 == len(levels):
@@ -118,10 +117,10 @@ def ddim(
 
 def ddpm(
     denoise: Denoiser,
-    consistency: ReplacementRule,
-    scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    consistency: Measured,
     noise: NoiseSource,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -129,31 +128,31 @@ def ddpm(
 
     A rule with a way of its own to the next level, such as DDNM+ and DDRM, is given it.
     """
-    return ddim(denoise, consistency, scan, x, sigmas, noise, callback, eta=1.0)
+    return ddim(denoise, x, sigmas, consistency=consistency, noise=noise, callback=callback, eta=1.0)
 
 
 def resample(
     denoise: Denoiser,
-    consistency: ReplacementRule,
-    scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    consistency: Measured,
     noise: NoiseSource,
     callback: Callback | None = None,
-    spread: float = 1.0,
+    temperature: float = 1.0,
 ) -> Tensor:
     """One exact draw from N(d, C_t) given y per level, then noise again (design section 2).
 
     Needs the error spectra; with the exact C_t of a Gaussian prior every level's draw is an exact posterior
-    sample, so the levels may be few. Where there is no rule it is the draw from N(d, C_t) itself. ``spread`` scales
-    the draw about its mean: C_t knows nothing of how errors go together in-plane, so a draw is grainier than the error
-    it stands for, and 0 (every level starts again from the posterior mean) has the best mean.
+    sample, so the levels may be few. Where there is no rule it is the draw from N(d, C_t) itself. ``temperature``
+    scales the draw about its mean: C_t knows nothing of how errors go together in-plane, so a draw is grainier than the
+    error it stands for, and 0 (every level starts again from the posterior mean) has the best mean.
     """
     levels = sigmas.tolist()
     for i, sigma in enumerate(levels):
         denoised = denoise(x, sigma)
-        scan_noise = noise.like(scan.expand(len(x), *scan.shape[1:]))
-        clean = consistency.draw(denoised, scan, i, spread * noise.like(x), spread * scan_noise)
+        scan_noise = noise.like(consistency.scan.expand(len(x), *consistency.scan.shape[1:]))
+        clean = consistency.draw(denoised, i, temperature * noise.like(x), temperature * scan_noise)
         if callback:
             callback(i + 1)
         if i + 1 == len(levels):
@@ -164,14 +163,13 @@ def resample(
 
 def dps(
     denoise: Denoiser,
-    consistency: ReplacementRule,
-    scan: Tensor,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    operator: MatrixOperator,
+    scan: Tensor,
     noise: NoiseSource,
     callback: Callback | None = None,
-    *,
-    operator: ThroughPlaneOperator,
     strength: float = 1.0,
 ) -> Tensor:
     """Diffusion posterior sampling (Chung et al. 2023, algorithm 1): a gradient where the others replace.
@@ -179,7 +177,7 @@ def dps(
     After each ancestral step x moves by -``strength`` / s^2 times the gradient of |y - A D(x)|^2 / 2, s the largest
     singular value of A, so that a strength of 1 suits every operator and size. (The paper divides by |y - A D(x)|
     instead, which depends on the number of voxels.) The gradient goes through the network, which takes as long again
-    and more. The rule is not used.
+    and more.
     """
     levels = sigmas.tolist()
     step = strength / float(operator.svd[1][0]) ** 2
@@ -201,13 +199,47 @@ def dps(
     raise ValueError("a schedule needs at least one level.")
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {
-    "dpmpp_2m": dpmpp_2m,
-    "resample": resample,
-    "ddim": ddim,
-    "ddpm": ddpm,
-    "dps": dps,
-}
+SAMPLERS = ("dpmpp_2m", "resample", "ddim", "ddpm", "dps")
+
+
+def make_sampler(
+    name: str,
+    consistency: Measured,
+    noise: NoiseSource,
+    *,
+    operator: MatrixOperator,
+    callback: Callback | None = None,
+    temperature: float = 1.0,
+    eta: float = 0.0,
+    guidance: float = 1.0,
+) -> Sampler:
+    """A sampler by name, all bound that it uses: the one place that knows which takes what.
+
+    Args:
+        name: one of :data:`SAMPLERS`.
+        consistency: the replacement rule with the scan.
+        noise: of the samples of the batch.
+        operator: A, for ``dps``.
+        callback: called with the number of levels done.
+        temperature: of ``resample``.
+        eta: of ``ddim``.
+        guidance: strength of ``dps``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name == "dpmpp_2m":
+        return partial(dpmpp_2m, consistency=consistency, callback=callback)
+    if name == "ddim":
+        return partial(ddim, consistency=consistency, noise=noise, callback=callback, eta=eta)
+    if name == "ddpm":
+        return partial(ddpm, consistency=consistency, noise=noise, callback=callback)
+    if name == "resample":
+        return partial(resample, consistency=consistency, noise=noise, callback=callback, temperature=temperature)
+    if name == "dps":
+        scan = consistency.scan
+        return partial(dps, operator=operator, scan=scan, noise=noise, callback=callback, strength=guidance)
+    raise ValueError(f"sampler={name} is not known; choose one of {', '.join(SAMPLERS)}.")
 
 
 def _log_step(sigma: float, following: float) -> float:

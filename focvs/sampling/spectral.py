@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.sampling.noise_schedule import ancestral_split
 
 
@@ -30,7 +30,7 @@ class SpectralRule(ABC):
         ValueError: if the operator has a singular value of zero.
     """
 
-    def __init__(self, operator: ThroughPlaneOperator, sigmas: Sequence[float], noise_sigma: float):
+    def __init__(self, operator: MatrixOperator, sigmas: Sequence[float], noise_sigma: float):
         self.operator, self.noise_sigma = operator, noise_sigma
         self.levels = [*map(float, sigmas), 0.0]
         left, self._values, self._right = operator.svd
@@ -95,7 +95,7 @@ class DDRM(SpectralRule):
         eta: how much of the noise is fresh at every level; 0.85 in the paper.
     """
 
-    def __init__(self, operator: ThroughPlaneOperator, sigmas: Sequence[float], noise_sigma: float, eta: float = 0.85):
+    def __init__(self, operator: MatrixOperator, sigmas: Sequence[float], noise_sigma: float, eta: float = 0.85):
         super().__init__(operator, sigmas, noise_sigma)
         self.eta = eta
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.linear_operator import MatrixOperator
 
 NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average the variances of two samples
 REACH = 4  # voxels, where those weights end
@@ -23,7 +24,8 @@ class PosteriorSummary:
     Attributes:
         mean: mean of the samples.
         std: standard deviation (divided by samples - 1); zero for a single sample.
-        null_std: standard deviation of the part the scan says nothing about, (I - A^+ A) x.
+        null_std: standard deviation of the part the scan says nothing about, (I - A^+ A) x; at most ``std``, which it
+            could exceed where that part and the rest go against each other.
     """
 
     mean: Tensor
@@ -53,7 +55,7 @@ def predictive_deviation(std: Tensor, samples: int) -> Tensor:
     return variance.mul(1 + 1 / samples).sqrt()
 
 
-def replaced_noise(operator: ThroughPlaneOperator, noise_sigma: float) -> Tensor:
+def replaced_noise(operator: MatrixOperator, noise_sigma: float) -> Tensor:
     """``(n,)`` standard deviation that an exact replacement takes over from a scan's noise: the root of the diagonal of
     sigma_y^2 A^+ A^+^T. All samples have it in common, so that their spread knows nothing of it.
     """
@@ -77,37 +79,34 @@ def normal_quantile(level: float) -> float:
     return math.sqrt(2) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
 
 
-class SampleStore:
-    """Holds each sample once and summarises them slab by slab, so that no second copy of all is ever made.
+def summarise(samples: Iterable[Tensor], operator: MatrixOperator | None = None) -> PosteriorSummary:
+    """Mean and deviations of samples ``(a, b, n)`` in one pass (Welford 1962), so that none has to be kept.
 
     Args:
-        samples: how many will be added.
-        shape: ``(a, b, n)`` of one sample.
+        samples: at least one.
+        operator: A, which splits off the null space; None takes all of a sample for it.
+
+    Raises:
+        ValueError: if there are no samples.
     """
+    count, moments = 0, None
+    for sample in samples:
+        count += 1
+        null = sample if operator is None else _null_space(operator, sample)
+        if moments is None:
+            moments = [(part.float().clone(), torch.zeros_like(part, dtype=torch.float32)) for part in (sample, null)]
+            continue
+        for part, (mean, squares) in zip((sample, null), moments, strict=True):
+            above = part.float() - mean
+            mean += above / count
+            squares += above * (part.float() - mean)
+    if moments is None:
+        raise ValueError("there are no samples to summarise.")
+    (mean, squares), (_, null_squares) = moments
+    std, null_std = ((s / max(count - 1, 1)).sqrt() for s in (squares, null_squares))
+    return PosteriorSummary(mean, std, torch.minimum(null_std, std))
 
-    def __init__(self, samples: int, shape: tuple[int, ...]):
-        self.values = torch.empty((samples, *shape), dtype=torch.float32)
-        self.count = 0
 
-    def add(self, sample: Tensor) -> None:
-        """Append one ``(a, b, n)`` sample."""
-        self.values[self.count] = sample.to("cpu", torch.float32)
-        self.count += 1
-
-    def summarise(self, operator: ThroughPlaneOperator | None = None) -> PosteriorSummary:
-        """Statistics of the samples added so far; ``operator`` splits off the null space.
-
-        Raises:
-            ValueError: if no sample was added.
-        """
-        if not self.count:
-            raise ValueError("there are no samples to summarise.")
-        values = self.values[: self.count]
-        mean, std, null_std = (torch.empty(values.shape[1:]) for _ in range(3))
-        for i in range(values.shape[1]):
-            slab = values[:, i].double()
-            null = slab if operator is None else operator.null_space(slab)
-            spread = [s.std(0, unbiased=True) if self.count > 1 else torch.zeros_like(s[0]) for s in (slab, null)]
-            for target, value in zip((mean, std, null_std), (slab.mean(0), *spread), strict=True):
-                target[i] = value
-        return PosteriorSummary(mean, std, null_std)
+def _null_space(operator: MatrixOperator, sample: Tensor) -> Tensor:
+    """(I - A^+ A) x, in float64 a row at a time."""
+    return torch.stack([operator.null_space(row.double()).float() for row in sample])

@@ -10,18 +10,16 @@ import torch
 from torch import Tensor
 
 from focvs.errors import InputError
-from focvs.scan.head import head_mask
-from focvs.scan.interleaving import pass_difference
+from focvs.scan.interleaving import odd_even_difference
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
-from focvs.scan.units import intensity_scale
 
 BRIGHT = 0.15  # of the white level: head that is compared between slices
-PASS_SIGNIFICANCE, PASS_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
+ODD_EVEN_SIGNIFICANCE, ODD_EVEN_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
 
 
-def balance_passes(scan: Scan, wanted: str) -> Scan:
-    """Divide out the gain of the two passes of an interleaved scan, where there clearly is one.
+def balance_odd_even(scan: Scan, wanted: str) -> Scan:
+    """Divide out the difference in brightness of odd and even slices, where there clearly is one.
 
     Args:
         scan: as read.
@@ -32,20 +30,20 @@ def balance_passes(scan: Scan, wanted: str) -> Scan:
     """
     if wanted not in ("auto", "off"):
         raise InputError(f"slice_gains={wanted} is not known; choose auto or off.")
-    found = pass_difference(torch.from_numpy(scan.data), bright_head(scan)) if wanted == "auto" else None
-    if found is None or found.significance < PASS_SIGNIFICANCE or abs(found.log_ratio) < PASS_DIFFERENCE:
+    found = odd_even_difference(torch.from_numpy(scan.data), bright_head(scan)) if wanted == "auto" else None
+    if found is None or found.significance < ODD_EVEN_SIGNIFICANCE or abs(found.log_ratio) < ODD_EVEN_DIFFERENCE:
         return scan
     return divide_out(
         scan,
         found.gains(scan.data.shape[-1]),
         f"every second slice is {100 * abs(math.expm1(found.log_ratio)):.1f} % "
-        f"{'brighter' if found.log_ratio > 0 else 'darker'} than the others (interleaved passes, "
+        f"{'brighter' if found.log_ratio > 0 else 'darker'} than the others (interleaved acquisition, "
         f"{found.significance:.1f} standard errors): that was divided out; slice_gains=off leaves it in.",
     )
 
 
 def balance_slices(scan: Scan, wanted: str) -> Scan:
-    """Divide out the gains of passes, then those of single slices where all through the scan they clearly differ.
+    """Divide out what odd and even slices differ by, then what single ones do, where they clearly do all through.
 
     Args:
         scan: as read.
@@ -54,7 +52,7 @@ def balance_slices(scan: Scan, wanted: str) -> Scan:
     Raises:
         InputError: for another word.
     """
-    scan = balance_passes(scan, wanted)
+    scan = balance_odd_even(scan, wanted)
     found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
     if found is None or not found.clear:
         return scan
@@ -76,5 +74,4 @@ def divide_out(scan: Scan, factors: Tensor, warning: str) -> Scan:
 
 def bright_head(scan: Scan) -> Tensor:
     """``(p, q, m)`` boolean, head that is well above the noise."""
-    scale = intensity_scale(scan.data)
-    return torch.from_numpy(head_mask(scan.data, scale) & (scan.data > BRIGHT * scale))
+    return torch.from_numpy(scan.head & (scan.data > BRIGHT * scan.units.white))

@@ -1,22 +1,17 @@
-"""Where the head is in a scan."""
+"""Where the head is in a volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from focvs.scan.scan import Scan
 
-CROP_MARGIN = 6  # voxels kept around the head
-
-
-def head_mask(volume: np.ndarray, scale: float) -> np.ndarray:
-    """Largest connected region above a tenth of ``scale``, closed and filled in every slice of the last axis."""
+def head_mask(volume: np.ndarray, white: float) -> np.ndarray:
+    """Largest connected region above a tenth of the ``white`` level, closed and filled in slices of the last axis."""
     smooth = ndimage.gaussian_filter(volume, (1, 1, 0))
-    labels, count = ndimage.label(smooth > 0.1 * scale)
+    labels, count = ndimage.label(smooth > 0.1 * white)
     if count == 0:
         return np.ones(volume.shape, dtype=bool)
     sizes = np.bincount(labels.ravel())
@@ -39,19 +34,3 @@ def bounding_box(mask: np.ndarray, margin: int | Sequence[int]) -> tuple[slice, 
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     sides = zip(box, margins, mask.shape, strict=True)
     return tuple(slice(max(side.start - m, 0), min(side.stop + m, n)) for side, m, n in sides)
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """The part of a scan that holds the head: in-plane crop, range of slices, mask ``(p, q, m)`` of the crop."""
-
-    crop: tuple[slice, slice]
-    slices: slice
-    mask: np.ndarray
-
-
-def find_region(scan: Scan, scale: float) -> Region:
-    """Where the head is: everything outside is interpolated and replaced, not sampled."""
-    mask = head_mask(scan.data, scale)
-    rows, columns, slices = bounding_box(mask, (CROP_MARGIN, CROP_MARGIN, 1))
-    return Region((rows, columns), slices, mask[rows, columns])

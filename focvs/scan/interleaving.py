@@ -1,4 +1,4 @@
-"""Slices of an interleaved scan that are brighter in one pass than in the other, from the slices themselves."""
+"""Odd slices of an interleaved scan that are brighter than even ones, from the slices themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED_SLICES = (1 + 2 * (56 + 28 + 8 + 1) / 70) ** 0.5
 
 
 @dataclass(frozen=True)
-class PassDifference:
+class OddEvenDifference:
     """How much brighter every second slice is.
 
     Attributes:
@@ -40,12 +40,12 @@ class PassDifference:
         return abs(self.log_ratio) / self.error if self.error > 0 else math.inf * bool(self.log_ratio)
 
 
-def pass_difference(scan: Tensor, mask: Tensor) -> PassDifference | None:
+def odd_even_difference(scan: Tensor, mask: Tensor) -> OddEvenDifference | None:
     """Brightness of the odd slices over the even ones.
 
     Each slice is compared with the mean of its two neighbours, in logarithms and by the median over the head they
     share, and that with the same of its neighbours: anatomy changes it slowly or at random from slice to slice, another
-    receive gain, spin history or cross-talk of one pass by the same factor with alternating sign.
+    receive gain, spin history or cross-talk of every second slice by the same factor with alternating sign.
 
     Args:
         scan: ``(p, q, m)`` intensities.
@@ -68,4 +68,4 @@ def pass_difference(scan: Tensor, mask: Tensor) -> PassDifference | None:
         return None
     middle = values.median()
     spread = NORMAL_MAD * (values - middle).abs().median()
-    return PassDifference(float(middle), float(SHARED_SLICES * MEDIAN_ERROR * spread / len(values) ** 0.5))
+    return OddEvenDifference(float(middle), float(SHARED_SLICES * MEDIAN_ERROR * spread / len(values) ** 0.5))

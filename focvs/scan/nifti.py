@@ -12,20 +12,45 @@ from focvs.errors import InputError
 from focvs.files import write_atomically
 
 log = logging.getLogger(__name__)
+DIRECTIONS = {"left-right": "RL", "posterior-anterior": "AP", "inferior-superior": "SI"}
 SAME_MM = 1e-3  # affines that differ by less are one grid
 _UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 def axis_directions(affine: np.ndarray) -> tuple[str, str, str]:
-    """Anatomical name of the nearest direction to each axis of an image."""
-    names = {"R": "left-right", "L": "left-right", "A": "posterior-anterior", "P": "posterior-anterior"}
-    first, second, third = (names.get(code, "inferior-superior") for code in nib.aff2axcodes(affine))
+    """Anatomical name, one of :data:`DIRECTIONS`, of the nearest direction to each axis of an image."""
+    names = {code: name for name, codes in DIRECTIONS.items() for code in codes}
+    first, second, third = (names[code] for code in nib.aff2axcodes(affine))
     return first, second, third
 
 
 def on_same_voxels(data: np.ndarray, affine: np.ndarray, reference: nib.Nifti1Image) -> bool:
     """Whether an image has shape and affine of another."""
     return data.shape == reference.shape and bool(np.allclose(affine, reference.affine, atol=SAME_MM))
+
+
+def axis_last(data: np.ndarray, affine: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """A volume and its affine with array axis ``axis`` last, the others in their order."""
+    order = [*(i for i in range(3) if i != axis), axis]
+    return np.moveaxis(data, axis, -1), affine[:, [*order, 3]]
+
+
+def axis_back(data: np.ndarray, affine: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of :func:`axis_last`."""
+    order = [0, 1]
+    order.insert(axis, 2)
+    return np.moveaxis(data, -1, axis), affine[:, [*order, 3]]
+
+
+def axis_along(affine: np.ndarray, direction: str) -> int:
+    """The array axis nearest to an anatomical direction, one of :data:`DIRECTIONS`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if direction not in DIRECTIONS:
+        raise InputError(f"axis={direction} is not known; choose one of {', '.join(DIRECTIONS)}.")
+    return next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in DIRECTIONS[direction])
 
 
 def nifti_stem(path: Path) -> str:

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from focvs.scan.head import head_mask
 from focvs.scan.scan import Scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import noise_fraction
 from focvs.scan.zero_filling import crop_kspace, resolved_fraction
 
 log = logging.getLogger(__name__)
@@ -46,20 +45,24 @@ def find_noise(scan: Scan, y: Tensor, mask: Tensor) -> float:
     inside = estimate_noise(small, mask[rows][:, columns])
     around = noise_of_air(scan)
     air = "the air around it does not tell" if around is None else f"{100 * around:.2g} % by the air around it"
-    log.info("%s: noise, of the white level: %.2g %% by the slices of the head, %s", scan.path.name, 50 * inside, air)
-    return inside or 2 * (around or 0.0)
+    log.info(
+        "%s: noise, of the white level: %.2g %% by the slices of the head, %s",
+        scan.path.name,
+        100 * noise_fraction(inside),
+        air,
+    )
+    return inside or scan.units.noise_to_prior((around or 0.0) * scan.units.white)
 
 
 def noise_of_air(scan: Scan) -> float | None:
     """:func:`focvs.scan.noise.background_noise` of a scan, as a fraction of its white level."""
-    scale = intensity_scale(scan.data)
-    found = background_noise(torch.from_numpy(scan.data), torch.from_numpy(find_air(scan.data, scale)))
-    return None if found is None else found / scale
+    found = background_noise(torch.from_numpy(scan.data), torch.from_numpy(find_air(scan.head)))
+    return None if found is None else found / scan.units.white
 
 
-def find_air(data: np.ndarray, scale: float) -> np.ndarray:
+def find_air(head: np.ndarray) -> np.ndarray:
     """Where slices ``(p, q, m)`` are well outside the head."""
-    return np.asarray(~ndimage.maximum_filter(head_mask(data, scale), 2 * AIR_FROM_HEAD + 1))
+    return np.asarray(~ndimage.maximum_filter(head, 2 * AIR_FROM_HEAD + 1))
 
 
 def estimate_noise(scan: Tensor, mask: Tensor) -> float:

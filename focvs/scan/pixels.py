@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from focvs.scan.scan import Scan
-from focvs.scan.zero_filling import averaging_gain, resolved_fraction
+from focvs.scan.zero_filling import averaging_factor, resolved_fraction
 
 TOLERANCE = 0.8  # working pixels may be as fine as this part of the finest the prior knows
 LEAST_SPACING = 1.5  # of the slices, in working pixels
@@ -57,6 +57,10 @@ class PixelGrid:
         """Whether working pixels are the acquired ones."""
         return self.factors == (1, 1)
 
+    def pixels_mm(self, scan: Scan) -> tuple[float, float]:
+        """Working pixels along p and q."""
+        return scan.in_plane_mm[0] * self.factors[0], scan.in_plane_mm[1] * self.factors[1]
+
     def average(self, image: Tensor) -> Tensor:
         """``(p, q, ...)`` to working pixels; beyond the edge the last pixel continues."""
         for axis, factor in enumerate(self.factors):
@@ -66,7 +70,7 @@ class PixelGrid:
             image = image.unflatten(axis, (-1, factor)).mean(axis + 1)
         return image
 
-    def spread(self, image: np.ndarray, order: int = 3) -> np.ndarray:
+    def upsample(self, image: np.ndarray, order: int = 3) -> np.ndarray:
         """Spline of ``order`` from working pixels ``(p', q', n)`` to acquired ones ``(p, q, n)``, centres in place."""
         fine = ndimage.zoom(image, (*self.factors, 1), order=order, mode="nearest", grid_mode=True)
         return fine[: self.shape[0], : self.shape[1]]
@@ -79,10 +83,10 @@ def resolved_mm(scan: Scan) -> tuple[float, float]:
     return first, second
 
 
-def noise_gain(scan: Scan, grid: PixelGrid) -> float:
+def noise_factor(scan: Scan, grid: PixelGrid) -> float:
     """Standard deviation of the noise of working pixels over that of acquired ones."""
     return math.prod(
-        averaging_gain(factor, size / resolved)
+        averaging_factor(factor, size / resolved)
         for factor, size, resolved in zip(grid.factors, scan.in_plane_mm, resolved_mm(scan), strict=True)
     )
 
@@ -92,15 +96,14 @@ def coarsen(scan: Scan, grid: PixelGrid) -> Scan:
     if grid.trivial:
         return scan
     data = grid.average(torch.from_numpy(scan.data)).numpy()
-    in_plane = [axis for axis in range(3) if axis != scan.axis]
     affine = scan.affine.copy()
-    for axis, factor in zip(in_plane, grid.factors, strict=True):
+    for axis, factor in enumerate(grid.factors):
         affine[:3, 3] += (factor - 1) / 2 * affine[:3, axis]
         affine[:3, axis] *= factor
-    sizes = (scan.in_plane_mm[0] * grid.factors[0], scan.in_plane_mm[1] * grid.factors[1])
+    sizes = grid.pixels_mm(scan)
     acquired, working = (" x ".join(f"{v:.3g}" for v in pair) for pair in (scan.in_plane_mm, sizes))
     warning = (
         f"pixels of {acquired} mm are finer than the prior knows or the scan resolves: slices were restored on pixels "
         f"of {working} mm, and finer detail is that of the slices themselves, interpolated between them."
     )
-    return replace(scan, data=data, affine=affine, in_plane_mm=sizes, warnings=(*scan.warnings, warning))
+    return replace(scan, data=data, affine=affine, warnings=(*scan.warnings, warning))

@@ -33,7 +33,7 @@ def register_rigidly(fixed: Scan, moving: Scan) -> np.ndarray:
     images = [_to_itk(sitk, scan) for scan in (fixed, moving)]
     start = sitk.Euler3DTransform()
     middle = (np.array(fixed.data.shape) - 1) / 2
-    start.SetCenter(((LPS @ _affine(fixed)) @ [*middle, 1.0])[:3].tolist())
+    start.SetCenter(((LPS @ fixed.affine) @ [*middle, 1.0])[:3].tolist())
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)  # sums in another order would end elsewhere
     method.SetMetricAsCorrelation()
@@ -62,14 +62,9 @@ def register_rigidly(fixed: Scan, moving: Scan) -> np.ndarray:
     return LPS @ matrix @ LPS
 
 
-def _affine(scan: Scan) -> np.ndarray:
-    """Affine of ``scan.data``, its slice axis last."""
-    return scan.affine[:, [*(axis for axis in range(3) if axis != scan.axis), scan.axis, 3]]
-
-
 def _to_itk(sitk: Any, scan: Scan) -> Any:
     """The scan as an ITK image; where its axes are not orthogonal, the nearest that are."""
-    affine = LPS @ _affine(scan)
+    affine = LPS @ scan.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
     image = sitk.GetImageFromArray(np.ascontiguousarray(scan.data.T))

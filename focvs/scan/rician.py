@@ -14,21 +14,21 @@ from focvs.scan.scan import Scan
 BIAS_WINDOW = 3  # pixels of the neighbourhoods a local signal is taken from
 
 
-def unbias(scan: Scan, noise: float) -> Scan:
+def unbias(scan: Scan, noise_intensity: float) -> Scan:
     """The scan less what Rician noise adds to its magnitudes in the mean.
 
     Args:
         scan: one with negative values is no magnitude and stays as it is.
-        noise: standard deviation in the scan's intensity units, above 0.
+        noise_intensity: standard deviation in the scan's intensities, above 0.
     """
     if scan.data.min() < 0:
         return scan
     warning = (
-        f"magnitudes with noise of {noise:.3g} are too bright where there is little signal (by {1.25 * noise:.3g} "
-        "where there is none): that was taken off, and residuals are those against the rest; rician_bias=off leaves it "
-        "in."
+        f"magnitudes with noise of {noise_intensity:.3g} are too bright where there is little signal "
+        f"(by {1.25 * noise_intensity:.3g} where there is none): that was taken off, and residuals are against the "
+        "rest; rician_bias=off leaves it in."
     )
-    data = remove_rician_bias(torch.from_numpy(scan.data), noise).numpy()
+    data = remove_rician_bias(torch.from_numpy(scan.data), noise_intensity).numpy()
     return replace(scan, data=data, warnings=(*scan.warnings, warning))
 
 

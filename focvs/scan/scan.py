@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from focvs.acquisition.grid import plane_distance_mm
 from focvs.errors import InputError
-from focvs.scan.nifti import axis_directions, nifti_stem, read_nifti
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import axis_directions, axis_last, nifti_stem, read_nifti
+from focvs.scan.units import IntensityUnits, white_level
 
 MINIMUM_SLICES = 5
 LEAST_ANISOTROPY = 1.25  # slices thinner than this times the in-plane voxel are not worth super-resolving
+MOST_SHEAR_DEG = 1.0  # of the stack against the normal of its slices
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
     """A multi-slice scan with its slice axis last.
 
+    The order of the file is undone once, at reading, and restored once, at writing (:func:`write_like`).
+
     Attributes:
         path: the file.
         data: ``(p, q, slices)`` float32 in the file's intensity units, finite.
-        axis: array axis of the file that is the slice axis.
-        affine: ``(4, 4)`` of the file's array order, mm.
-        spacing_mm: distance of slice centres.
-        in_plane_mm: voxel sizes of p and q.
+        affine: ``(4, 4)`` voxel-to-world of ``data``, mm.
         header: the file's header, for form codes and units.
+        file_axis: array axis of the file that is the slice axis.
         warnings: what was odd about the file, a sentence each.
-        gains: ``(slices,)`` factors the slices carried and ``data`` no longer does, or None.
+        gains: ``(slices,)`` factors of brightness the slices carried and ``data`` no longer does, or None.
     """
 
     path: Path
     data: np.ndarray
-    axis: int
     affine: np.ndarray
-    spacing_mm: float
-    in_plane_mm: tuple[float, float]
     header: nib.Nifti1Header
-    warnings: tuple[str, ...]
+    file_axis: int = 2
+    warnings: tuple[str, ...] = ()
     gains: np.ndarray | None = None
 
     @property
@@ -46,35 +50,65 @@ class Scan:
         """File name without .nii or .nii.gz."""
         return nifti_stem(self.path)
 
+    @property
+    def spacing_mm(self) -> float:
+        """Distance of the planes of neighbouring slices, along their normal."""
+        return plane_distance_mm(self.affine)
+
+    @property
+    def in_plane_mm(self) -> tuple[float, float]:
+        """Voxel sizes along p and q."""
+        p, q = np.linalg.norm(self.affine[:3, :2], axis=0)
+        return float(p), float(q)
+
+    @property
     def orientation(self) -> str:
         """Where the axes of ``data`` point, such as ``RAS``."""
-        codes = list(nib.aff2axcodes(self.affine))
-        codes.append(codes.pop(self.axis))
-        return "".join(codes)
+        return "".join(nib.aff2axcodes(self.affine))
 
+    @property
     def plane_names(self) -> tuple[str, str]:
-        """Anatomical plane of the slices counted along p, and along q: what a fixed p (or q) shows."""
-        codes = nib.aff2axcodes(self.affine)
-        in_plane = [c for i, c in enumerate(codes) if i != self.axis]
+        """Anatomical plane that a fixed p shows, and a fixed q."""
         names = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}
-        return names[in_plane[0]], names[in_plane[1]]
+        return names[self.orientation[0]], names[self.orientation[1]]
 
+    @property
     def slice_direction(self) -> str:
         """Anatomical name of the slice axis."""
-        return axis_directions(self.affine)[self.axis]
+        return axis_directions(self.affine)[2]
+
+    @cached_property
+    def units(self) -> IntensityUnits:
+        """Between the file's intensities and prior units.
+
+        Raises:
+            InputError: if no voxel is above zero.
+        """
+        return IntensityUnits(white_level(self.data))
+
+    @cached_property
+    def head(self) -> np.ndarray:
+        """``(p, q, slices)`` boolean, where the head is."""
+        return head_mask(self.data, self.units.white)
+
+
+def shear_deg(affine: np.ndarray) -> float:
+    """Angle between the step of the last axis and the normal of the first two, degrees."""
+    cosine = plane_distance_mm(affine) / float(np.linalg.norm(affine[:3, 2]))
+    return math.degrees(math.acos(min(1.0, cosine)))
 
 
 def read_scan(path: Path) -> Scan:
     """Read a multi-slice scan and find its slice axis.
 
     Raises:
-        InputError: as :func:`read_nifti`, and for an isotropic scan, two equally thick axes, fewer than
-            5 slices, or an empty or constant volume.
+        InputError: as :func:`read_nifti`, and for an isotropic scan, two equally thick axes, slices that are not at
+            right angles to the stack, fewer than 5 slices, or an empty or constant volume.
     """
     data, affine, header, warnings = read_nifti(path)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     axis = int(np.argmax(voxel_mm))
-    low, middle, high = np.sort(voxel_mm)
+    low, middle, high = sorted(map(float, voxel_mm))
     sizes = " x ".join(f"{v:.3g}" for v in voxel_mm)
     if high / low < LEAST_ANISOTROPY:
         raise InputError(f"{path} has voxels of {sizes} mm: it is isotropic already, there is nothing to restore.")
@@ -84,14 +118,10 @@ def read_scan(path: Path) -> Scan:
         raise InputError(f"{path} has {data.shape[axis]} slices; at least {MINIMUM_SLICES} are needed.")
     if np.ptp(data) == 0:
         raise InputError(f"{path} is constant ({data.flat[0]:g} everywhere): there is no head in it.")
-    in_plane = np.delete(voxel_mm, axis)
-    return Scan(
-        path,
-        np.moveaxis(data, axis, -1),
-        axis,
-        affine,
-        float(voxel_mm[axis]),
-        (float(in_plane[0]), float(in_plane[1])),
-        header,
-        tuple(warnings),
-    )
+    data, affine = axis_last(data, affine, axis)
+    if (angle := shear_deg(affine)) > MOST_SHEAR_DEG:
+        raise InputError(
+            f"{path} is sheared: its stack leans by {angle:.1f} degrees against the normal of its slices, which are "
+            f"{plane_distance_mm(affine):.4g} mm apart; resample it to slices at right angles to the stack first."
+        )
+    return Scan(path, data, affine, header, axis, tuple(warnings))

@@ -1,17 +1,34 @@
-"""The slices of a scan as the prior works on them: cropped to the head, prior units, noise known."""
+"""The slices of a scan as the prior works on them: cropped to the head, in prior units, their noise known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from focvs.config import RunConfig, parse_auto
-from focvs.scan.head import Region, find_region
+from focvs.scan.head import bounding_box
 from focvs.scan.noise import find_noise
 from focvs.scan.scan import Scan
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import IntensityUnits
+
+CROP_MARGIN = 6  # voxels kept around the head
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The part of a scan that holds the head.
+
+    Attributes:
+        crop: pixels along p and q.
+        slices: range of slices.
+        mask: ``(p, q, m)`` head in the crop, all slices.
+    """
+
+    crop: tuple[slice, slice]
+    slices: slice
+    mask: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +39,20 @@ class Slices:
         y: ``(p, q, m)`` in prior units, cropped to the head's box.
         mask: ``(p, q, m)`` head.
         region: the crop.
-        scale: 99.5th percentile, the intensity that is +1 in prior units.
-        noise_sigma: standard deviation of the noise, prior units.
+        units: between the scan's intensities and prior units.
+        noise_prior: standard deviation of the noise, prior units.
     """
 
     y: Tensor
     mask: Tensor
     region: Region
-    scale: float
-    noise_sigma: float
+    units: IntensityUnits
+    noise_prior: float
+
+    @property
+    def noise_intensity(self) -> float:
+        """Standard deviation of the noise in the scan's intensities."""
+        return self.units.noise_from_prior(self.noise_prior)
 
     def largest(self, fraction: float = 0.0) -> Tensor:
         """Indices of the slices with the most head, from the largest to ``fraction`` of its area."""
@@ -44,17 +66,20 @@ class Slices:
         return images, masks
 
 
-def take_slices(scan: Scan, config: RunConfig) -> Slices:
-    """Scale, crop and mask a scan, and find its noise."""
-    scale = intensity_scale(scan.data)
-    region = find_region(scan, scale)
-    mask = torch.from_numpy(region.mask)
-    y = prior_units(scan, region, scale)
-    given_noise = parse_auto("noise", config.noise)
-    noise_sigma = find_noise(scan, y, mask) if given_noise is None else given_noise * 2 / scale
-    return Slices(y, mask, region, scale, noise_sigma)
+def find_region(scan: Scan) -> Region:
+    """Where the head is: everything outside is interpolated and replaced, not sampled."""
+    rows, columns, slices = bounding_box(scan.head, (CROP_MARGIN, CROP_MARGIN, 1))
+    return Region((rows, columns), slices, scan.head[rows, columns])
 
 
-def prior_units(scan: Scan, region: Region, scale: float) -> Tensor:
-    """``(p, q, m)`` the slices cropped to the head's box, ``scale`` at +1 and zero at -1."""
-    return torch.from_numpy(scan.data[region.crop]) * (2 / scale) - 1
+def take_slices(scan: Scan, noise_intensity: float | None = None) -> Slices:
+    """Crop a scan to its head, bring it to prior units, and find its noise.
+
+    Args:
+        scan: the scan.
+        noise_intensity: standard deviation of its noise, in its intensities; None finds it.
+    """
+    region, units = find_region(scan), scan.units
+    y, mask = units.to_prior(torch.from_numpy(scan.data[region.crop])), torch.from_numpy(region.mask)
+    noise = find_noise(scan, y, mask) if noise_intensity is None else units.noise_to_prior(noise_intensity)
+    return Slices(y, mask, region, units, noise)

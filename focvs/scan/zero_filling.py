@@ -10,6 +10,8 @@ from torch import Tensor
 LOWEST, HIGHEST, STEP = 0.2, 0.88, 0.01  # cut-offs looked for, as parts of the highest frequency
 NEAR, FAR = 0.01, 0.06  # the bands compared on both sides of a cut-off lie this far from it
 EDGE = 7.0  # power falls this many times across a cut-off; without zero filling it falls less than 5 times
+SUDDEN = 2.0  # a cut-off falls this many times as far, in logarithms, as the spectrum does around it; a blur does not
+AROUND = 0.12  # where that is looked at, on both sides
 PLATEAU = 0.8  # cut-offs with this part of the largest fall, in logarithms, are the edge, and its middle is taken
 MOST_SLICES = 16
 
@@ -18,8 +20,8 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
     """Where the power spectrum of the slices ends, as a part of the highest frequency their pixels can hold.
 
     The part of k-space along ``axis`` that was acquired; the rest was filled with zeros, as scanners do to reach a
-    square or a larger matrix. The spectrum of anatomy and noise falls slowly; at the edge of what was acquired it
-    drops.
+    square or a larger matrix. The spectrum of anatomy and noise falls slowly, that of smoothed slices ever faster; at
+    the edge of what was acquired it drops, and falls no more than before on either side of it.
 
     Args:
         scan: ``(p, q, m)`` intensities.
@@ -42,9 +44,13 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
         above = power[(frequency > cut + NEAR) & (frequency < cut + FAR)]
         if len(below) and len(above):
             falls[i] = (below.median() / above.median().clamp_min(1e-12 * float(power[1:].max()))).log()
-    if falls.max() < math.log(EDGE):
+    steps = round(AROUND / STEP)
+    padded = torch.nn.functional.pad(falls[None], (steps, steps), mode="replicate")[0]
+    around = torch.maximum(padded[: -2 * steps], padded[2 * steps :])
+    sudden = torch.where(falls > SUDDEN * around, falls, 0.0)
+    if sudden.max() < math.log(EDGE):
         return 1.0
-    return float(cuts[falls > PLATEAU * falls.max()].median())
+    return float(cuts[sudden > PLATEAU * sudden.max()].median())
 
 
 def crop_kspace(scan: Tensor, fractions: tuple[float, float]) -> Tensor:
@@ -66,7 +72,7 @@ def crop_kspace(scan: Tensor, fractions: tuple[float, float]) -> Tensor:
     return scan
 
 
-def averaging_gain(pixels: int, fraction: float) -> float:
+def averaging_factor(pixels: int, fraction: float) -> float:
     """Standard deviation of the mean of neighbouring pixels over that of one, where noise ends at ``fraction``.
 
     White noise, ``fraction`` 1, gives 1 / sqrt(pixels); zero-filled noise is smooth and averages out less.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from focvs.scan.head import bounding_box
-from focvs.scan.units import intensity_scale
+from focvs.scan.units import white_level
 from focvs.training.synthesis import label_family
 
 WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
@@ -117,7 +117,7 @@ def _load_image(path: Path, name: str, group: str) -> CachedVolume:
     image = nib.as_closest_canonical(nib.load(path))
     data = np.asarray(image.dataobj, dtype=np.float32)
     voxel_mm = np.array(image.header.get_zooms()[:3], dtype=float)
-    data /= intensity_scale(data)
+    data /= white_level(data)
     if group == "thick":
         data, voxel_mm = _slice_axis_last(data, voxel_mm)
         factor = FINEST_STACK_MM / voxel_mm[:2]

@@ -131,8 +131,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
             return torch.zeros_like(clean), torch.zeros(3)
         degrade = self.degradations[rng.integers(len(self.degradations))]
         sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if rng.random() < 0.4 else 0.0
-        white = rng.standard_normal((*clean.shape[:-1], len(degrade.slices)), dtype=np.float32)
-        scan = degrade(clean, sigma, torch.from_numpy(white))
+        white = rng.standard_normal((*clean.shape[:-1], degrade.slices), dtype=np.float32)
+        scan = degrade.interpolated(clean, sigma, torch.from_numpy(white))
         return scan, torch.tensor([degrade.thickness_px, degrade.spacing_px, sigma])
 
     def image(self, rng: np.random.Generator) -> np.ndarray:

@@ -53,13 +53,14 @@ class AdaptationPlan:
 
 
 class LowRank(nn.Module):
-    """W + B A on the flattened weight (Hu et al. 2022, equation 3); B starts at zero."""
+    """W + B A on the flattened weight (Hu et al. 2022, equation 3); B starts at zero, A is drawn from a generator."""
 
-    def __init__(self, weight: Tensor, rank: int):
+    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator):
         super().__init__()
         rows, columns = weight.shape[0], weight[0].numel()
         rank = min(rank, rows, columns)
-        self.down = nn.Parameter(torch.randn(rank, columns, device=weight.device) / math.sqrt(columns))
+        start = torch.randn(rank, columns, generator=generator) / math.sqrt(columns)
+        self.down = nn.Parameter(start.to(weight.device))
         self.up = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -91,21 +92,18 @@ def adapt(
     """
     if plan.method not in METHODS:
         raise ValueError(f"adaptation.method={plan.method} is not known; choose one of {', '.join(METHODS)}.")
-    torch_state = torch.get_rng_state()
-    torch.manual_seed(plan.seed)
-    try:
-        tuned = deepcopy(network).train().requires_grad_(plan.method == "full")
-        if plan.method == "lora":
-            layers = [m for m in tuned.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-            for layer in layers:
-                parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, plan.rank))
-                layer.parametrizations["weight"].original.requires_grad_(False)  # type: ignore[union-attr, index]
-        _train(EDMDenoiser(tuned), slices, mask, acquisitions, noise_sigma, plan, callback)
-        if plan.method == "lora":
-            for layer in layers:
-                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    finally:
-        torch.set_rng_state(torch_state)
+    # everything is drawn from this, on the CPU, so that no other drawing and no device makes a difference
+    generator = torch.Generator().manual_seed(plan.seed)
+    tuned = deepcopy(network).train().requires_grad_(plan.method == "full")
+    if plan.method == "lora":
+        layers = [m for m in tuned.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        for layer in layers:
+            parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, plan.rank, generator))
+            layer.parametrizations["weight"].original.requires_grad_(False)  # type: ignore[union-attr, index]
+    _train(EDMDenoiser(tuned), slices, mask, acquisitions, noise_sigma, plan, generator, callback)
+    if plan.method == "lora":
+        for layer in layers:
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return tuned.eval().requires_grad_(False)
 
 
@@ -116,9 +114,9 @@ def _train(
     acquisitions: list[Degradation],
     noise_sigma: float,
     plan: AdaptationPlan,
+    generator: torch.Generator,
     callback: Callable[[int, float], None] | None,
 ) -> None:
-    generator = torch.Generator().manual_seed(plan.seed)
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.steps)
@@ -127,7 +125,7 @@ def _train(
         condition = None
         if denoiser.network.conditioned:
             acquisition = acquisitions[int(torch.randint(len(acquisitions), (1,), generator=generator))]
-            white = torch.randn(*clean.shape[:-1], len(acquisition.slices), generator=generator).to(clean)
+            white = torch.randn(*clean.shape[:-1], acquisition.slices, generator=generator).to(clean)
             condition = ScanCondition.simulated(acquisition, clean, noise_sigma, white)
         log_sigma = plan.sigma_log_mean + plan.sigma_log_std * torch.randn(len(clean), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)

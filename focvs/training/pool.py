@@ -191,8 +191,8 @@ class VolumePool:
         clean = torch.from_numpy(np.ascontiguousarray(2 * self._slab(rng) - 1, dtype=np.float32))
         degrade = self.degradations[rng.integers(len(self.degradations))]
         sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if rng.random() < self.plan.noisy else 0.0
-        white = torch.from_numpy(rng.standard_normal((*clean.shape[:-1], len(degrade.slices)), dtype=np.float32))
-        scan = degrade(clean, sigma, white)
+        white = torch.from_numpy(rng.standard_normal((*clean.shape[:-1], degrade.slices), dtype=np.float32))
+        scan = degrade.interpolated(clean, sigma, white)
         middle = len(clean) // 2
         return clean[middle : middle + 1], scan.expand(self.plan.slab, *scan.shape[1:])
 

@@ -1,0 +1,96 @@
+"""What every forward operator offers, whatever it acts on; one battery of tests holds all of them to its laws."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class LinearOperator(ABC):
+    """A: a volume x to what was measured of it, y.
+
+    Laws: <A x, y> = <x, A^T y>; A A^+ A = A where the pseudo-inverse is exact (see each operator); a constant volume
+    gives the same constant.
+    """
+
+    @abstractmethod
+    def forward(self, volume: Tensor) -> Tensor:
+        """A x, in the precision of ``volume``."""
+
+    @abstractmethod
+    def adjoint(self, measured: Tensor) -> Tensor:
+        """A^T y."""
+
+    @abstractmethod
+    def pseudo_inverse(self, measured: Tensor) -> Tensor:
+        """A^+ y, the volume of least norm that reproduces ``measured``, or nearly that."""
+
+    def __call__(self, volume: Tensor) -> Tensor:
+        return self.forward(volume)
+
+    def residual(self, volume: Tensor, measured: Tensor) -> Tensor:
+        """y - A x, where A knows what it would measure."""
+        return measured - self.forward(volume)
+
+    def replace(self, volume: Tensor, measured: Tensor) -> Tensor:
+        """x + A^+ (y - A x): the nearest volume that reproduces ``measured``."""
+        return volume + self.pseudo_inverse(self.residual(volume, measured))
+
+    def null_space(self, volume: Tensor) -> Tensor:
+        """(I - A^+ A) x: what the measurement says nothing about."""
+        return volume - self.pseudo_inverse(self.forward(volume))
+
+
+class MatrixOperator(LinearOperator):
+    """A on the last axis as one small dense matrix, the same for every column: ``(..., n)`` to ``(..., m)``.
+
+    Args:
+        matrix: ``(m, n)`` float64.
+    """
+
+    def __init__(self, matrix: Tensor):
+        self.matrix = matrix
+
+    @cached_property
+    def svd(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``U (m, r), singular values (r,), V^T (r, n)``, float64."""
+        return tuple(torch.linalg.svd(self.matrix, full_matrices=False))  # type: ignore[return-value]
+
+    @cached_property
+    def pseudo_inverse_matrix(self) -> Tensor:
+        """A^+ ``(n, m)``, float64."""
+        return torch.linalg.pinv(self.matrix)
+
+    @property
+    def condition_number(self) -> float:
+        """Largest over smallest singular value."""
+        values = self.svd[1]
+        return float(values[0] / values[-1])
+
+    def forward(self, volume: Tensor) -> Tensor:
+        return volume @ self.matrix.to(volume).T
+
+    def adjoint(self, measured: Tensor) -> Tensor:
+        return measured @ self.matrix.to(measured)
+
+    def pseudo_inverse(self, measured: Tensor) -> Tensor:
+        return measured @ self.pseudo_inverse_matrix.to(measured).T
+
+    def kalman_gain(self, covariance: Tensor, noise_sigma: float | Tensor = 0.0) -> Tensor:
+        """K = C A^T (A C A^T + sigma_y^2 I)^-1, ``(..., n, m)`` float64.
+
+        Args:
+            covariance: ``(..., n, n)`` assumed covariance C of the denoiser's error.
+            noise_sigma: standard deviation of the measurement's noise, in the units of C's square root.
+        """
+        covariance = covariance.double()
+        cross = covariance @ self.matrix.T
+        normal = self.matrix @ cross
+        noise = torch.as_tensor(noise_sigma, dtype=torch.float64) ** 2
+        # a jitter of 1e-12 of the mean variance keeps a vanishing C (a perfect denoiser) solvable
+        jitter = 1e-12 * normal.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + 1e-300
+        normal = normal + (noise + jitter) * torch.eye(normal.shape[-1], dtype=torch.float64)
+        return torch.linalg.solve(normal, cross.mT).mT

@@ -1,0 +1,63 @@
+"""What is restored, and with what: all that is known before anything is sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from focvs.acquisition.interpolation import interpolation_matrix
+from focvs.priors.condition import ScanNumbers
+from focvs.priors.pretrained import Prior
+from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.stacks import Stack
+from focvs.reconstruction.voxels import volume_mask
+from focvs.scan.scan import Scan
+from focvs.scan.slices import Slices
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A scan to restore.
+
+    Attributes:
+        scan: the scan.
+        slices: its slices, cropped to the head, prior units.
+        acquisition: its forward model.
+        prior: the prior.
+        device: torch device.
+        stacks: further scans of the same head.
+        written_noise_prior: noise of the slices the written volume may reproduce exactly, prior units; None: of
+            ``slices``. Other where the scan is restored on averages of its pixels.
+    """
+
+    scan: Scan
+    slices: Slices
+    acquisition: Acquisition
+    prior: Prior
+    device: str = "cpu"
+    stacks: tuple[Stack, ...] = ()
+    written_noise_prior: float | None = None
+
+    @property
+    def reproduced_noise_prior(self) -> float:
+        """Noise that an exact replacement would carry over, prior units."""
+        return self.slices.noise_prior if self.written_noise_prior is None else self.written_noise_prior
+
+    @cached_property
+    def start(self) -> Tensor:
+        """``(p, q, total)`` the interpolated and replaced scan, prior units: where sampling starts."""
+        return self.slices.y @ interpolation_matrix(self.acquisition.sampled).float().T
+
+    @cached_property
+    def head(self) -> Tensor:
+        """``(p, q, total)`` boolean, voxels of the head."""
+        return volume_mask(self.slices.mask, self.acquisition.grid)
+
+    def numbers(self, noise_prior: float) -> ScanNumbers:
+        """What a conditioned prior is told besides the interpolated scan."""
+        grid = self.acquisition.grid
+        return ScanNumbers(
+            self.acquisition.profile.fwhm_mm / grid.voxel_mm, grid.spacing_mm / grid.voxel_mm, noise_prior
+        )

@@ -1,0 +1,38 @@
+"""From sampled voxels in the head's box to a volume as it is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.acquisition.interpolation import spline_matrix
+from focvs.reconstruction.case import Case
+from focvs.reconstruction.reconciliation import Reconciliation
+from focvs.reconstruction.voxels import blank_voxels, hold
+
+
+class Finishing:
+    """Intensities, the interpolated scan outside the head's box, blank voxels, and the last exact replacement.
+
+    Args:
+        case: the scan that was restored.
+        exact: whether the last exact replacement is made; of several stacks it is that of all.
+    """
+
+    def __init__(self, case: Case, exact: bool):
+        self.case, self.exact = case, exact
+        self.blank = blank_voxels(torch.from_numpy(case.scan.data), case.acquisition.grid)
+        self.together = Reconciliation(case.stacks, case.scan, case.acquisition) if case.stacks and exact else None
+
+    def __call__(self, volume: Tensor) -> np.ndarray:
+        """``(p, q, n)`` of the head's box in prior units to ``(P, Q, n)`` intensities of the whole field of view."""
+        scan, acquisition, slices = self.case.scan, self.case.acquisition, self.case.slices
+        whole = torch.from_numpy(scan.data) @ spline_matrix(acquisition.grid, margins=False).float().T
+        whole[slices.region.crop] = slices.units.from_prior(volume)
+        whole[self.blank] = 0
+        if self.exact:
+            hold(whole, scan, acquisition)
+            if self.together:
+                self.together(whole, self.blank)
+        return whole.numpy()

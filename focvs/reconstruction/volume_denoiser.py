@@ -1,0 +1,58 @@
+"""A prior as the denoiser of whole volumes: a 3D one, or a 2D one on planes that hold the slice axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from focvs.config import Planes, RunConfig
+from focvs.errors import InputError
+from focvs.priors.denoiser import Denoiser
+from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
+from focvs.priors.volumetric import Orientation, VolumeDenoiser, turned_in_turn
+from focvs.reconstruction.case import Case
+from focvs.reconstruction.plan import Plan
+
+
+def volume_denoiser(
+    case: Case, network: Callable[..., Tensor], config: RunConfig, plan: Plan, window: slice
+) -> Denoiser:
+    """The denoiser of ``(b, p, q, total)`` volumes.
+
+    Args:
+        case: for its prior, its interpolated scan and its orientation.
+        network: the prior's denoiser, in the units of the volume.
+        config: planes, patch and overlap.
+        plan: noise levels and noise.
+        window: voxels of the last axis that hold head.
+
+    Raises:
+        InputError: if the plane asked for does not contain the slice axis, or patches cannot be.
+    """
+    prior, scan, background = case.prior, case.scan, case.start.to(case.device)
+    numbers = case.numbers(plan.noise_prior) if prior.conditioned else None
+    if prior.dimensions == 3:
+        patch = None if config.prior.patch is None else tuple(config.prior.patch)
+        if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
+            raise InputError(
+                f"prior.patch={config.prior.patch} with prior.overlap={config.prior.overlap:g} cannot be; give three "
+                "positive numbers of voxels and an overlap of at least 0 and below 1."
+            )
+        orientation = Orientation(scan.orientation, prior.axes or scan.orientation)
+        whole = VolumeDenoiser(
+            network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, numbers
+        )
+        return AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole
+    names, planes = scan.plane_names, config.planes
+    members = [PlaneDenoiser(network, across, window, background, numbers, slab=prior.slab) for across in (0, 1)]
+    if planes is Planes.average:
+        return AveragedPlanes(members)
+    if planes is Planes.alternate:
+        return AlternatedPlanes(mirrored_in_turn(members) if prior.mirrored else members, plan.sigmas)
+    if planes.value not in names:
+        raise InputError(
+            f"planes={planes.value} does not contain the {scan.slice_direction} slice axis; "
+            f"choose average, alternate, {names[0]} or {names[1]}."
+        )
+    return members[names.index(planes.value)]

@@ -1,0 +1,280 @@
+"""The JSON of a run: what was done, on what grounds, and how well the written file reproduces the scan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs import __version__
+from focvs.config import RunConfig
+from focvs.files import write_json
+from focvs.priors.intervals import Interval
+from focvs.priors.pretrained import Prior
+from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.reconciliation import Reconciliation, StackResidual
+from focvs.reconstruction.restoration import Restoration
+from focvs.reconstruction.stacks import Stack
+from focvs.scan.nifti import axis_last, read_nifti
+from focvs.scan.pixels import PixelGrid, resolved_mm
+from focvs.scan.scan import Scan
+from focvs.scan.sidecar import Statement
+
+LAPS = ("total", "sampling", "network", "replacement", "calibration", "adaptation", "alignment")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run worked with.
+
+    Attributes:
+        config: what was asked for.
+        acquired: the scan as it was read and its slices made even.
+        scan: the same, where asked for without the bias of its magnitudes.
+        working: the same on working pixels.
+        pixels: between those and the acquired ones.
+        acquisition: forward model of the scan.
+        stacks: further scans of the head.
+        prior: None for a method without one.
+        device: torch device.
+    """
+
+    config: RunConfig
+    acquired: Scan
+    scan: Scan
+    working: Scan
+    pixels: PixelGrid
+    acquisition: Acquisition
+    stacks: tuple[Stack, ...]
+    prior: Prior | None
+    device: str
+
+
+@dataclass(frozen=True)
+class PriorReport:
+    """Which prior it was."""
+
+    name: str
+    sha256: str
+    adapted: bool
+
+
+@dataclass(frozen=True)
+class SlicesReport:
+    """How slices were measured, lengths in mm."""
+
+    direction: str
+    spacing_mm: float
+    thickness_mm: float
+    profile: str
+    source: str
+    slices: int
+    slice_gains: list[float] | None
+
+
+@dataclass(frozen=True)
+class AcquisitionReport(SlicesReport):
+    """The same of the first scan, and of the volume made from it; ``axis`` is that of the file."""
+
+    axis: int
+    gap_mm: float
+    fwhm_mm: float
+    thickness_interval_mm: tuple[float, float] | None
+    stated: tuple[Statement, ...]
+    condition_number: float
+    voxels: int
+    voxel_mm: float
+    in_plane_mm: tuple[float, float]
+    resolved_mm: tuple[float, float]
+    worked_mm: tuple[float, float]
+    rician_bias_removed: bool
+
+
+@dataclass(frozen=True)
+class StackReport(SlicesReport, StackResidual):
+    """A further stack, where it lay, and how well the volume reproduces it; noise in intensities of the first."""
+
+    scan: str
+    rotation_deg: float
+    translation_mm: list[float]
+    gain: float
+    correlation: float
+    noise_intensity: float
+
+
+@dataclass(frozen=True)
+class ConsistencyReport:
+    """How well the written file reproduces the scan.
+
+    Attributes:
+        rule: consistency rule.
+        final_replacement: whether the last exact replacement was made.
+        max_abs_residual: largest absolute residual, in intensities.
+        relative_residual: the same over the range of the scan's intensities.
+        chi2: mean squared residual over the variance of the noise: 0 after exact replacement, 1 where the data are
+            fitted to the noise; None without noise.
+        chi2_before_last_replacement: the same of the sampled volume, in the head.
+    """
+
+    rule: str
+    final_replacement: bool
+    max_abs_residual: float
+    relative_residual: float
+    chi2: float | None
+    chi2_before_last_replacement: float | None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The content of the JSON."""
+
+    version: str
+    config: dict[str, Any]
+    method: str
+    prior: PriorReport | None
+    acquisition: AcquisitionReport
+    noise_intensity: float
+    consistency: ConsistencyReport
+    interval: Interval | None
+    samples: int
+    seed: int
+    device: str
+    seconds: dict[str, float]
+    peak_memory_mib: float | None
+    warnings: list[str]
+    stacks: list[StackReport]
+
+
+def describe_run(
+    run: Run, restoration: Restoration, warnings: Sequence[str], seconds: dict[str, float], written: Path
+) -> RunReport:
+    """What is to be said of a run.
+
+    Args:
+        run: what it worked with.
+        restoration: what it gave.
+        warnings: a sentence each.
+        seconds: by name.
+        written: the file of the mean, which is read again.
+    """
+    config, prior = run.config, run.prior
+    volume = torch.from_numpy(axis_last(*read_nifti(written)[:2], run.scan.file_axis)[0].copy())
+    return RunReport(
+        version=__version__,
+        config=_plain(asdict(config)),
+        method=config.method,
+        prior=None if prior is None else PriorReport(config.prior.name, prior.sha256, config.adapt),
+        acquisition=_describe_acquisition(run),
+        noise_intensity=restoration.noise_intensity,
+        consistency=measure_consistency(run.scan, run.acquisition, restoration, volume),
+        interval=restoration.interval,
+        samples=len(restoration.samples),
+        seed=config.seed,
+        device=run.device,
+        seconds={name: round(seconds.get(name, 0.0), 2) for name in LAPS},
+        peak_memory_mib=peak_memory_mib(),
+        warnings=list(warnings),
+        stacks=_describe_stacks(run, volume),
+    )
+
+
+def write_report(report: RunReport, scan: Scan, folder: Path) -> Path:
+    """Write the JSON beside the images."""
+    path = folder / f"{scan.stem}_{report.method}.json"
+    write_json(path, asdict(report))
+    return path
+
+
+def measure_consistency(
+    scan: Scan, acquisition: Acquisition, restoration: Restoration, volume: Tensor
+) -> ConsistencyReport:
+    """Degrade a written volume ``(p, q, n)`` again and compare it with the scan, in the scan's intensities."""
+    largest, squares = 0.0, 0.0
+    for row, y in zip(volume, torch.from_numpy(scan.data), strict=True):
+        residual = acquisition.written.residual(row.double(), y.double())
+        largest = max(largest, float(residual.abs().max()))
+        squares += float(residual.square().sum())
+    noise = restoration.noise_intensity
+    return ConsistencyReport(
+        rule=restoration.rule,
+        final_replacement=restoration.exact,
+        max_abs_residual=largest,
+        relative_residual=largest / float(np.ptp(scan.data)),
+        chi2=squares / scan.data.size / noise**2 if noise > 0 else None,
+        chi2_before_last_replacement=restoration.misfit,
+    )
+
+
+def _describe_slices(scan: Scan, acquisition: Acquisition) -> dict[str, Any]:
+    """Values of a :class:`SlicesReport` by name."""
+    return {
+        "direction": scan.slice_direction,
+        "spacing_mm": acquisition.grid.spacing_mm,
+        "thickness_mm": acquisition.thickness.thickness_mm,
+        "profile": acquisition.profile.kind,
+        "source": acquisition.thickness.source,
+        "slices": acquisition.grid.slices,
+        "slice_gains": None if scan.gains is None else [round(float(g), 5) for g in scan.gains],
+    }
+
+
+def _describe_acquisition(run: Run) -> AcquisitionReport:
+    acquisition, grid = run.acquisition, run.acquisition.grid
+    return AcquisitionReport(
+        **_describe_slices(run.scan, acquisition),
+        axis=run.scan.file_axis,
+        gap_mm=grid.spacing_mm - acquisition.thickness.thickness_mm,
+        fwhm_mm=acquisition.profile.fwhm_mm,
+        thickness_interval_mm=acquisition.thickness.interval_mm,
+        stated=acquisition.thickness.statements,
+        condition_number=acquisition.written.condition_number,
+        voxels=grid.voxels,
+        voxel_mm=grid.voxel_mm,
+        in_plane_mm=run.scan.in_plane_mm,
+        resolved_mm=resolved_mm(run.acquired),
+        worked_mm=run.working.in_plane_mm,
+        rician_bias_removed=run.scan is not run.acquired,
+    )
+
+
+def _describe_stacks(run: Run, volume: Tensor) -> list[StackReport]:
+    if not run.stacks:
+        return []
+    residuals = Reconciliation(run.stacks, run.working, run.acquisition).residuals(run.pixels.average(volume))
+    return [
+        StackReport(
+            **_describe_slices(stack.scan, stack.acquisition),
+            **asdict(residual),
+            scan=str(stack.scan.path),
+            rotation_deg=stack.rotation_deg,
+            translation_mm=[float(v) for v in stack.translation_mm],
+            gain=stack.gain,
+            correlation=stack.correlation,
+            noise_intensity=stack.noise_intensity * stack.gain,
+        )
+        for stack, residual in zip(run.stacks, residuals, strict=True)
+    ]
+
+
+def peak_memory_mib() -> float | None:
+    """Largest resident memory of this process so far; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
+
+
+def _plain(value: Any) -> Any:
+    """Enumerations by their values, in dictionaries of any depth."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value.value if isinstance(value, Enum) else value
