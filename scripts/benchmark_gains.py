@@ -19,17 +19,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from scipy.ndimage import convolve1d
 
+from focvs.acquisition.grid import plane_distance_mm
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.files import write_csv
-from focvs.scan.brightness import balance_passes, balance_slices, bright_head
+from focvs.scan.brightness import balance_odd_even, balance_slices, bright_head
 from focvs.scan.interleaving import FEWEST_PIXELS
-from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.nifti import axis_along, axis_last, nifti_stem, read_nifti
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
 from focvs.scan.units import white_level
@@ -65,15 +65,14 @@ def main() -> None:
 
 def balance(path: Path, thickness_mm: float, spacing_mm: float) -> list[dict[str, Any]]:
     """A row for each kind of gains."""
-    data, affine, _, header = read_nifti(path)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    profile = gaussian_profile(thickness_mm)
-    clean = simulate_slices(np.moveaxis(data, axis, -1), float(sizes[axis]), profile, spacing_mm)
+    data, affine, header, _ = read_nifti(path)
+    axis = axis_along(affine, "inferior-superior")
+    data, affine = axis_last(data, affine, axis)
+    voxel_mm = plane_distance_mm(affine)
+    clean = simulate_slices(data, voxel_mm, gaussian_profile(thickness_mm), spacing_mm)
     rng = np.random.default_rng(0)
     clean = clean + 0.01 * white_level(clean) * rng.standard_normal(clean.shape, np.float32)
-    first, second = np.delete(sizes, axis)
-    scan = Scan(path, clean, axis, affine, spacing_mm, (float(first), float(second)), header, ())
+    scan = Scan(path, clean, affine @ np.diag([1.0, 1.0, spacing_mm / voxel_mm, 1.0]), header, axis)
     m = clean.shape[-1]
     alternating, middle = 2 * (np.arange(m) % 2) - 1, np.sin(np.pi * (np.arange(m) + 0.5) / m)
     kinds = {
@@ -89,7 +88,7 @@ def balance(path: Path, thickness_mm: float, spacing_mm: float) -> list[dict[str
     rows = []
     for kind, logs in kinds.items():
         uneven = replace(scan, data=(clean * np.exp(logs)).astype(np.float32))
-        balanced = balance_passes(uneven, "auto")
+        balanced = balance_odd_even(uneven, "auto")
         found = slice_gains(torch.from_numpy(balanced.data), bright_head(balanced), spacing_mm)
         result = balance_slices(uneven, "auto")
         taken = np.zeros(m) if result.gains is None else np.log(result.gains)

@@ -49,7 +49,7 @@ def main() -> None:
         voxel_mm = float(np.linalg.norm(affine[:3, axis]))
         clean = simulate_slices(np.moveaxis(data, axis, -1), voxel_mm, gaussian_profile(thickness), spacing)
         clean /= white_level(clean)
-        zeroed = not clean[find_air(clean, white_level(clean))].any()
+        zeroed = not clean[find_air(head_mask(clean, white_level(clean)))].any()
         for where, estimate in (("head", of_head), ("air", of_air)):
             own = 0.0 if where == "air" and zeroed else estimate(clean)
             if own is None:
@@ -91,7 +91,7 @@ def of_head(scan: np.ndarray) -> float:
 
 
 def of_air(scan: np.ndarray) -> float | None:
-    return background_noise(torch.from_numpy(scan), torch.from_numpy(find_air(scan, white_level(scan))))
+    return background_noise(torch.from_numpy(scan), torch.from_numpy(find_air(head_mask(scan, white_level(scan)))))
 
 
 if __name__ == "__main__":

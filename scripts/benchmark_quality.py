@@ -37,15 +37,16 @@ from focvs.acquisition.interpolation import spline_matrix
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.commands.simulate import simulate_scan
 from focvs.commands.sweep import crop_for_grid
-from focvs.config import RunConfig, SimulateConfig
+from focvs.config import RunConfig, SimulateConfig, parse_auto
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.adapt import adapt_prior
+from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import choose_device, open_prior
 from focvs.reconstruction.thickness import estimate_thickness
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import nifti_stem, read_nifti, write_nifti
+from focvs.scan.nifti import axis_along, axis_last, nifti_stem, read_nifti, write_nifti
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.slices import take_slices
 from focvs.scan.units import white_level
@@ -209,7 +210,7 @@ def run_case(
             ours, placed, _, _ = read_nifti(paths["mean"])
             if len(ours) > len(data):
                 ours, _ = middle_box(ours, placed, options.box)
-            yield kept.add(case, *score(np.moveaxis(ours, scan.axis, -1)), seconds)
+            yield kept.add(case, *score(axis_last(ours, placed, scan.file_axis)[0]), seconds)
 
 
 def hash_of_prior(words: list[str]) -> str:
@@ -223,23 +224,16 @@ def adapted_to(scan: Scan, config: RunConfig, kept: Path) -> Path:
     """The folder of the prior adapted to a scan."""
     config.adaptation.cache = str(kept)
     device = choose_device(config.device)
-    prior = open_prior(config.prior, device)
-    adapt_prior(
-        prior,
-        take_slices(scan, config),
-        scan,
-        model_acquisition(scan, config),
-        config.adaptation,
-        device,
-        progress=False,
-    )
+    slices = take_slices(scan, parse_auto("noise", config.noise))
+    case = Case(scan, slices, model_acquisition(scan, config), open_prior(config.prior, device), device)
+    adapt_prior(case, config.adaptation, progress=False)
     return max(kept.iterdir(), key=lambda folder: folder.stat().st_mtime)
 
 
 def cropped(path: Path, spacing: float) -> tuple[tuple[np.ndarray, np.ndarray], nib.Nifti1Header, int]:
     """A volume and its affine, cropped to slices ``spacing`` mm apart, its header, and its superior-inferior axis."""
     data, affine, header, _ = read_nifti(path)
-    axis = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "SI")
+    axis = axis_along(affine, "inferior-superior")
     return crop_for_grid(data, affine, axis, spacing), header, axis
 
 

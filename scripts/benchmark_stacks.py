@@ -116,12 +116,12 @@ def run_case(
         yield "one stack, only replaced", *score(np.moveaxis(start.numpy(), -1, axial)), 0.0, None
         together = Reconciliation(open_stacks(config, scan, acquisition), scan, acquisition)
         together(start, blank_voxels(torch.from_numpy(scan.data), acquisition.grid))
-        second = together.describe(start)[0]["relative_rms_residual"]
+        second = together.residuals(start)[0].relative_rms_residual
         yield "both stacks, only replaced", *score(np.moveaxis(start.numpy(), -1, axial)), 0.0, second
         for method, given in (("one stack", words), ("both stacks", both)):
             paths = super_resolve(OmegaConf.to_object(compose("config", given)))
             report = json.loads(paths["json"].read_text())
-            second = report["stacks"][0]["relative_rms_residual"] if "stacks" in report else None
+            second = report["stacks"][0]["relative_rms_residual"] if report["stacks"] else None
             yield method, *score(read_nifti(paths["mean"])[0]), report["seconds"]["total"], second
 
 

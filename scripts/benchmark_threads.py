@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from focvs.priors.condition import ScanCondition
+from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
 from focvs.priors.pretrained import load_prior
 
@@ -28,7 +28,7 @@ def main() -> None:
         slabs = torch.randn(BATCHES * max(1, PIXELS_PER_BATCH // (height * width)), prior.slab, height, width)
 
         def denoise(places: torch.Tensor, slabs: torch.Tensor = slabs) -> torch.Tensor:
-            return prior.denoise(slabs[places], 0.3, ScanCondition.of(slabs[places], (4.0, 4.0, 0.01)))
+            return prior.denoise(slabs[places], 0.3, ScanCondition.of(slabs[places], ScanNumbers(4.0, 4.0, 0.01)))
 
         batches = torch.arange(len(slabs)).chunk(BATCHES)
         together = least(lambda d=denoise, b=batches: [d(places) for places in b])

@@ -39,10 +39,10 @@ from focvs.priors.intervals import LEVELS, Interval, IntervalRow, IntervalTable,
 from focvs.reconstruction.bounds import choose_interval, interval_settings
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import open_prior
-from focvs.report.results import plain
+from focvs.report.run_report import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.nifti import axis_last, nifti_stem, read_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
 
@@ -158,10 +158,9 @@ def read_head(
     ``(voxels,)`` in the head, 1 = the 99.5th percentile; and how q05 and q95 come about.
     """
     scan, report = read_scan(folder / "scan.nii.gz"), json.loads((folder / "scan_focvs.json").read_text())
-    axis = scan.axis
 
     def read(name: str) -> np.ndarray:
-        return np.moveaxis(read_nifti(folder / f"{name}.nii.gz")[0], axis, -1)
+        return axis_last(*read_nifti(folder / f"{name}.nii.gz")[:2], scan.file_axis)[0]
 
     truth = read("truth")
     scale = white_level(truth)
@@ -174,7 +173,7 @@ def read_head(
     rule, exact = report["consistency"]["rule"], report["consistency"]["final_replacement"]
     noise = torch.zeros(1)
     if exact:
-        noise = replaced_noise(acquisition.written, report["noise_sigma"] / scale).float()
+        noise = replaced_noise(acquisition.written, report["noise_intensity"] / scale).float()
     prior, measures = open_prior(config.prior, "cpu"), (acquisition.profile.fwhm_mm, acquisition.grid.spacing_mm)
     interval = choose_interval(replace(config, samples=count), prior, rule, exact, *measures, 0)
     assert interval is not None, "one sample has no interval"

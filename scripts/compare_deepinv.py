@@ -31,20 +31,23 @@ from deepinv.sampling import DDRM, DiffPIR
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.commands.overrides import compose
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.pipeline import super_resolve
+from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.plan import make_plan
 from focvs.reconstruction.rules import make_rule
-from focvs.reconstruction.setup import conditioning_numbers, open_prior, schedule, volume_denoiser
+from focvs.reconstruction.setup import open_prior
 from focvs.reconstruction.timing import Stopwatch
+from focvs.reconstruction.volume_denoiser import volume_denoiser
 from focvs.reconstruction.voxels import voxel_window
 from focvs.sampling import spectral
-from focvs.sampling.samplers import NoiseSource, ReplacementRule, ddpm
+from focvs.sampling.consistency import Measured, ReplacementRule
+from focvs.sampling.samplers import NoiseSource, ddpm
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import read_nifti
+from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.slices import take_slices
 from focvs.scan.units import white_level
 
@@ -89,20 +92,19 @@ def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     mask = head_mask(truth, scale)
 
     prior = open_prior(config.prior, "cpu")
-    slices = take_slices(scan, config)
-    operator, y, noise = acquisition.sampled, slices.y, slices.noise_sigma
-    sigmas = schedule(ancestral, conditioned=prior.conditioned)
-    start = y @ interpolation_matrix(operator).float().T
-    clock = Stopwatch()
+    slices = take_slices(scan)
+    operator, y, noise = acquisition.sampled, slices.y, slices.noise_prior
+    case = Case(scan, slices, acquisition, prior)
+    plan, start = make_plan(case, ancestral), case.start
+    sigmas, clock = plan.sigmas, Stopwatch()
     window = voxel_window(acquisition.grid, slices.region.slices)
-    told = conditioning_numbers(acquisition, noise)
-    network = prior.in_units_of(slices.scale, float(scan.data.max()))
-    denoise = clock.timed("network", volume_denoiser(prior, network, scan, config, sigmas, window, start, told))
+    network = prior.in_units_of(slices.units.white, float(scan.data.max()))
+    denoise = clock.timed("network", volume_denoiser(case, network, config, plan, window))
 
     def ours(consistency: ReplacementRule) -> Tensor:
-        source = NoiseSource([1])
+        source = NoiseSource(1)
         x = start[None] + float(sigmas[0]) * source.like(start[None])
-        return ddpm(denoise, consistency, y[None], x, sigmas, source)
+        return ddpm(denoise, x, sigmas, consistency=Measured(consistency, y[None]), noise=source)
 
     def rule(name: str) -> ReplacementRule:
         return make_rule(name, config.consistency, operator, sigmas, noise, None, None)
@@ -154,14 +156,14 @@ def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             out = acquisition.grid.crop(run())[0]
         seconds = (time.perf_counter() - began) / options.steps
         estimate = np.zeros_like(truth)
-        estimate[slices.region.crop] = ((out + 1) * (slices.scale / 2)).numpy()
+        estimate[slices.region.crop] = slices.units.from_prior(out).numpy()
         psnr = peak_signal_to_noise(truth, estimate, mask & restored, scale)
         numbers = (options.steps, psnr, seconds, seconds - clock.seconds["network"] / options.steps)
         rows.append(dict(zip(COLUMNS, (name, *numbers), strict=True)))
         print(LINE.format(**rows[-1]), flush=True)
     paths = super_resolve(config)
     took = json.loads(paths["json"].read_text())["seconds"]
-    estimate = np.moveaxis(read_nifti(paths["mean"])[0], scan.axis, -1)
+    estimate = axis_last(*read_nifti(paths["mean"])[:2], scan.file_axis)[0]
     psnr = peak_signal_to_noise(truth, estimate, mask & restored, scale)
     each = took["sampling"] / options.steps
     numbers = (options.steps, psnr, each, each - took["network"] / options.steps)

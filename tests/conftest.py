@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from fine_scans import PIXEL
+from monai.networks.nets import DiffusionModelUNet
+from scans import isotropic_field, write_scan
+from stacked import stack_of
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
+from runs import TRAINED
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)  # a core for each process
 
@@ -58,7 +63,7 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior folder with an untrained network, for everything that does not depend on quality."""
     folder = tmp_path_factory.mktemp("tiny_prior")
     torch.manual_seed(0)
-    save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4), folder)
+    save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, trained=TRAINED), folder)
     return folder
 
 
@@ -67,18 +72,8 @@ def tiny_conditioned_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, told of the scan."""
     folder = tmp_path_factory.mktemp("tiny_conditioned_prior")
     torch.manual_seed(0)
-    save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True), folder)
+    save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, conditioned=True, trained=TRAINED), folder)
     return folder
-
-
-def write_scan(path: Path, data: np.ndarray, affine: np.ndarray, qcode: int = 1, scode: int = 1) -> Path:
-    """Write a NIfTI with given form codes, units mm."""
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, qcode)
-    image.set_sform(affine, scode)
-    nib.save(image, path)
-    return path
 
 
 @pytest.fixture
@@ -88,15 +83,6 @@ def thick_scan(tmp_path: Path, phantom: tuple[np.ndarray, np.ndarray]) -> Path:
     affine = np.diag([-1.2, 1.2, 6.0, 1.0])
     affine[:3, 3] = (30.0, -40.0, -33.0)
     return write_scan(tmp_path / "scan.nii.gz", slices, affine)
-
-
-def isotropic_field(shape: tuple[int, int, int] = (112, 120, 128), seed: int = 0) -> np.ndarray:
-    """A Gaussian random field of 1 mm voxels whose power falls as the third power of frequency: no axis is special."""
-    frequency = np.meshgrid(*[np.fft.fftfreq(n) for n in shape], indexing="ij")
-    radius = np.sqrt(sum(f**2 for f in frequency))
-    white = np.random.default_rng(seed).standard_normal(shape)
-    field = np.fft.ifftn(np.fft.fftn(white) / (0.02 + radius) ** 1.5).real
-    return (field / field.std()).astype(np.float32)
 
 
 @pytest.fixture
@@ -109,3 +95,50 @@ def field_scan(tmp_path: Path) -> Path:
     volume = np.where(ball < 54, 500 + 60 * field, 0).astype(np.float32)
     slices = simulate_slices(volume, 1.0, gaussian_profile(4.0), 4.0)
     return write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.0, 1.0, 4.0, 1.0]))
+
+
+@pytest.fixture
+def fine_scan(tmp_path, phantom):
+    """Axial, 0.4 x 0.4 mm, 55 x 63 pixels, 2 mm slices every 2.4 mm."""
+    slices = simulate_slices(1000 * phantom[1][:55, :63], PIXEL, gaussian_profile(2.0), 2.4)
+    affine = np.diag([-PIXEL, PIXEL, 2.4, 1.0])
+    affine[:3, 3] = (11.0, -12.0, -13.0)
+    return write_scan(tmp_path / "scan.nii.gz", slices, affine)
+
+
+@pytest.fixture(scope="module")
+def stack_head(phantom):
+    """``(54, 63, 60)`` voxels of 1.2 mm, right-anterior-superior."""
+    return 1000 * phantom[0][1:55, :63]
+
+
+@pytest.fixture
+def axial(tmp_path, stack_head):
+    return stack_of(tmp_path / "axial.nii.gz", stack_head, 2)
+
+
+@pytest.fixture
+def sagittal(tmp_path, stack_head):
+    return stack_of(tmp_path / "sagittal.nii.gz", stack_head, 0, scale=0.5)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def volumetric_bundle(tmp_path_factory):
+    """An untrained 3D network, as MONAI writes one."""
+    folder = tmp_path_factory.mktemp("bundle")
+    numbers = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 4, 8, 8], "num_res_blocks": 1}
+    numbers |= {"attention_levels": [False] * 4, "norm_num_groups": 4, "num_head_channels": 4}
+    torch.manual_seed(0)
+    network = DiffusionModelUNet(**numbers)
+    (folder / "configs").mkdir()
+    (folder / "models").mkdir()
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    config = {"network_def": {"_target_": "DiffusionModelUNet"} | numbers}
+    config["noise_scheduler"] = {"_target_": "DDPMScheduler", "prediction_type": "v_prediction"}
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -20,7 +21,7 @@ from focvs.files import require_writable, write_json
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_back, read_nifti, write_nifti
+from focvs.scan.nifti import axis_last, read_nifti, write_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
 
@@ -30,13 +31,62 @@ PHANTOM_MM = 1.2
 HEIGHT_MM = 144.0
 
 
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A generated head and its scan.
+
+    Attributes:
+        truth: ``(i, j, k)`` intensities without noise, left-right, back-front, feet-head.
+        scan: file of the thick slices.
+        voxel_mm: voxel size along the slice axis: whole numbers of slices and of voxels fill one field of view.
+    """
+
+    truth: np.ndarray
+    scan: Path
+    voxel_mm: float
+
+
 def run_demo(config: DemoConfig) -> dict[str, float]:
     """Write phantom, scan, result, uncertainty and picture; print the scores beside cubic B-spline.
 
     Returns:
         PSNR in dB and SSIM of both, by name.
+
+    Raises:
+        InputError: for a spacing, a seed or a number of samples that cannot be, or a folder that cannot be written.
     """
     folder = Path(config.output_dir)
+    phantom = generate(config, folder)
+    overrides = [f"scan={quote(str(phantom.scan))}", f"output_dir={quote(str(folder))}", f"voxel={phantom.voxel_mm}"]
+    overrides += [f"samples={config.samples}", f"seed={config.seed}", f"device={config.device}"]
+    if config.steps is not None:
+        overrides.append(f"steps={config.steps}")
+    settings = to_schema(compose("config", overrides))
+    paths = super_resolve(settings)
+
+    scan = read_scan(phantom.scan)
+    spline = (
+        torch.from_numpy(scan.data) @ spline_matrix(model_acquisition(scan, settings).grid, margins=False).float().T
+    )
+    ours = axis_last(*read_nifti(paths["mean"])[:2], scan.file_axis)[0]
+    white = white_level(phantom.truth)
+    mask = head_mask(phantom.truth, white)
+    scores = {}
+    for name, estimate in (("B-spline", spline.numpy()), ("FOCVS", ours)):
+        scores[f"{name} PSNR dB"] = peak_signal_to_noise(phantom.truth, estimate, mask, white)
+        scores[f"{name} SSIM"] = structural_similarity(phantom.truth, estimate, mask, white)
+        log.info("%-9s PSNR %.2f dB  SSIM %.4f", name, scores[f"{name} PSNR dB"], scores[f"{name} SSIM"])
+    write_json(folder / "scores.json", {k: round(v, 4) for k, v in scores.items()})
+    log.info("see %s", paths["figure"])
+    return scores
+
+
+def generate(config: DemoConfig, folder: Path) -> Phantom:
+    """Write ``phantom.nii.gz`` and ``scan.nii.gz``.
+
+    Raises:
+        InputError: as :func:`run_demo`.
+    """
     if not 2 * PHANTOM_MM <= config.spacing <= 12 or config.seed < 0 or config.samples < 1:
         raise InputError(
             f"spacing={config.spacing:g} must lie between {2 * PHANTOM_MM:g} and 12 mm, seed={config.seed} must be at "
@@ -46,49 +96,16 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
     slices = round(HEIGHT_MM / config.spacing)
     shape = (128, 152, round(slices * config.spacing / PHANTOM_MM))
     clean, noisy = head_phantom(shape, seed=config.seed)
-    # the voxel along the slice axis is what makes a whole number of slices and of voxels fill one field of view
     voxel_mm = np.array([PHANTOM_MM, PHANTOM_MM, slices * config.spacing / shape[2]])
     affine = np.diag([*voxel_mm, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_mm
     header = nib.Nifti1Header()
     header["qform_code"] = header["sform_code"] = 1
     header.set_xyzt_units("mm")
-    truth_path = folder / "phantom.nii.gz"
-    write_nifti(truth_path, 1000 * noisy, affine, header)
+    path = folder / "phantom.nii.gz"
+    write_nifti(path, 1000 * noisy, affine, header)
     simulation = SimulateConfig(
-        volume=str(truth_path),
-        output=str(folder / "scan.nii.gz"),
-        thickness=config.thickness,
-        spacing=config.spacing,
+        volume=str(path), output=str(folder / "scan.nii.gz"), thickness=config.thickness, spacing=config.spacing
     )
     simulation.profile.kind = "gaussian"
-    scan_path = simulate_scan(simulation)
-    overrides = [
-        f"scan={quote(str(scan_path))}",
-        f"output_dir={quote(str(folder))}",
-        f"samples={config.samples}",
-        f"seed={config.seed}",
-        f"device={config.device}",
-        f"voxel={voxel_mm[2]}",
-    ]
-    if config.steps is not None:
-        overrides.append(f"steps={config.steps}")
-    settings = to_schema(compose("config", overrides))
-    paths = super_resolve(settings)
-
-    scan = read_scan(scan_path)
-    grid = model_acquisition(scan, settings).grid
-    ours = read_nifti(paths["mean"])[0]
-    spline = (torch.from_numpy(scan.data) @ spline_matrix(grid, margins=False).float().T).numpy()
-    truth = 1000 * clean
-    scale = white_level(truth)
-    mask = head_mask(truth, scale)
-    scores = {}
-    for name, estimate in (("B-spline", axis_back(spline, scan.affine, scan.file_axis)[0]), ("FOCVS", ours)):
-        scores[f"{name} PSNR dB"] = peak_signal_to_noise(truth, estimate, mask, scale)
-        scores[f"{name} SSIM"] = structural_similarity(truth, estimate, mask, scale)
-    write_json(folder / "scores.json", {k: round(v, 4) for k, v in scores.items()})
-    for name in ("B-spline", "FOCVS"):
-        log.info("%-9s PSNR %.2f dB  SSIM %.4f", name, scores[f"{name} PSNR dB"], scores[f"{name} SSIM"])
-    log.info("see %s", paths["figure"])
-    return scores
+    return Phantom(1000 * clean, simulate_scan(simulation), float(voxel_mm[2]))

@@ -27,7 +27,16 @@ from focvs.evaluation.uncertainty import rank_correlation
 from focvs.reconstruction.forward_model import Acquisition, model_acquisition
 from focvs.scan.brightness import balance_slices
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import SAME_MM, axis_along, axis_last, nifti_stem, on_same_voxels, read_nifti, read_volume
+from focvs.scan.nifti import (
+    SAME_MM,
+    axis_along,
+    axis_last,
+    nifti_stem,
+    on_same_voxels,
+    read_nifti,
+    read_volume,
+    require_direction,
+)
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.units import white_level
 
@@ -47,6 +56,7 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
     """
     if not config.estimates:
         raise InputError("there is nothing to evaluate; give volumes after the truth.")
+    require_direction(config.axis)
     if config.trim < 0:
         raise InputError(f"trim={config.trim:g} mm must be at least 0.")
     truth, affine, header = read_volume(Path(config.truth))

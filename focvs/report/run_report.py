@@ -168,7 +168,7 @@ def describe_run(
     volume = torch.from_numpy(axis_last(*read_nifti(written)[:2], run.scan.file_axis)[0].copy())
     return RunReport(
         version=__version__,
-        config=_plain(asdict(config)),
+        config=plain(asdict(config)),
         method=config.method,
         prior=None if prior is None else PriorReport(config.prior.name, prior.sha256, config.adapt),
         acquisition=_describe_acquisition(run),
@@ -273,8 +273,8 @@ def peak_memory_mib() -> float | None:
     return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Enumerations by their values, in dictionaries of any depth."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     return value.value if isinstance(value, Enum) else value

@@ -42,14 +42,23 @@ def axis_back(data: np.ndarray, affine: np.ndarray, axis: int) -> tuple[np.ndarr
     return np.moveaxis(data, -1, axis), affine[:, [*order, 3]]
 
 
+def require_direction(name: str) -> None:
+    """Refuse what is none of :data:`DIRECTIONS`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in DIRECTIONS:
+        raise InputError(f"axis={name} is not known; choose one of {', '.join(DIRECTIONS)}.")
+
+
 def axis_along(affine: np.ndarray, direction: str) -> int:
     """The array axis nearest to an anatomical direction, one of :data:`DIRECTIONS`.
 
     Raises:
         InputError: for an unknown name.
     """
-    if direction not in DIRECTIONS:
-        raise InputError(f"axis={direction} is not known; choose one of {', '.join(DIRECTIONS)}.")
+    require_direction(direction)
     return next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in DIRECTIONS[direction])
 
 

@@ -1,0 +1,69 @@
+"""The network of the mean: the interpolated scan at first, any size, and which slices it uses."""
+
+import pytest
+import torch
+
+from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.pretrained import save_prior
+
+
+def small(**options):
+    torch.manual_seed(0)
+    return MeanUNet2D(**{"slab": 5, "channels": (8, 12), "blocks": (1, 1)} | options)
+
+
+def awake(network):
+    """With weights of its own where training starts from zero."""
+    for name, parameter in network.named_parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    return network
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_at_first_it_is_the_last_image_itself(images):
+    x = torch.randn(2, 5 * images, 24, 20)
+    assert torch.equal(small(images=images)(x), x[:, -3:-2])
+
+
+@pytest.mark.parametrize("size", [(24, 20), (17, 31), (1, 5)])
+def test_any_size(size):
+    out = awake(small())(torch.randn(2, 5, *size))
+    assert out.shape == (2, 1, *size) and torch.isfinite(out).all()
+
+
+def test_padding_changes_nothing_where_none_is_needed():
+    network, x = awake(small()), torch.randn(1, 5, 32, 96)
+    whole = network(x)
+    odd = network(x[..., :95])
+    assert network.multiple == 4
+    assert torch.allclose(whole[..., :24], odd[..., :24], atol=1e-5)
+
+
+def test_every_slice_of_the_slab_matters():
+    network, x = awake(small()), torch.randn(1, 5, 16, 16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(x).sum(), x)
+    assert (gradient.abs().sum((0, 2, 3)) > 1e-4).all()
+
+
+def test_layers_compute_in_bfloat16_and_the_result_is_float32():
+    network, x = awake(small()), torch.randn(1, 5, 16, 16)
+    exact = network(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        quick = network(x)
+    assert quick.dtype == torch.float32
+    assert float((quick - exact).abs().max()) < 0.1 * float((exact - x[:, 2:3]).abs().max())
+
+
+def test_it_comes_back_from_disk(tmp_path):
+    network, x = awake(small(trained={"mirrored": True})), torch.randn(1, 5, 16, 16)
+    save_prior(network, tmp_path)
+    again = MeanUNet2D.from_pretrained(tmp_path)
+    assert again.trained == {"mirrored": True}
+    assert torch.equal(again(x), network(x))
+
+
+@pytest.mark.parametrize(("options", "said"), [({"slab": 4}, "odd number"), ({"blocks": (1,)}, "as many levels")])
+def test_impossible_networks_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        small(**options)

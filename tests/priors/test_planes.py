@@ -1,0 +1,169 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from focvs.priors.condition import ScanNumbers
+from focvs.priors.planes import (
+    PIXELS_PER_BATCH,
+    AlternatedPlanes,
+    AveragedPlanes,
+    PlaneDenoiser,
+    in_parallel,
+    mirrored_in_turn,
+)
+
+
+def blur(x, sigma):
+    """A 2D operation that tells the axes of a slice apart."""
+    return x + 10 * x.roll(1, -1) + 100 * x.roll(1, -2) + sigma
+
+
+def test_each_plane_denoises_its_own_slices():
+    volume = torch.randn(2, 5, 6, 7, dtype=torch.float64)
+    out = PlaneDenoiser(blur, across=0)(volume, 0.5)
+    for b in range(2):
+        for i in range(5):
+            assert torch.allclose(out[b, i], blur(volume[b, i], 0.5))
+    out = PlaneDenoiser(blur, across=1)(volume, 0.5)
+    for b in range(2):
+        for j in range(6):
+            assert torch.allclose(out[b, :, j], blur(volume[b, :, j], 0.5))
+
+
+def test_batches_of_slices_are_bounded_and_complete():
+    sizes = []
+
+    def record(x, sigma):
+        sizes.append(x.numel())
+        return 2 * x
+
+    volume = torch.randn(1, 90, 80, 100)
+    assert torch.equal(PlaneDenoiser(record, across=0)(volume, 0.1), 2 * volume)
+    assert len(sizes) > 1
+    assert max(sizes) <= PIXELS_PER_BATCH
+
+
+def test_outside_the_window_stays_the_background():
+    volume, background = torch.randn(2, 4, 5, 8), torch.randn(4, 5, 8)
+    out = PlaneDenoiser(lambda x, s: 3 * x, 0, slice(2, 6), background)(volume, 0.1)
+    assert torch.equal(out[..., 2:6], 3 * volume[..., 2:6])
+    assert torch.equal(out[..., :2], background[..., :2].expand(2, -1, -1, -1))
+    assert torch.equal(PlaneDenoiser(lambda x, s: 3 * x, 1, slice(2, 6))(volume, 0.1)[..., 6:], volume[..., 6:])
+
+
+def test_fusion():
+    members = [PlaneDenoiser(blur, 0), PlaneDenoiser(blur, 1)]
+    volume = torch.randn(1, 4, 4, 4)
+    first, second = (m(volume, 0.2) for m in members)
+    assert torch.allclose(AveragedPlanes(members)(volume, 0.2), (first + second) / 2)
+    sigmas = torch.tensor([0.8, 0.4, 0.2], dtype=torch.float64)
+    turns = AlternatedPlanes(members, sigmas)
+    assert torch.equal(turns(volume, 0.2), first)
+    assert torch.allclose(turns(volume, 0.4), members[1](volume, 0.4))
+
+
+def test_a_conditioned_prior_is_told_of_the_scan_slice_by_slice():
+    volume, scan = torch.randn(2, 4, 5, 8), torch.randn(4, 5, 8)
+
+    def echo(x, sigma, condition):
+        assert condition.image.shape == x.shape
+        assert {float(v) for v in condition.thickness_px} == {3.0}
+        assert {float(v) for v in condition.spacing_px} == {4.0}
+        assert torch.allclose(condition.noise, torch.tensor(0.5))
+        return condition.image
+
+    for across in (0, 1):
+        denoise = PlaneDenoiser(echo, across, slice(1, 7), scan, numbers=ScanNumbers(3.0, 4.0, 0.5))
+        assert torch.equal(denoise(volume, 0.1), scan.expand(2, -1, -1, -1))
+    with pytest.raises(ValueError, match="interpolated scan"):
+        PlaneDenoiser(echo, 0, numbers=ScanNumbers(3.0, 4.0, 0.5))(volume, 0.1)
+
+
+@pytest.mark.parametrize("across", [0, 1])
+@pytest.mark.parametrize("flips", [(), (-1,), (-2, -1)])
+def test_a_slab_holds_the_slices_beside_each_and_repeats_the_last_ones(across, flips):
+    volume, scan = torch.randn(2, 5, 6, 8), torch.randn(5, 6, 8)
+
+    def weigh(x, sigma, condition):
+        assert x.shape[1] == 3
+        assert condition.image.shape == x.shape
+        return (x * torch.tensor([1.0, 10, 100])[:, None, None]).sum(1, keepdim=True) + condition.image[:, :1]
+
+    denoise = PlaneDenoiser(weigh, across, slice(1, 7), scan, (3.0, 4.0, 0.5), flips, slab=3)
+    first, last = (edge.unsqueeze(1 + across) for edge in (volume.select(1 + across, 0), volume.select(1 + across, -1)))
+    n = volume.shape[1 + across]
+    before = torch.cat([first, volume.narrow(1 + across, 0, n - 1)], 1 + across)
+    after = torch.cat([volume.narrow(1 + across, 1, n - 1), last], 1 + across)
+    told = torch.cat([scan.narrow(across, 0, 1), scan.narrow(across, 0, n - 1)], across)
+    expected = before + 10 * volume + 100 * after + told
+    assert torch.allclose(denoise(volume, 0.1)[..., 1:7], expected[..., 1:7])
+
+
+def test_mirrors_are_undone_and_every_plane_passes_each():
+    """A network that commutes with mirrors gives the same through all of them; one that shifts is averaged out."""
+    volume, scan = torch.randn(1, 6, 5, 8), torch.randn(6, 5, 8)
+    planes = [PlaneDenoiser(lambda x, s, c: 2 * x + c.image, a, None, scan, (3.0, 4.0, 0.0)) for a in (0, 1)]
+    turns = mirrored_in_turn(planes)
+    assert [t.across for t in turns] == [0, 1] * 4
+    for across in (0, 1):
+        assert len({t.flips for t in turns if t.across == across}) == 4
+    for turn in turns:
+        assert torch.allclose(turn(volume, 0.1), 2 * volume + scan)
+    shifted = mirrored_in_turn([PlaneDenoiser(lambda x, s: x.roll(1, -1), 0)])
+    outs = torch.stack([t(volume, 0.1) for t in shifted])
+    expected = (volume.roll(1, -1) + volume.roll(-1, -1)) / 2
+    assert torch.allclose(outs.mean(0), expected, atol=1e-6)
+
+
+def test_work_is_done_in_order_by_threads_of_one_core_each():
+    threads, seen = torch.get_num_threads(), set()
+
+    def work(item):
+        seen.add((threading.get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        time.sleep(0.02)
+        return 2 * item
+
+    torch.set_num_threads(2)
+    items = torch.arange(12).split(2)
+    with torch.inference_mode():
+        out = in_parallel(work, items, torch.device("cpu"))
+    assert torch.equal(torch.cat(out), 2 * torch.arange(12))
+    assert len(seen) == 2 and {(count, inference) for _, count, inference in seen} == {(1, True)}
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == 2
+    with torch.no_grad():
+        weight = torch.ones(1, requires_grad=True)
+        assert not any(v.requires_grad for v in in_parallel(lambda item: weight * item, items, torch.device("cpu")))
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(lambda item: 1 / 0, items, torch.device("cpu"))
+    torch.set_num_threads(1)
+    seen.clear()
+    in_parallel(work, items, torch.device("cpu"))
+    assert seen == {(threading.get_ident(), 1, False)}
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("across", [0, 1])
+def test_gradients_pass_and_activations_are_not_kept(across):
+    calls = []
+
+    def square(x, sigma):
+        calls.append(x.shape[0])
+        return x[:, :1] ** 2 + 2 * x[:, 1:2] + x[:, 2:]
+
+    volume = torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    denoiser = PlaneDenoiser(square, across, slab=3)
+    weights = torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((denoiser(volume, 0.1) * weights).sum(), volume)
+    assert len(calls) == 2  # once more for the gradient
+    x, w = volume.detach().movedim(1 + across, 0), weights.movedim(1 + across, 0)
+    expected = 2 * w
+    expected[:-1] += 2 * x[:-1] * w[1:]
+    expected[0] += 2 * x[0] * w[0]  # the first slice stands for the one before it
+    expected[1:] += w[:-1]
+    expected[-1] += w[-1]
+    assert torch.allclose(gradient.movedim(1 + across, 0), expected)

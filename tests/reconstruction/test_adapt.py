@@ -1,0 +1,63 @@
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from focvs.commands.overrides import compose, quote
+from focvs.errors import InputError
+from focvs.pipeline import super_resolve
+from focvs.priors.pretrained import WEIGHTS
+from focvs.priors.weights import sha256_of
+
+
+def run(scan, out, prior, *words):
+    fixed = [f"scan={quote(str(scan))}", f"output_dir={quote(str(out))}", f"prior.path={quote(str(prior))}"]
+    fixed += ["samples=1", "steps=1", "figure=false", "progress=false", "thickness=5", "adapt=true"]
+    fixed += [f"adaptation.cache={quote(str(out.parent / 'kept'))}", "adaptation.steps=3", "adaptation.patch=32"]
+    return super_resolve(OmegaConf.to_object(compose("config", [*fixed, *words])))
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_an_adapted_prior_is_made_once_and_the_shipped_one_never_written(
+    tmp_path, thick_scan, tiny_prior, tiny_conditioned_prior, conditioned, caplog
+):
+    prior = tiny_conditioned_prior if conditioned else tiny_prior
+    before = (prior / WEIGHTS).read_bytes()
+    first = run(thick_scan, tmp_path / "1", prior)
+    caplog.set_level("INFO")
+    second = run(thick_scan, tmp_path / "2", prior)
+    assert "adapted prior from" in caplog.text
+    assert (prior / WEIGHTS).read_bytes() == before
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert first["mean"].read_bytes() == second["mean"].read_bytes()
+    report = json.loads(first["json"].read_text())
+    assert report["prior"]["adapted"]
+    assert report["prior"]["sha256"] == sha256_of(prior / WEIGHTS)
+    assert report["consistency"]["relative_residual"] <= 1e-5
+    assert report["seconds"]["adaptation"] > 0
+    told = run(thick_scan, tmp_path / "4", prior, "consistency.calibration=table")  # its table is of other weights
+    assert told["mean"].read_bytes() == first["mean"].read_bytes()
+    run(thick_scan, tmp_path / "3", prior, "adaptation.seed=1")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_a_broken_cache_is_made_again(tmp_path, thick_scan, tiny_prior):
+    first = run(thick_scan, tmp_path / "1", tiny_prior)
+    kept = next((tmp_path / "kept").iterdir())
+    (kept / WEIGHTS).write_bytes(b"cut")
+    second = run(thick_scan, tmp_path / "2", tiny_prior)
+    assert first["mean"].read_bytes() == second["mean"].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("adaptation.steps=0", "at least 1"),
+        ("adaptation.learning_rate=0", "above 0"),
+        ("adaptation.method=half", "choose one of full"),
+        ("adaptation.patch=4", "at least 16"),
+    ],
+)
+def test_impossible_plans_are_refused(tmp_path, thick_scan, tiny_prior, word, message):
+    with pytest.raises(InputError, match=message):
+        run(thick_scan, tmp_path / "out", tiny_prior, word)

@@ -1,0 +1,19 @@
+import pytest
+from stacked import settings
+
+from focvs.cli import main
+from focvs.errors import InputError
+from focvs.pipeline import super_resolve
+
+
+def test_spectral_rules_take_one_stack(tmp_path, axial, sagittal, tiny_prior):
+    config = settings(axial, [sagittal], tmp_path / "out", tiny_prior, "sampler=ddpm", "consistency=ddrm")
+    with pytest.raises(InputError, match="restores one stack"):
+        super_resolve(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_stack_is_one_sentence(tmp_path, axial, capsys):
+    assert main([str(axial), str(tmp_path / "none.nii.gz"), str(tmp_path / "out"), "thickness=3.6"]) == 1
+    assert "none.nii.gz does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from focvs.commands.overrides import compose
+from focvs.errors import InputError
+from focvs.priors.pretrained import Prior
+from focvs.reconstruction.setup import choose_device, open_prior, schedule, voxel_warnings
+from focvs.scan.scan import read_scan
+
+
+def test_devices_are_checked(monkeypatch):
+    assert choose_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+    with pytest.raises(InputError, match="device=abacus is not usable here"):
+        choose_device("abacus")
+
+
+def test_voxels_unlike_those_trained_on_are_said(thick_scan, tmp_path):
+    scan = read_scan(thick_scan)
+    trained = Prior(torch.nn.Identity(), None, "", tmp_path, voxel_range_mm=(0.6, 1.3))
+    assert voxel_warnings(scan, trained) == []
+    fine = replace(scan, affine=scan.affine @ np.diag([0.43 / 1.2, 0.43 / 1.2, 1.0, 1.0]))
+    assert "0.43" in voxel_warnings(fine, trained)[0]
+    assert voxel_warnings(fine, replace(trained, voxel_range_mm=None)) == []
+
+
+def test_a_conditioned_prior_starts_from_more_noise_unless_told():
+    config = OmegaConf.to_object(compose("config", ["scan=x"]))
+    told, alone = (float(schedule(config, conditioned=conditioned)[0]) for conditioned in (True, False))
+    assert told > alone
+    config.sampler.sigma_start = 0.4
+    assert float(schedule(config, conditioned=True)[0]) == pytest.approx(0.4)
+    config.steps = 0
+    with pytest.raises(InputError, match="steps >= 1"):
+        schedule(config)
+
+
+def test_priors_that_cannot_be_are_refused(tiny_prior):
+    def opened(*words):
+        return open_prior(OmegaConf.to_object(compose("config", ["scan=x", *words])).prior, "cpu")
+
+    assert opened(f"prior.path={tiny_prior}").scaling == "percentile"
+    with pytest.raises(InputError, match="choose auto, percentile or maximum"):
+        opened("prior.scaling=half")
+    with pytest.raises(InputError, match=r"leave out prior\.scaling=maximum"):
+        opened("prior.scaling=maximum")
+    with pytest.raises(InputError, match=r"give prior\.path="):
+        opened("prior=medforj")

@@ -1,0 +1,30 @@
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from focvs.commands.overrides import compose, quote
+from focvs.priors.networks3d import HaarUNet3D
+from focvs.priors.pretrained import load_prior, save_prior
+
+TRAINED = {"voxel_range_mm": [0.59, 1.4], "mirrored": True}  # what priors of tests claim
+
+
+def settings(scan, out, prior, *overrides):
+    words = [f"scan={quote(str(scan))}", f"prior.path={quote(str(prior))}", "samples=2", "steps=2", "progress=false"]
+    words.append("figure=false")  # drawn where a test looks at it
+    if out is not None:
+        words.append(f"output_dir={quote(str(out))}")
+    return OmegaConf.to_object(compose("config", [*words, *overrides]))
+
+
+def reread(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def volumetric_prior(folder, **changes):
+    torch.manual_seed(0)
+    save_prior(HaarUNet3D(channels=(8, 8), norm_groups=4, conditioned=True, trained=TRAINED), folder)
+    return replace(load_prior(folder), **changes)

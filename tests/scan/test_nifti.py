@@ -1,0 +1,118 @@
+import os
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scans import write_scan
+
+from focvs.errors import InputError
+from focvs.scan.nifti import read_nifti, write_nifti
+from focvs.scan.scan import read_scan
+
+AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
+
+
+def noise(shape=(12, 14, 8), dtype=np.float32):
+    return np.random.default_rng(0).uniform(1, 900, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_dtypes_and_slopes(tmp_path, dtype):
+    path = tmp_path / "a.nii.gz"
+    data = noise().astype(dtype)
+    image = nib.Nifti1Image(data, AFFINE)
+    image.header.set_slope_inter(*((0.5, 3.0) if np.issubdtype(dtype, np.integer) else (1, 0)))
+    nib.save(image, path)
+    assert np.allclose(read_scan(path).data, nib.load(path).get_fdata(), rtol=1e-6)
+
+
+def test_one_frame_of_four_dimensions(tmp_path):
+    data = noise()
+    path = write_scan(tmp_path / "a.nii", data[..., None], AFFINE)
+    assert np.array_equal(read_scan(path).data, data)
+
+
+def test_nan_and_infinity_are_counted(tmp_path):
+    data = noise()
+    data[0, 0, 0], data[1, 1, 1] = np.nan, np.inf
+    scan = read_scan(write_scan(tmp_path / "a.nii.gz", data, AFFINE))
+    assert scan.data[0, 0, 0] == scan.data[1, 1, 1] == 0
+    assert any("2 voxels" in w for w in scan.warnings)
+
+
+def test_disagreeing_forms_are_reported_and_sform_used(tmp_path):
+    image = nib.Nifti1Image(noise(), AFFINE)
+    image.set_sform(AFFINE, 1)
+    moved = AFFINE.copy()
+    moved[0, 3] = 30
+    image.set_qform(moved, 1)
+    nib.save(image, tmp_path / "a.nii.gz")
+    scan = read_scan(tmp_path / "a.nii.gz")
+    assert np.allclose(scan.affine, AFFINE)
+    assert any("sform" in w for w in scan.warnings)
+
+
+def test_units_of_metres(tmp_path):
+    image = nib.Nifti1Image(noise(), np.diag([-1e-3, 1e-3, 5e-3, 1.0]))
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "a.nii.gz")
+    scan = read_scan(tmp_path / "a.nii.gz")
+    assert scan.spacing_mm == pytest.approx(5)
+    write_nifti(tmp_path / "b.nii.gz", scan.data, scan.affine, scan.header)
+    back = nib.load(tmp_path / "b.nii.gz")
+    assert back.header.get_xyzt_units()[0] == "meter"
+    assert np.allclose(back.affine, image.affine)
+
+
+@pytest.mark.parametrize(("qcode", "scode"), [(1, 1), (0, 2), (3, 0), (1, 4), (0, 0)])
+def test_golden_headers(tmp_path, qcode, scode):
+    """Form codes and units are those of the input, both forms are equal, float32 without a slope."""
+    affine = AFFINE.copy()
+    affine[:3, 3] = (10, -20, 30)
+    like = nib.load(write_scan(tmp_path / "in.nii.gz", noise(dtype=np.int16), affine, qcode, scode)).header
+    data = noise((12, 14, 40)) * 1.2345
+    out_affine = np.array([[0.8, 0.1, 0, 3], [-0.1, 0.8, 0.05, 4], [0, -0.05, 1.1, 5], [0, 0, 0, 1]])
+    out_affine[:3, :3] = np.linalg.qr(out_affine[:3, :3])[0] @ np.diag([0.8, 0.8, 1.1])
+    write_nifti(tmp_path / "out.nii.gz", data, out_affine, like)
+    image = nib.load(tmp_path / "out.nii.gz")
+    header = image.header
+    assert header.get_data_dtype() == np.float32
+    assert np.array_equal(np.asarray(image.dataobj), data.astype(np.float32))
+    assert np.isnan(header["scl_slope"]) or header["scl_slope"] in (0, 1)
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (qcode, scode)
+    assert np.allclose(header.get_sform(), out_affine, atol=1e-5)
+    assert np.allclose(header.get_qform(), out_affine, atol=1e-4)
+    assert np.allclose(header.get_zooms(), (0.8, 0.8, 1.1), atol=1e-5)
+    assert header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_killed_write_leaves_nothing_under_the_final_name(tmp_path):
+    """kill -9 while a large volume is being compressed."""
+    code = (
+        "import numpy as np, nibabel as nib; from pathlib import Path; from focvs.scan.nifti import write_nifti;"
+        "d = np.random.default_rng(0).random((160, 160, 160), dtype=np.float32); print('go', flush=True);"
+        f"write_nifti(Path({str(tmp_path / 'x.nii.gz')!r}), d, np.eye(4), nib.Nifti1Header())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, 9)
+    process.wait()
+    process.stdout.close()
+    names = [p.name for p in tmp_path.iterdir()]
+    assert names
+    assert all(n.startswith(".") for n in names)
+
+
+def test_read_nifti_refuses_an_affine_without_volume(tmp_path):
+    image = nib.Nifti1Image(noise(), None)
+    image.header["sform_code"] = 1
+    nib.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match="affine"):
+        read_nifti(tmp_path / "a.nii.gz")

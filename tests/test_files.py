@@ -1,0 +1,28 @@
+import pytest
+
+from focvs.errors import InputError
+from focvs.files import write_atomically, write_json
+from focvs.pipeline import super_resolve
+from runs import settings
+
+
+def test_output_that_cannot_be_written(tmp_path, thick_scan, tiny_prior):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        super_resolve(settings(thick_scan, tmp_path / "file", tiny_prior))
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_json(tmp_path / "file" / "x.json", {})
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    def fail(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x.json", ".json", fail)
+    assert not list(tmp_path.iterdir())

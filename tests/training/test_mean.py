@@ -1,0 +1,67 @@
+"""Training of the mean: it learns, resumes to the bit, and weighs easy and hard patches alike."""
+
+import json
+
+import pytest
+import torch
+from training_sets import WEIGHTS
+
+from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.pretrained import save_prior
+from focvs.training.cache import load_cache
+from focvs.training.mean import LEAST_ERROR, MeanPlan, relative_error, train_mean
+from focvs.training.pool import PoolPlan, VolumePool
+
+
+def trained(cache, folder, steps, **options):
+    pool = VolumePool(load_cache(cache), PoolPlan(WEIGHTS, volumes=2, edge=40, patch=24, acquisitions=6))
+    plan = MeanPlan(
+        steps=steps, **{"batch_size": 4, "warmup_steps": 2, "decay_steps": 0, "checkpoint_every": 3} | options
+    )
+    torch.manual_seed(0)
+    network = MeanUNet2D(channels=(8, 12), blocks=(1, 1))
+    return train_mean(network, pool, plan, folder, save_prior)
+
+
+def test_a_patch_counts_by_how_much_better_than_its_scan_it_is():
+    clean, scan = torch.zeros(3, 1, 4, 4), torch.full((3, 1, 4, 4), 0.1)
+    scan[1], scan[2] = 1.0, 1e-4
+    estimate = scan / 2
+    found = relative_error(estimate, clean, scan)
+    assert found[:2].tolist() == pytest.approx([0.25, 0.25])
+    assert float(found[2]) == pytest.approx(0.25e-8 / LEAST_ERROR)  # of a flat patch there is nothing to learn
+
+
+def test_training_resumes_to_the_bit(cache, tmp_path):
+    whole = trained(cache, tmp_path / "whole", 6, bfloat16=False)
+    trained(cache, tmp_path / "parts", 3, bfloat16=False)
+    resumed = trained(cache, tmp_path / "parts", 6, bfloat16=False)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    records = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [3, 6]
+    kept = MeanUNet2D.from_pretrained(tmp_path / "parts" / "ema")
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), resumed.parameters(), strict=True))
+
+
+def test_it_comes_to_beat_the_interpolated_scan(cache, tmp_path):
+    trained(cache, tmp_path, 60, checkpoint_every=20, learning_rate=2e-2, adamw_learning_rate=2e-2)
+    gains = [json.loads(line)["gain_db"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert gains[0] < gains[-1] and gains[-1] > 0.2
+
+
+def test_steps_that_are_not_numbers_are_left_out(cache, tmp_path, caplog, monkeypatch):
+    batch = VolumePool.batch
+
+    def spoilt(self, step, size):
+        clean, scan = batch(self, step, size)
+        return clean, scan * (float("nan") if step == 1 else 1.0)
+
+    monkeypatch.setattr(VolumePool, "batch", spoilt)
+    network = trained(cache, tmp_path, 3)
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+    assert "step 1 was skipped" in caplog.text
+
+
+def test_the_learning_rate_warms_up_stays_and_falls():
+    plan = MeanPlan(steps=100, warmup_steps=10, decay_steps=50)
+    assert [plan.learning_rate_factor(k) for k in (0, 9, 30, 75, 100)] == pytest.approx([0.1, 1, 1, 0.5, 0])
