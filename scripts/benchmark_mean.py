@@ -4,7 +4,7 @@ Each thin-slice volume is degraded along its superior-inferior axis by Gaussian 
 given to the network in the planes that contain the slice axis, and replaced once more; PSNR is over the head mask in
 the middle ``--box`` voxels from left to right, the 99.5th percentile being 1.
 
-    python scripts/benchmark_mean.py runs/mean2d/ema --truth $FOCVS_DATA/train/isotropic/uih2_T1w.nii.gz --slices 4:4 6:6
+    python scripts/benchmark_mean.py runs/mean2d/ema --truth uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 4:4 6:6
 """
 
 from __future__ import annotations

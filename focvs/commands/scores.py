@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
-from nibabel.processing import resample_from_to
 from scipy import ndimage
 
 from focvs.acquisition.grid import make_grid, plane_distance_mm
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.commands.overrides import compose, quote
-from focvs.config import EvaluateConfig, RunConfig
+from focvs.commands.evaluation_inputs import on_grid, open_acquisition, open_lesions, open_perceptual, require_same_head
+from focvs.config import EvaluateConfig
 from focvs.errors import InputError
 from focvs.evaluation import metrics
-from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
-from focvs.evaluation.perceptual import PerceptualDistance, describe_slices
-from focvs.evaluation.segment_command import open_mask, open_segmenters, segment_estimate
+from focvs.evaluation.lesions import by_size, compare_lesions
+from focvs.evaluation.perceptual import describe_slices
+from focvs.evaluation.segment_command import open_segmenters, segment_estimate
 from focvs.evaluation.uncertainty import rank_correlation
-from focvs.reconstruction.forward_model import Acquisition, model_acquisition
-from focvs.scan.brightness import balance_slices
+from focvs.reconstruction.forward_model import Acquisition
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import (
-    SAME_MM,
     axis_along,
     axis_last,
     nifti_stem,
@@ -37,11 +33,10 @@ from focvs.scan.nifti import (
     read_volume,
     require_direction,
 )
-from focvs.scan.scan import Scan, read_scan
+from focvs.scan.scan import Scan
 from focvs.scan.units import white_level
 
 log = logging.getLogger(__name__)
-LEAST_LIKENESS = 0.2  # of detail: different heads have 0.04 to 0.13, the spline through 12 mm slices has 0.5
 SMALLEST = 11  # voxels of the window of SSIM
 
 
@@ -144,20 +139,6 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
     return rows, definitions
 
 
-def require_same_head(path: Path, truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray) -> None:
-    """Refuse an estimate of another head, or of one that lies elsewhere: numbers about it would mean nothing.
-
-    Raises:
-        InputError: if its detail hardly goes with that of the truth.
-    """
-    likeness = metrics.detail_correlation(truth, estimate, mask)
-    if likeness < LEAST_LIKENESS:
-        raise InputError(
-            f"{path} does not show the head of the truth, or shows it elsewhere: the correlation of their detail is "
-            f"{likeness:.2f}, of {LEAST_LIKENESS:g} needed; give volumes of one head in one space."
-        )
-
-
 def measure_interval(
     path: Path, estimate: np.ndarray, reference: nib.Nifti1Image, mask: np.ndarray
 ) -> dict[str, float | None] | None:
@@ -193,58 +174,6 @@ def measure_interval(
     }
 
 
-def open_perceptual(config: EvaluateConfig) -> PerceptualDistance | None:
-    """The network asked for by ``vgg`` and ``lpips``.
-
-    Raises:
-        InputError: for weights that do not fit, or ``lpips`` without ``vgg``.
-    """
-    if config.vgg is None:
-        if config.lpips is not None:
-            raise InputError("lpips= weighs the channels of VGG16; give its weights with vgg= as well.")
-        return None
-    return PerceptualDistance(Path(config.vgg), None if config.lpips is None else Path(config.lpips))
-
-
-def open_lesions(config: EvaluateConfig, reference: nib.Nifti1Image, truth: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """A lesion mask on the truth's voxels: a file, or ``bright`` for what is bright inside the head.
-
-    Raises:
-        InputError: for an unreadable mask, one on other voxels, or one without lesions in the head.
-    """
-    assert config.lesions is not None
-    if config.lesions == "bright":
-        if config.lesions_above <= 1:
-            raise InputError(
-                f"lesions_above={config.lesions_above:g} must be above 1: lesions are brighter than the head."
-            )
-        if config.lesions_inside < 0:
-            raise InputError(f"lesions_inside={config.lesions_inside:g} must be 0 mm or more.")
-        voxel_mm = nib.affines.voxel_sizes(reference.affine)
-        mask = find_lesions(truth, head, voxel_mm, config.lesions_above, config.lesions_inside)
-    else:
-        mask = open_mask(config.lesions, reference)
-    if not (mask & head).any():
-        raise InputError(f"lesions={config.lesions}: there are none in the head of the truth.")
-    return mask & head
-
-
-def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
-    """The scan the estimates were made from and its forward model, where it is given."""
-    if config.scan is None:
-        return None
-    words = [f"scan={quote(config.scan)}"]
-    words += [f"{key}={value}" for key in ("thickness", "spacing") if (value := getattr(config, key)) is not None]
-    from omegaconf import OmegaConf
-
-    run = OmegaConf.to_object(compose("config", words))
-    assert isinstance(run, RunConfig)
-    scan = balance_slices(read_scan(Path(config.scan)), config.slice_gains)
-    for warning in scan.warnings:
-        log.warning("%s: %s", scan.path.name, warning)
-    return scan, model_acquisition(scan, replace(run, profile=config.profile))
-
-
 def mean_spectrum_ratio(
     truth: np.ndarray, estimate: np.ndarray, mask: np.ndarray, voxel_mm: float, axis: int, nyquist: float | None
 ) -> float | None:
@@ -255,24 +184,6 @@ def mean_spectrum_ratio(
         return None
     above = frequency > (frequency[-1] / 2 if nyquist is None else nyquist)
     return float(np.exp(np.log(ratio[above].clip(1e-12)).mean())) if above.any() else None
-
-
-def on_grid(path: Path, reference: nib.Nifti1Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """An estimate on the voxels of the truth, by cubic spline where its own are others, and then where it reaches.
-
-    Raises:
-        InputError: if it does not overlap the truth.
-    """
-    data, affine, header = read_volume(path)
-    if on_same_voxels(data, affine, reference):
-        return data, None
-    moved = resample_from_to(nib.Nifti1Image(data, affine, header), reference, order=3, mode="nearest")
-    indices = np.stack(np.meshgrid(*map(np.arange, reference.shape), indexing="ij"), -1)
-    places = nib.affines.apply_affine(np.linalg.inv(affine) @ reference.affine, indices)
-    reached = ((places > -0.5 - SAME_MM) & (places < np.array(data.shape) - 0.5 + SAME_MM)).all(-1)
-    if not reached.any():
-        raise InputError(f"{path} does not overlap the truth; are both in the same space?")
-    return np.asarray(moved.dataobj, dtype=np.float32), reached
 
 
 def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | None:

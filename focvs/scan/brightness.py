@@ -15,7 +15,10 @@ from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
 
 BRIGHT = 0.15  # of the white level: head that is compared between slices
-ODD_EVEN_SIGNIFICANCE, ODD_EVEN_DIFFERENCE = 3.0, 0.01  # standard errors and log ratio from which passes differ
+ODD_EVEN_SIGNIFICANCE, ODD_EVEN_DIFFERENCE = (
+    3.0,
+    0.01,
+)  # standard errors, log ratio from which they differ
 
 
 def balance_odd_even(scan: Scan, wanted: str) -> Scan:

@@ -70,7 +70,7 @@ def slice_gains(scan: Tensor, mask: Tensor, spacing_mm: float) -> SliceGains | N
     The logarithm of the ratio, its median over the head that a slice shares with its neighbours, is (I - W) log gains
     with the weights W of :func:`predicting_weights`, and what anatomy does. Gains are their best linear estimate, both
     taken to be independent from slice to slice; gains that change slowly along the scan cannot be told from anatomy
-    and stay. Offsets are not fitted: passes differ by about the same factor in dark and in bright tissue.
+    and stay. Offsets are not fitted: odd and even slices differ by about the same factor in dark and in bright tissue.
 
     Args:
         scan: ``(p, q, m)`` intensities.
