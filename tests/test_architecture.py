@@ -70,3 +70,9 @@ def test_no_circles() -> None:
 def test_no_long_file(path: Path) -> None:
     lines = len(path.read_text().splitlines())
     assert lines <= LONGEST, f"{name_of(path)} has {lines} lines: does it hold two ideas?"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_has_a_test_of_its_name(path: Path) -> None:
+    place = path.relative_to(PACKAGE)
+    assert (Path(__file__).parent / place.parent / f"test_{place.name}").is_file()

@@ -1,4 +1,4 @@
-"""How many standard deviations of its samples a prior errs by: measured on known heads, stored beside the weights."""
+"""Widths of intervals that hold a known share of voxels: measured on known heads, stored beside the weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-BEYOND = 1.35  # times the largest spacing or overlap measured, or one over it the smallest: as far as factors are known
+BEYOND = 1.35  # spacings and overlaps up to this factor outside of those measured still count as near
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class IntervalRow:
     Attributes:
         thickness_mm: FWHM of the slices.
         spacing_mm: of their centres.
-        factors: half the width of the interval that holds each of :data:`LEVELS` of the head's voxels, in predictive
-            standard deviations of the samples.
+        factors: for each of :data:`LEVELS`, half the width of the interval that holds this share of the head's voxels,
+            counted in predictive deviations of the samples.
         heads: what it was measured on, by name.
     """
 
@@ -31,16 +31,16 @@ class IntervalRow:
 
 @dataclass(frozen=True)
 class Interval:
-    """How q05 and q95 come about: the mean less and plus sqrt((k s)^2 + (z c)^2).
+    """The interval from q05 to q95: the mean less and plus sqrt((k s)^2 + (z c)^2).
 
-    s is the predictive deviation of the samples, c what the last exact replacement takes over of the scan's noise and
-    z the quantile of a normal distribution.
+    Here s is the predictive deviation of the samples, c is the noise that the last exact replacement carries over from
+    the scan, and z is the quantile of the normal distribution.
 
     Attributes:
-        level: what the interval is meant to hold.
-        factor: k.
-        calibrated: whether the factor was measured, or is that of a normal distribution.
-        reason: on what it was measured, or why not.
+        level: share of the head's voxels that the interval is meant to hold.
+        factor: k, in predictive deviations.
+        calibrated: True for a factor that was measured on known heads, False for that of a normal distribution.
+        reason: what the factor was measured on, or why there is no measured one.
     """
 
     level: float
@@ -56,7 +56,7 @@ class IntervalTable:
     Attributes:
         weights: SHA-256 of the weights file they were measured with.
         settings: of the runs they were measured on, by name.
-        samples: of those runs; of little influence, as the predictive deviation corrects for their number.
+        samples: how many samples those runs had. It matters little: the predictive deviation corrects for it.
         rows: in the order of their spacing, all different.
 
     Raises:

@@ -58,15 +58,17 @@ class VolumeDenoiser:
     """Denoises ``(b, p, q, n)`` volumes by a 3D network.
 
     Attributes:
-        denoise: 3D denoiser of ``(b, 1, x, y, z)``; where ``numbers`` are given it takes a condition too.
-        orientation: of the network.
-        background: ``(p, q, n)`` estimate used where the network does not reach; its input where None.
-        shape: the network's fixed field of view, centred on the volume, but of one longer from foot to head the top:
-            what lies beyond keeps the background, what is missing is air; None for any shape.
-        patch: edge lengths of overlapping patches, where ``shape`` is None; None is the whole volume at once.
-        overlap: of neighbouring patches, as a fraction of the patch.
-        multiple: sizes are padded to a multiple of this.
-        numbers: of the acquisition, for a conditioned prior; None for others.
+        denoise: 3D denoiser of ``(b, 1, x, y, z)``. Where ``numbers`` are given it takes a condition as well.
+        orientation: from the volume's axes to the network's.
+        background: ``(p, q, n)`` the interpolated scan. It is what a conditioned network sees, and it stays where the
+            network does not reach. None leaves the input there.
+        shape: field of view of a network that has a fixed one, in voxels. It is centred on the volume; of a volume
+            that is longer from foot to head it covers the top. Voxels outside keep the background, and what the volume
+            lacks is filled with air. None for a network of any shape.
+        patch: edges of overlapping patches in voxels, for a network of any shape. None takes the whole volume at once.
+        overlap: of neighbouring patches, as a fraction of their edge.
+        multiple: sizes are padded to a multiple of this many voxels.
+        numbers: of the acquisition, for a conditioned network. None for others.
 
     Raises:
         ValueError: for numbers without the interpolated scan as background.
@@ -129,9 +131,10 @@ class VolumeDenoiser:
         return self.denoise(noisy, sigma, ScanCondition.of(scan, self.numbers))
 
     def _fixed(self, native: Tensor, outside: Tensor, sigma: float) -> Tensor:
-        """Crop and pad to ``shape``, denoise, and put back; noise is added to the padding air.
+        """Crop and pad to ``shape``, denoise, and put the result back.
 
-        About the centre, but what is cut from foot to head is the neck.
+        Both are done about the centre, but for the axis from foot to head, of which the neck is cut. The padding is air
+        with noise of level ``sigma``, the same for every item, so that a batch makes no difference.
         """
         assert self.shape is not None
         source, target = [slice(None)] * 2, [slice(None)] * 2
@@ -141,7 +144,7 @@ class VolumeDenoiser:
             source.append(slice(first, first + common))
             target.append(slice(start, start + common))
         generator = torch.Generator().manual_seed(0)
-        air = torch.randn((1, 1, *self.shape), generator=generator).to(native)  # of no item: batches make no difference
+        air = torch.randn((1, 1, *self.shape), generator=generator).to(native)
         frame = (-1 + sigma * air).repeat(len(native), 1, 1, 1, 1)
         frame[tuple(target)] = native[tuple(source)]
         out = outside.clone()

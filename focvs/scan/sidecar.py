@@ -137,11 +137,11 @@ def _read(name: str, thickness: Any, between: Any, spacing_mm: float) -> tuple[S
     thickness_mm = _length(thickness, spacing_mm)
     if thickness_mm is None and thickness is not None:
         warnings.append(
-            f"{name} says SliceThickness {thickness}, impossible for slices every {spacing_mm:.4g} mm; it was ignored."
+            f"{name} says SliceThickness {thickness!r}, impossible for slices every {spacing_mm:.4g} mm; it was ignored."
         )
     elif thickness_mm is not None and thickness_mm != thickness:
         note = "micrometres"
-        warnings.append(f"{name} says SliceThickness {thickness}; it was taken for micrometres, {thickness_mm:g} mm.")
+        warnings.append(f"{name} says SliceThickness {thickness!r}; it was taken for micrometres, {thickness_mm:g} mm.")
     if isinstance(between, int | float) and (between_mm is None or abs(between_mm / spacing_mm - 1) > AGREE):
         gap = thickness_mm is not None and abs((between + thickness_mm) / spacing_mm - 1) <= AGREE
         note = "the spacing is the gap" if gap else "the spacing is not that of the geometry"

@@ -146,3 +146,19 @@ def test_padding_to_a_multiple():
 
     x = torch.randn(2, 1, 9, 16)
     assert torch.equal(Padded(network, 8)(x, 0.1), 2 * x)
+
+
+def test_a_fixed_field_of_view_does_not_depend_on_the_batch():
+    """The air around a small volume is the same for every item."""
+    seen = []
+
+    def network(x, sigma):
+        seen.append(x.clone())
+        return x
+
+    volumes = torch.randn(3, 6, 7, 8)
+    denoise = VolumeDenoiser(network, Orientation("RAS"), None, (12, 12, 12))
+    together = denoise(volumes, 0.5)
+    alone = torch.cat([denoise(volume[None], 0.5) for volume in volumes])
+    assert torch.equal(together, alone)
+    assert torch.equal(seen[0], torch.cat(seen[1:]))
