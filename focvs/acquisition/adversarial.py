@@ -1,14 +1,14 @@
-"""The width of the slice profile as an adversary would have it.
+"""The width of the slice profile by a two-sample test: in-plane detail, blurred, against detail across slices.
 
-A profile is right when nobody can tell windows of in-plane detail seen through it from windows across slices: the
-idea of ESPRESO (Han et al., IPMI 2021), which trains a generator of profiles against a discriminator. Here the critic
-is the witness function of a kernel, whose best reply to any profile is known in closed form and leaves the maximum
-mean discrepancy of the two sets of windows (Gretton et al., JMLR 13, 2012, section 2.2) to minimise: no game
-that may circle without end. The kernel, a mixture of Gaussians, is taken on random Fourier features (Rahimi and
-Recht, NIPS 2007, algorithm 1).
+The profile is right when windows of in-plane detail seen through it cannot be told from windows across slices. This is
+the idea of ESPRESO (Han et al., IPMI 2021), which trains a generator of profiles against a discriminator. Here the
+discriminator is the witness function of a kernel. Its best answer to any profile is known in closed form, so that only
+one thing is left to minimise, the maximum mean discrepancy of the two sets of windows (Gretton et al., JMLR 13, 2012,
+section 2.2). The kernel is a mixture of Gaussians on random Fourier features (Rahimi and Recht, NIPS 2007,
+algorithm 1).
 
-The profile is a softmax over copies of one shape in all widths: nearly a single copy, unless the windows say otherwise.
-They tell a width well and a shape badly.
+The profile is a weighted sum (softmax) of copies of one shape in many widths. It starts as nearly a single copy and
+stays one unless the windows say otherwise. The windows determine the width well and the shape badly.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from focvs.acquisition.estimation import FEWEST_WINDOWS, NARROWEST_PX, NO_ANISOT
 from focvs.acquisition.profile import SliceProfile, gaussian_profile, sampled_profile
 from focvs.acquisition.spectra import mean_spectra, view_through, window_slices
 
-COPIES = 28
-WIDEST = (1.4, 2.2)  # slice spacings: the second where the first is too narrow, as margins cost windows
-NEAR_END = 0.9
-SMEAR = 0.1  # standard deviation of the log widths before the windows say anything
+COPIES = 28  # widths of the shape
+WIDEST = (1.4, 2.2)  # widest copy in slice spacings; the second is tried where the first is too narrow
+NEAR_END = 0.9  # an estimate above this part of the widest copy is too near the end
+SMEAR = 0.1  # standard deviation of the log widths at the start
 WINDOW = 8  # slices
 MOST_WINDOWS = 2000  # of an axis and a direction, in a draw
 MOST_KEPT = 20000  # of which they are drawn, evenly over the head
@@ -61,7 +61,7 @@ class WindowPair:
     doubt: float
 
     def drawn(self, generator: torch.Generator, without: int | None, parts: int) -> WindowPair:
-        """Some of the windows at random, none of them of one of so many parts of the head."""
+        """Some of the windows at random, after one of ``parts`` parts of the head, number ``without``, is left out."""
 
         def draw(windows: Tensor) -> Tensor:
             kept = [part for index, part in enumerate(windows.tensor_split(parts)) if index != without]
@@ -82,9 +82,9 @@ def estimate_adversarially(
 ) -> ProfileEstimate:
     """Slice profile from the scan; the median of several seeds.
 
-    A seed leaves out a part of the head, and draws its windows and the features of the kernel. The 95 % interval is of
-    the spread of the seeds (a jackknife, and chance), the difference of the two in-plane axes, and how far heads are
-    known to be isotropic.
+    Each seed leaves out one part of the head and draws other windows and other features of the kernel. The 95 %
+    interval adds up three things: the spread of the seeds (a jackknife, and chance), the difference between the two
+    in-plane axes, and how well the anisotropy of heads is known.
 
     Args:
         y, mask, pixel_mm, spacing_mm, anisotropy: as for

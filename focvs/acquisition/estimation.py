@@ -1,11 +1,11 @@
-"""The slice profile from the scan itself: in-plane detail that is blurred and decimated alike looks the same.
+"""The slice profile from the scan itself: in-plane detail, blurred and decimated like slices, has their spectrum.
 
-For a candidate width the scan is passed through a slice profile of that width along an in-plane axis, sampled every
-slice spacing. Where the width is right the result is blurred alike along that axis and along the slice axis, so that
-for isotropic anatomy the two power spectra agree, aliasing included; too narrow a profile leaves more power in-plane,
-too wide a one less. How far heads are from isotropic on average is known and corrected for. Matching the in-plane
-appearance to the through-plane one is the idea of Han et al. 2021 (ESPRESO); here it is done on spectra, for one
-unknown, without training.
+For each candidate width the scan is blurred along an in-plane axis by a slice profile of that width and sampled every
+slice spacing. At the right width the result is as blurred along that axis as the scan is along the slice axis. For
+isotropic anatomy the two power spectra then agree, aliasing included. Too narrow a profile leaves more power in-plane,
+too wide a profile less. Heads are not quite isotropic; their mean anisotropy is known and corrected for. Matching the
+in-plane appearance to the through-plane one is the idea of Han et al. 2021 (ESPRESO). Here it is done on spectra, for
+one unknown, without training.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ def estimate_profile(
 ) -> ProfileEstimate:
     """Width of the slice profile, from the spectra of the scan.
 
-    Each in-plane axis compares its detail with that across slices; the two count by how surely their ratio is known
-    where nothing is blurred, or one alone where the head is too narrow along the other. White noise stays white through
-    a profile that hardly overlaps its neighbours, and so adds the same to both spectra.
+    The detail along each in-plane axis is compared with the detail across slices. The two comparisons are weighted by
+    how well the ratio of detail is known for heads without blur; where the head is too narrow along one axis, the other
+    counts alone. White noise does no harm: it stays white through a profile that hardly overlaps its neighbours, and so
+    adds the same to both spectra.
 
     Args:
         y: ``(p, q, m)`` slices, any units.
@@ -89,8 +90,8 @@ def estimate_profile(
         pixel_mm: in-plane pixel size along p and q.
         spacing_mm: distance of slice centres.
         make: the profile of a FWHM in mm: its shape.
-        anisotropy: for p and for q, mean and standard deviation over heads of the log ratio of the spectra where
-            nothing is blurred: of :data:`ANISOTROPY`.
+        anisotropy: for p and for q, mean and standard deviation over heads of the log ratio of the spectra without
+            blur, as in :data:`ANISOTROPY`.
 
     Raises:
         ValueError: if the scan does not tell: too few slices of head, pixels as coarse as the slices, or spectra that

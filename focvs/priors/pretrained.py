@@ -78,14 +78,14 @@ class Prior:
     voxel_range_mm: tuple[float, float] | None = None
     intervals: IntervalTable | None = None
 
-    def in_units_of(self, scale: float, maximum: float) -> Callable[..., Tensor]:
-        """The denoiser for volumes whose ``scale``, the 99.5th percentile, is +1, whatever +1 is for the prior.
+    def in_units_of(self, white: float, maximum: float) -> Callable[..., Tensor]:
+        """The denoiser for volumes whose ``white`` level is +1, whatever +1 is for the prior.
 
         Args:
-            scale: 99.5th percentile of the scan.
+            white: white level of the scan.
             maximum: of the scan.
         """
-        return Rescaled(self.denoise, scale / maximum) if self.scaling == "maximum" else self.denoise
+        return Rescaled(self.denoise, white / maximum) if self.scaling == "maximum" else self.denoise
 
 
 KINDS = ("focvs", "diffusers", "medforj", "monai")

@@ -1,4 +1,4 @@
-"""The interval a run gives with its mean, and on what grounds."""
+"""The uncertainty that is written with a mean: deviations, the interval, and what the interval rests on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, st
 def choose_interval(
     config: RunConfig, prior: Prior, rule: str, exact: bool, thickness_mm: float, spacing_mm: float, stacks: int
 ) -> Interval | None:
-    """How many predictive deviations the prior errs by, which decides on q05 and q95, and on what grounds.
+    """Width of the interval from q05 to q95, in predictive deviations, and what it rests on.
 
     Args:
         config: what was asked for.

@@ -62,7 +62,7 @@ def takes_bias_off(config: RunConfig, exact: bool, noise_prior: float) -> bool:
 
 
 def carried_over(fraction: float) -> list[str]:
-    """A sentence where the last exact replacement costs more than it is worth to many.
+    """A warning where the last exact replacement carries much noise into the result.
 
     Args:
         fraction: standard deviation of the noise of the written slices as a fraction of the white level.

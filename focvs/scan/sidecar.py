@@ -137,7 +137,7 @@ def _read(name: str, thickness: Any, between: Any, spacing_mm: float) -> tuple[S
     thickness_mm = _length(thickness, spacing_mm)
     if thickness_mm is None and thickness is not None:
         warnings.append(
-            f"{name} says SliceThickness {thickness!r}, impossible for slices every {spacing_mm:.4g} mm; it was ignored."
+            f"{name} says SliceThickness {thickness!r}, impossible for slices every {spacing_mm:.4g} mm: ignored."
         )
     elif thickness_mm is not None and thickness_mm != thickness:
         note = "micrometres"
