@@ -71,3 +71,22 @@ def test_broken_priors_are_refused_in_one_sentence(tmp_path, tiny_prior):
     (missing / WEIGHTS).unlink()
     with pytest.raises(PriorError, match="is missing"):
         load_prior(missing)
+
+
+def test_what_a_prior_was_trained_on_is_in_its_configuration(tmp_path):
+    trained = {"voxel_range_mm": [0.7, 1.1], "mirrored": True}
+    for name, known in (("said", trained), ("silent", None)):
+        save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, trained=known), tmp_path / name)
+    said, silent = load_prior(tmp_path / "said"), load_prior(tmp_path / "silent")
+    assert said.voxel_range_mm == (0.7, 1.1) and said.mirrored
+    assert silent.voxel_range_mm is None and not silent.mirrored
+
+
+def test_weights_that_were_written_again_are_loaded_again(tmp_path):
+    x = torch.randn(1, 1, 16, 16)
+    outputs = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_prior(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4), tmp_path)
+        outputs.append(load_prior(tmp_path).denoise(x, 0.3))
+    assert not torch.allclose(*outputs)

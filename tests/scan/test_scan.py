@@ -7,6 +7,7 @@ from scans import write_scan
 
 from focvs.errors import InputError
 from focvs.scan.scan import read_scan
+from focvs.scan.units import white_level
 
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 GEOMETRY = ("isotropic", "two_thick", "frames", "flat", "few")
@@ -65,3 +66,39 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, name):
         read_scan(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def sheared(degrees):
+    affine = AFFINE.copy()
+    affine[1, 2] = affine[2, 2] * np.tan(np.deg2rad(degrees))
+    return affine
+
+
+def test_a_sheared_stack_is_refused_with_its_angle(tmp_path):
+    path = tmp_path / "sheared.nii.gz"
+    image = nib.Nifti1Image(noise(), None)
+    image.set_sform(sheared(31.2), 1)
+    nib.save(image, path)
+    with pytest.raises(InputError, match=r"is sheared: its stack leans by 31\.2 degrees.* 5 mm apart"):
+        read_scan(path)
+
+
+def test_planes_that_lean_a_little_are_as_far_apart_as_their_normal_says(tmp_path):
+    path = tmp_path / "leaning.nii.gz"
+    image = nib.Nifti1Image(noise(), None)
+    image.set_sform(sheared(0.8), 1)
+    nib.save(image, path)
+    assert read_scan(path).spacing_mm == pytest.approx(5.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_what_is_known_of_a_scan_follows_its_affine(tmp_path, axis):
+    voxel = [0.9, 1.1, 5.0]
+    order = [0, 1]
+    order.insert(axis, 2)
+    data, affine = np.moveaxis(noise(), -1, axis), np.diag([*voxel, 1.0])[:, [*order, 3]]
+    scan = read_scan(write_scan(tmp_path / "a.nii.gz", data, affine))
+    assert scan.in_plane_mm == pytest.approx((0.9, 1.1)) and scan.spacing_mm == pytest.approx(5.0)
+    assert scan.orientation == "RAS" and scan.slice_direction == "inferior-superior"
+    assert np.allclose(scan.affine, np.diag([*voxel, 1.0]))
+    assert scan.units.white == pytest.approx(white_level(scan.data)) and scan.head.shape == scan.data.shape

@@ -3,6 +3,7 @@ import pytest
 import torch
 from fine_scans import filled_with_zeros
 from scans import write_scan
+from scipy import ndimage
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
@@ -46,3 +47,11 @@ def test_zero_filled_noise_is_found_and_averages_as_it_does(tmp_path):
 
 def test_an_empty_scan_resolves_its_pixels():
     assert resolved_fraction(torch.zeros(40, 40, 12), 0) == 1.0
+
+
+@pytest.mark.parametrize("width", [0.8, 1.3, 2.0])
+def test_smoothing_in_the_plane_is_no_zero_filling(width):
+    """A Gaussian takes high frequencies ever faster; it has no edge."""
+    slices = simulate_slices(head_phantom((112, 128, 96), seed=3)[1], 1.0, gaussian_profile(4.0), 4.0)
+    smooth = torch.from_numpy(ndimage.gaussian_filter(slices, (width, width, 0)))
+    assert [resolved_fraction(smooth, axis) for axis in (0, 1)] == [1.0, 1.0]
