@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/focvs demo demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
