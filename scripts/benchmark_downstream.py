@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-from benchmark_quality import degraded_box, hash_of_prior
 from nibabel.processing import resample_from_to
 from omegaconf import OmegaConf
 
+from benchmark_quality import degraded_box, hash_of_prior
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.commands.scores import measure_estimates
 from focvs.config import EvaluateConfig, RunConfig

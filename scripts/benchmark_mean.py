@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmark_quality import cropped, middle_box
 
+from benchmark_quality import cropped, middle_box
 from focvs.acquisition.grid import make_grid, plane_distance_mm
 from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator

@@ -22,11 +22,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from benchmark_quality import middle_box
 from omegaconf import OmegaConf
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from benchmark_quality import middle_box
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.commands.simulate import simulate_scan

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_quality import degraded_box
 from omegaconf import OmegaConf
 
+from benchmark_quality import degraded_box
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.config import RunConfig
 from focvs.evaluation import uncertainty

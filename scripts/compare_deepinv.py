@@ -24,13 +24,13 @@ from typing import Any
 import deepinv
 import numpy as np
 import torch
-from benchmark_quality import degraded_box
 from deepinv.optim.data_fidelity import L2
 from deepinv.physics import DecomposablePhysics, GaussianNoise, LinearPhysics
 from deepinv.sampling import DDRM, DiffPIR
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmark_quality import degraded_box
 from focvs.commands.overrides import compose
 from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise

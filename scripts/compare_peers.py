@@ -27,8 +27,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import yaml
-from benchmark_quality import degraded_box
 
+from benchmark_quality import degraded_box
 from focvs.commands.scores import measure_estimates
 from focvs.config import EvaluateConfig, ProfileConfig
 from focvs.errors import FocvsError

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+
 from results_figures import baselines_figure, reliability_figure
 from results_tables import (
     Rows,

@@ -8,7 +8,6 @@ from collections import Counter
 from benchmark_gains import summarise as summarise_gains
 from benchmark_noise import summarise as summarise_noise
 from benchmark_profile import ASSUMED, summarise
-
 from focvs.evaluation.lesions import SIZES_ML
 
 Rows = list[dict[str, str]]

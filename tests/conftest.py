@@ -13,17 +13,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from fine_scans import PIXEL
 from monai.networks.nets import DiffusionModelUNet
-from scans import isotropic_field, write_scan
-from stacked import stack_of
 
+from fine_scans import PIXEL
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.pretrained import save_prior
 from runs import TRAINED
+from scans import isotropic_field, write_scan
+from stacked import stack_of
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)  # a core for each process
 

@@ -1,6 +1,5 @@
 import numpy as np
 from omegaconf import OmegaConf
-from scans import write_scan
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -8,6 +7,7 @@ from focvs.acquisition.profile import gaussian_profile, make_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.acquisition.stack_operator import StackOperator
 from focvs.commands.overrides import compose, quote
+from scans import write_scan
 
 VOXEL, THICK = 1.2, 3.6  # mm
 UNMOVED = np.eye(4)

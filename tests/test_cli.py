@@ -2,9 +2,9 @@ import subprocess
 import sys
 
 import pytest
-from command_line import quick, run
 from omegaconf import OmegaConf
 
+from command_line import quick, run
 from focvs import __version__
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from gaussian import Problem
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from focvs.priors.condition import ScanNumbers
@@ -21,6 +20,7 @@ from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import NoiseSource, make_sampler
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
+from gaussian import Problem
 from runs import settings
 
 DEVICES = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

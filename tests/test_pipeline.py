@@ -7,7 +7,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
@@ -16,6 +15,7 @@ from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.scan.scan import read_scan
 from runs import reread, settings
+from scans import write_scan
 
 
 @pytest.mark.parametrize(

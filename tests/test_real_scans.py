@@ -5,7 +5,6 @@ import json
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from scans import write_scan
 
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.profile import gaussian_profile
@@ -19,6 +18,7 @@ from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import find_region
 from focvs.scan.units import white_level
+from scans import write_scan
 
 
 def test_clinical_scans_are_understood(data_dir):

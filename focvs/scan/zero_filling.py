@@ -10,8 +10,8 @@ from torch import Tensor
 LOWEST, HIGHEST, STEP = 0.2, 0.88, 0.01  # cut-offs looked for, as parts of the highest frequency
 NEAR, FAR = 0.01, 0.06  # the bands compared on both sides of a cut-off lie this far from it
 EDGE = 7.0  # power falls this many times across a cut-off; without zero filling it falls less than 5 times
-SUDDEN = 2.0  # a cut-off falls this many times as far, in logarithms, as the spectrum does around it; a blur does not
-AROUND = 0.12  # where that is looked at, on both sides
+SUDDEN = 3.0  # at an edge power falls this many times as far, in logarithms, as BEFORE it; 5 and more on 12 scans
+BEFORE = 0.2  # of the highest frequency; a Gaussian blur, which falls ever faster, has 1.2 to 2.5 there
 PLATEAU = 0.8  # cut-offs with this part of the largest fall, in logarithms, are the edge, and its middle is taken
 MOST_SLICES = 16
 
@@ -20,8 +20,8 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
     """Where the power spectrum of the slices ends, as a part of the highest frequency their pixels can hold.
 
     The part of k-space along ``axis`` that was acquired; the rest was filled with zeros, as scanners do to reach a
-    square or a larger matrix. The spectrum of anatomy and noise falls slowly, that of smoothed slices ever faster; at
-    the edge of what was acquired it drops, and falls no more than before on either side of it.
+    square or a larger matrix. The spectrum of anatomy and noise falls slowly, and that of smoothed slices ever faster;
+    at the edge of what was acquired it drops after having fallen slowly.
 
     Args:
         scan: ``(p, q, m)`` intensities.
@@ -44,10 +44,9 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
         above = power[(frequency > cut + NEAR) & (frequency < cut + FAR)]
         if len(below) and len(above):
             falls[i] = (below.median() / above.median().clamp_min(1e-12 * float(power[1:].max()))).log()
-    steps = round(AROUND / STEP)
-    padded = torch.nn.functional.pad(falls[None], (steps, steps), mode="replicate")[0]
-    around = torch.maximum(padded[: -2 * steps], padded[2 * steps :])
-    sudden = torch.where(falls > SUDDEN * around, falls, 0.0)
+    steps = round(BEFORE / STEP)
+    before = torch.cat([falls[:1].expand(steps), falls[:-steps]])
+    sudden = torch.where(falls > SUDDEN * before, falls, 0.0)
     if sudden.max() < math.log(EDGE):
         return 1.0
     return float(cuts[sudden > PLATEAU * sudden.max()].median())

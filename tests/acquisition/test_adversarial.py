@@ -4,12 +4,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from scans import isotropic_field
 
 from focvs.acquisition.adversarial import _logits, _mixture, estimate_adversarially
 from focvs.acquisition.profile import gaussian_profile, make_profile, rect_profile, sampled_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.cli import main
+from scans import isotropic_field
 
 
 def scan_of(kind, fwhm_mm, spacing_mm, shape=(80, 80, 96)):

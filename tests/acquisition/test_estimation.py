@@ -4,11 +4,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from scans import isotropic_field
 
 from focvs.acquisition.estimation import ANISOTROPY, detail_ratios, estimate_profile
 from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import simulate_slices
+from scans import isotropic_field
 
 
 @pytest.mark.parametrize(

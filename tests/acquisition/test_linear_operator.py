@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from acquisition_cases import through_plane
-from stacked import SHAPE, centred, sideways
 
+from acquisition_cases import through_plane
 from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.acquisition.profile import make_profile
 from focvs.acquisition.resampling import GridResampling
+from stacked import SHAPE, centred, sideways
 
 TOLERANCE = 1e-10
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from acquisition_cases import WEDGE, through_plane
 
+from acquisition_cases import WEDGE, through_plane
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import make_profile, sampled_profile

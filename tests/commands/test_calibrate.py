@@ -6,13 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from networks_by_hand import bundle, definition, monai_network
 
 from focvs.cli import main
 from focvs.commands.calibrate import _measure
 from focvs.config import checkpoints_dir
 from focvs.priors.error_table import CALIBRATION, ErrorTable
 from focvs.priors.pretrained import Prior, load_prior
+from networks_by_hand import bundle, definition, monai_network
 
 DDPM = {"noise_scheduler": {"_target_": "DDPMScheduler"}}
 

@@ -11,7 +11,7 @@ from focvs.errors import InputError
 
 
 def test_demo_writes_everything_and_beats_the_spline(tmp_path):
-    scores = run_demo(DemoConfig(output_dir=str(tmp_path / "demo"), samples=1, steps=2))
+    scores = run_demo(DemoConfig(output_dir=str(tmp_path / "demo"), samples=1, steps=1))
     names = {p.name for p in (tmp_path / "demo").iterdir()}
     assert names == {"phantom.nii.gz", "scan.nii.gz", "scan.json", "scores.json"} | {
         f"scan_focvs.{ending}" for ending in ("nii.gz", "png", "json")

@@ -1,8 +1,8 @@
 import csv
 
 import pytest
-from evaluations import evaluate
 
+from evaluations import evaluate
 from focvs.commands.evaluate import write_rows
 from focvs.errors import InputError
 

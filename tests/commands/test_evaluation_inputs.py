@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from evaluations import evaluate
-from scans import write_scan
 
+from evaluations import evaluate
 from focvs.acquisition.phantom import head_phantom
 from focvs.errors import InputError
+from scans import write_scan
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 

@@ -2,8 +2,8 @@ import subprocess
 import sys
 
 import pytest
-from command_line import quick
 
+from command_line import quick
 from focvs.commands.multirun import first_of_sweep
 from focvs.commands.overrides import UsageError
 

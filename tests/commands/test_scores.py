@@ -7,10 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from evaluations import evaluate
-from scans import write_scan
 from scipy.stats import spearmanr
 
+from evaluations import evaluate
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
@@ -18,6 +17,7 @@ from focvs.cli import main
 from focvs.errors import InputError
 from focvs.scan.head import head_mask
 from focvs.scan.units import white_level
+from scans import write_scan
 
 AFFINE = np.diag([1.2, 1.2, 1.2, 1.0])
 

@@ -3,6 +3,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+
 from command_line import run
 from scans import write_scan
 

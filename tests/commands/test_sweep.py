@@ -6,7 +6,6 @@ import os
 
 import numpy as np
 import pytest
-from scans import write_scan
 
 from focvs.cli import main
 from focvs.commands import sweep, sweep_tables
@@ -14,6 +13,7 @@ from focvs.commands.overrides import UsageError, compose, run_overrides, to_sche
 from focvs.commands.sweep import crop_for_grid, run_job
 from focvs.errors import InputError
 from focvs.scan.nifti import read_nifti
+from scans import write_scan
 
 
 @pytest.fixture

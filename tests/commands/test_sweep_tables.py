@@ -2,13 +2,13 @@ import os
 
 import numpy as np
 import pytest
-from scans import write_scan
 
 from focvs.commands import sweep_tables
 from focvs.commands.overrides import compose, to_schema
 from focvs.commands.sweep import run_job
 from focvs.commands.sweep_tables import collect, confidence, summarise
 from focvs.errors import InputError
+from scans import write_scan
 
 
 @pytest.fixture

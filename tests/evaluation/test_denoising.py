@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 
 from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
 from focvs.priors.networks3d import HaarUNet3D
 from focvs.priors.pretrained import Prior, load_prior, save_prior
+from scans import write_scan
 
 
 def identity(dimensions: int = 2, **more) -> Prior:

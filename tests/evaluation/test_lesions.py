@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from evaluations import evaluate
-from scans import write_scan
 from scipy import ndimage
-from tissues import AFFINE
 
+from evaluations import evaluate
 from focvs.errors import InputError
 from focvs.evaluation.lesions import by_size, compare_lesions, find_lesions
+from scans import write_scan
+from tissues import AFFINE
 
 VOXEL = np.array([1.0, 1.0, 2.0])
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from scans import write_scan
 from scipy.linalg import sqrtm
 from torch import nn
 
@@ -22,6 +21,7 @@ from focvs.evaluation.perceptual import (
     frechet_distance,
     kernel_distance,
 )
+from scans import write_scan
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from scans import write_scan
-from tissues import AFFINE
 
 from focvs.commands.evaluate import evaluate_estimates
 from focvs.commands.overrides import compose, quote, to_overrides
 from focvs.errors import InputError
+from scans import write_scan
+from tissues import AFFINE
 
 
 def evaluate(*words):

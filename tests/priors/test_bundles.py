@@ -1,10 +1,10 @@
 import pytest
 import torch
-from networks_by_hand import bundle, definition, epsilon_by_hand, monai_network
 
 from focvs.errors import PriorError
 from focvs.priors.bundles import monai_denoiser
 from focvs.priors.pretrained import load_prior
+from networks_by_hand import bundle, definition, epsilon_by_hand, monai_network
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -1,5 +1,4 @@
 import torch
-from gaussian import GaussianPrior
 from torch import nn
 
 from focvs.acquisition.dct import dct_matrix
@@ -8,6 +7,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.condition import ScanCondition, middle
 from focvs.priors.denoiser import EDMDenoiser
+from gaussian import GaussianPrior
 
 
 class Zero(nn.Module):

@@ -6,11 +6,11 @@ import diffusers
 import pytest
 import torch
 from monai.networks.nets import DiffusionModelUNet
-from networks_by_hand import TABLE, epsilon_by_hand
 
 from focvs.errors import PriorError
 from focvs.priors.foreign import diffusers_denoiser, medforj_denoiser
 from focvs.priors.pretrained import load_prior
+from networks_by_hand import TABLE, epsilon_by_hand
 
 MEDFORJ = {
     "spatial_dims": 3,

@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from interval_tables import ROW, ROWS, TABLE
 
 from focvs.errors import PriorError
 from focvs.priors.intervals import IntervalTable, ordered
 from focvs.priors.pretrained import INTERVALS, load_prior
+from interval_tables import ROW, ROWS, TABLE
 
 
 @pytest.mark.parametrize(("spacing", "factor"), [(2.0, 3.0), (4.0, 3.0), (5.0, 3.75), (8.0, 6.0), (11.0, 6.0)])

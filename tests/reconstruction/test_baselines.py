@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from problems import problem_of
 
 from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
@@ -15,6 +14,7 @@ from focvs.pipeline import super_resolve
 from focvs.reconstruction import baselines
 from focvs.reconstruction.baselines import METHODS
 from focvs.scan.scan import read_scan
+from problems import problem_of
 
 LEARNED = ("self_super_resolution", "implicit_representation")
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from interval_tables import TABLE
 
 from focvs.config import RunConfig, checkpoints_dir
 from focvs.pipeline import super_resolve
@@ -14,6 +13,7 @@ from focvs.reconstruction.bounds import choose_interval, interval_settings
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.sampling.statistics import normal_quantile, predictive_deviation, replaced_noise
 from focvs.scan.scan import read_scan
+from interval_tables import TABLE
 from runs import reread, settings
 
 

@@ -1,9 +1,9 @@
 import pytest
-from stacked import settings
 
 from focvs.cli import main
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
+from stacked import settings
 
 
 def test_spectral_rules_take_one_stack(tmp_path, axial, sagittal, tiny_prior):

@@ -1,8 +1,8 @@
 import torch
-from problems import problem_of
 
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.implicit import FeatureGrids
+from problems import problem_of
 
 
 def test_the_implicit_representation_is_that_of_its_place():

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from scans import write_scan
 
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import rician, simulate_slices
@@ -14,6 +13,7 @@ from focvs.reconstruction.forward_model import LEAST_NOISE, model_acquisition
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
 from runs import reread, settings
+from scans import write_scan
 
 
 def test_a_noisy_scan_is_not_reproduced_to_its_noise_unless_asked(tmp_path, phantom, tiny_prior):

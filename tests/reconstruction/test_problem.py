@@ -1,4 +1,5 @@
 import torch
+
 from problems import problem_of
 
 

@@ -4,9 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 from scipy import ndimage
-from stacked import THICK, VOXEL, centred, settings
 
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.profile import gaussian_profile
@@ -16,6 +14,8 @@ from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.reconciliation import Reconciliation
 from focvs.reconstruction.stacks import open_stacks
 from focvs.scan.scan import read_scan
+from scans import write_scan
+from stacked import THICK, VOXEL, centred, settings
 
 
 def test_overlapping_slices_of_a_further_stack_are_not_held_to_exactly(tmp_path, axial, stack_head, tiny_prior):

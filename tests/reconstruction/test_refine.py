@@ -4,16 +4,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from fine_scans import PIXEL
 from omegaconf import OmegaConf
-from scans import write_scan
 
+from fine_scans import PIXEL
 from focvs.commands.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.sampling.statistics import normal_quantile, replaced_noise
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
+from scans import write_scan
 
 
 def run(scan, out, prior, *overrides):

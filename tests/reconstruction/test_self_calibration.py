@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
@@ -18,6 +17,7 @@ from focvs.priors.volumetric import Orientation
 from focvs.reconstruction.self_calibration import FALLBACK, calibrate, middle_block
 from focvs.reconstruction.setup import open_prior
 from runs import settings, volumetric_prior
+from scans import write_scan
 
 
 def test_the_block_lies_in_the_middle_of_the_head():

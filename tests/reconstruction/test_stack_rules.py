@@ -2,12 +2,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from stacked import settings
 
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.stacks import open_stacks
 from focvs.scan.scan import read_scan
+from stacked import settings
 
 
 @pytest.mark.parametrize(

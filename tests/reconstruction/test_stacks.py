@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from scans import write_scan
 from scipy.spatial.transform import Rotation
-from stacked import THICK, VOXEL, centred, settings, stack_of
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
@@ -23,6 +21,8 @@ from focvs.reconstruction.stacks import open_stacks, spaced, voxels_along
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
+from scans import write_scan
+from stacked import THICK, VOXEL, centred, settings, stack_of
 
 
 def test_one_volume_is_consistent_with_both_stacks(tmp_path, axial, sagittal, stack_head, tiny_prior):

@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from stacked import SHAPE, sideways
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.sampling.alternating import AlternatingConsistency, OtherStack
 from focvs.sampling.consistency import Consistency
+from stacked import SHAPE, sideways
 
 
 def both_rules():

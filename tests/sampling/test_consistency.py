@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from gaussian import NOISE, Problem
 
 from focvs.sampling.consistency import Consistency, Support
 from focvs.sampling.noise_schedule import karras_sigmas
+from gaussian import NOISE, Problem
 
 
 @pytest.mark.parametrize(("thickness", "spacing"), [(4.0, 4.0), (4.0, 5.2), (5.0, 2.5)])

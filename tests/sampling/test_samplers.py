@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from gaussian import NOISE, Problem
 
 from focvs.sampling.consistency import Consistency, Measured
 from focvs.sampling.noise_schedule import ancestral_split, karras_sigmas
 from focvs.sampling.samplers import SAMPLERS, NoiseSource, ddim, ddpm, dpmpp_2m, dps, make_sampler, resample
+from gaussian import NOISE, Problem
 
 
 def bound(sampler, **options):

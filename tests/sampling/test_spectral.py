@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from gaussian import NOISE, Problem
 
 from focvs.sampling.consistency import Consistency, Measured
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import NoiseSource, ddpm
 from focvs.sampling.spectral import DDRM, DDNMPlus
+from gaussian import NOISE, Problem
 
 RULES = [DDNMPlus, DDRM]
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from scans import write_scan
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -17,6 +16,7 @@ from focvs.pipeline import super_resolve
 from focvs.scan.brightness import balance_slices
 from focvs.scan.scan import read_scan
 from runs import reread, settings
+from scans import write_scan
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])
 

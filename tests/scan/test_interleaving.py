@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
@@ -16,6 +15,7 @@ from focvs.scan.brightness import balance_odd_even
 from focvs.scan.interleaving import OddEvenDifference, odd_even_difference
 from focvs.scan.scan import read_scan
 from runs import reread, settings
+from scans import write_scan
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])
 

@@ -6,11 +6,11 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import write_scan
 
 from focvs.errors import InputError
 from focvs.scan.nifti import read_nifti, write_nifti
 from focvs.scan.scan import read_scan
+from scans import write_scan
 
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 

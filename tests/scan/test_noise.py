@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.scan.noise import background_noise, estimate_noise, noise_of_air
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
+from scans import write_scan
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05])

@@ -6,14 +6,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from fine_scans import filled_with_zeros
-from scans import write_scan
 
+from fine_scans import filled_with_zeros
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.scan.pixels import PixelGrid, coarsen, resolved_mm
 from focvs.scan.scan import read_scan
+from scans import write_scan
 
 
 @pytest.mark.parametrize(

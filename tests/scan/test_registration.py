@@ -3,12 +3,12 @@ import sys
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from stacked import stack_of
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.errors import InputError
 from focvs.scan.registration import register_rigidly
 from focvs.scan.scan import read_scan
+from stacked import stack_of
 
 
 def test_motion_between_the_stacks_is_found(tmp_path):

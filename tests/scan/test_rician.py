@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 from scipy import stats
 
 from focvs.acquisition.simulation import rician
 from focvs.scan.rician import remove_rician_bias, rician_bias, unbias
 from focvs.scan.scan import read_scan
+from scans import write_scan
 
 
 @pytest.mark.parametrize("ratio", [0, 0.3, 1, 3, 30])

@@ -3,11 +3,11 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import write_scan
 
 from focvs.errors import InputError
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
+from scans import write_scan
 
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 GEOMETRY = ("isotropic", "two_thick", "frames", "flat", "few")

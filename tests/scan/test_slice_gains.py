@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scans import write_scan
 
 from focvs.acquisition.grid import make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -14,6 +13,7 @@ from focvs.scan.brightness import balance_slices, bright_head
 from focvs.scan.interleaving import odd_even_difference
 from focvs.scan.scan import read_scan
 from focvs.scan.slice_gains import predicting_weights, slice_gains
+from scans import write_scan
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])
 

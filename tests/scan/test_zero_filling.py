@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from fine_scans import filled_with_zeros
-from scans import write_scan
 from scipy import ndimage
 
+from fine_scans import filled_with_zeros
 from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
@@ -12,6 +11,7 @@ from focvs.scan.pixels import PixelGrid
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
 from focvs.scan.zero_filling import averaging_factor, resolved_fraction
+from scans import write_scan
 
 
 @pytest.mark.parametrize("axis", [0, 1])

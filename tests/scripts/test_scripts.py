@@ -8,9 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import write_scan
 
 from focvs.acquisition.grid import make_grid
+from scans import write_scan
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from scans import write_scan
 
 SECONDS = {"base": 2.0, "attention": 4.0}  # of a step

@@ -15,7 +15,9 @@ def test_painted_blocks_have_partial_volume():
     volume = CachedVolume("two", "labels", labels, (1.0, 1.0, 1.0), np.array([0, 2, 3]))
     deformed = Augmentation(deformation=1)
     stack = CachedVolume("stack", "thick", labels, (0.7, 0.7, 5.0))
-    dataset = VolumePatchDataset([volume, stack], {"labels": 1.0, "thick": 9.0}, 16, augmentation=deformed)
+    dataset = VolumePatchDataset(
+        [volume, stack], {"labels": 1.0, "thick": 9.0}, 16, augmentation=deformed, acquisitions=8
+    )
     assert list(dataset.groups) == ["labels"]
     rng, seen = np.random.default_rng(0), 0
     for _ in range(12):
@@ -37,6 +39,7 @@ def test_blocks_are_resampled_to_the_voxels_asked_for():
             16,
             (target_mm, target_mm),
             augmentation=Augmentation(untouched=untouched, deformation=0),
+            acquisitions=8,
         )
         rng = np.random.default_rng(1)
         slopes = [
@@ -59,7 +62,7 @@ def test_blocks_get_lesions_by_their_chance(group, chance, monkeypatch):
     for probability in (0.0, 1.0):
         never = {"lesions": 0.0, "label_lesions": 0.0}
         augmentation = Augmentation(**never | {chance: probability})
-        dataset = VolumePatchDataset([volume], {group: 1.0}, 16, augmentation=augmentation)
+        dataset = VolumePatchDataset([volume], {group: 1.0}, 16, augmentation=augmentation, acquisitions=8)
         assert all(np.isfinite(dataset.image(np.random.default_rng(seed))).all() for seed in range(3))
         assert painted == [True] * int(3 * probability)
 

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from training_sets import WEIGHTS
 
 from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.pretrained import save_prior
 from focvs.training.cache import load_cache
 from focvs.training.mean import LEAST_ERROR, MeanPlan, relative_error, train_mean
 from focvs.training.pool import PoolPlan, VolumePool
+from training_sets import WEIGHTS
 
 
 def trained(cache, folder, steps, pool=None, **options):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from training_sets import WEIGHTS
 
 from focvs.training.cache import WHITE_LEVEL, CachedVolume, load_cache
 from focvs.training.pool import PoolPlan, VolumePool
+from training_sets import WEIGHTS
 
 
 def plan(**options):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.utils import parameters_to_vector
-from training_sets import WEIGHTS
 
 from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
@@ -17,6 +16,7 @@ from focvs.priors.pretrained import load_prior, save_prior
 from focvs.training.cache import load_cache
 from focvs.training.datasets import PatchDataset
 from focvs.training.trainer import TrainingPlan, carry_over, train
+from training_sets import WEIGHTS
 
 
 def test_noise_of_a_slice_alone_repeats_itself_too(cache, tmp_path):
@@ -103,7 +103,7 @@ def test_a_kill_between_two_renames_loses_nothing(cache, tmp_path):
 
 def test_training_learns(cache, tmp_path):
     """A few dozen steps must beat the untrained network clearly on patches it has not seen."""
-    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, seed=99)
+    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, seed=99, acquisitions=8)
     clean = torch.stack([dataset[i][0] for i in range(16)])
     sigma, noise = TrainingPlan(steps=1).draw_noise(0, clean.shape)
     torch.manual_seed(0)
@@ -111,7 +111,7 @@ def test_training_learns(cache, tmp_path):
     plan = TrainingPlan(
         steps=150, batch_size=8, learning_rate=3e-3, warmup_steps=5, decay_steps=50, workers=0, ema_decay=0.9
     )
-    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32)
+    dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, acquisitions=8)
     with torch.no_grad():
         before = EDMDenoiser(fresh).loss(clean, sigma, noise).mean()
     trained = train(fresh, dataset, plan, tmp_path, save_prior)
