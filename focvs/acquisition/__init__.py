@@ -1,0 +1,1 @@
+"""The physics: slice profiles, grids, operators and simulated acquisitions. No networks, no files."""

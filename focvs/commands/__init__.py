@@ -1,0 +1,1 @@
+"""The commands, one file each, and how their words become configurations."""

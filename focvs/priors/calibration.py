@@ -95,8 +95,8 @@ def measure_turned_errors(
 ) -> ErrorTable:
     """As :func:`measure_volume_errors` for a conditioned 3D prior, along the first two axes of ``volume`` only.
 
-    Each of the two along which a block fits into the mask takes its turn as the slice axis, the last one, of a scan
-    made of the volume, and errors are those along it.
+    Each of these two axes, if a block fits into the mask along it, is in turn made the last axis and the slice axis of
+    a scan simulated from the volume; errors are measured along it.
 
     Args:
         told: from a volume ``(p, q, n)`` to the denoiser that is told of its scan along n.

@@ -1,4 +1,4 @@
-"""What a network is told of the scan behind its images."""
+"""The condition of a network: the interpolated scan and three numbers of its acquisition."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A denoiser is a callable ``D(x, sigma) -> denoised``: ``x = clean + sigma * noise`` in prior units (air near
 -1, the white level at +1), ``sigma`` the one noise level of all items, and ``denoised`` the posterior mean
 E[clean | x], the same shape as ``x``. A 2D denoiser that looks at the slices beside the one it denoises takes slabs
-``(b, s, h, w)`` and gives the middle ``(b, 1, h, w)``. Networks in training take a level for each item as well
-(:class:`EDMDenoiser`); nothing that samples does.
+``(b, s, h, w)`` and gives the middle ``(b, 1, h, w)``. Only in training may each item have its own noise level
+(:class:`EDMDenoiser`); samplers always use one level for all items.
 """
 
 from __future__ import annotations

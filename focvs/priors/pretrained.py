@@ -60,7 +60,7 @@ class Prior:
         mirrored: whether it was trained on mirrored images, and if 3D with its first two axes in both orders.
         slab: slices a 2D prior sees around the one it denoises, itself included.
         voxel_range_mm: in-plane voxels it was trained on, or None where that is not known.
-        intervals: how many standard deviations of its samples it errs by, or None.
+        intervals: stored table of interval widths, in predictive deviations of its samples, or None.
     """
 
     denoise: Callable[..., Tensor]

@@ -1,0 +1,1 @@
+"""A scan, its acquisition and a prior become a volume."""

@@ -44,7 +44,7 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
         progress: show a bar when run in a terminal.
 
     Raises:
-        InputError: for a prior that cannot be adapted, or an option that cannot be.
+        InputError: for a prior that cannot be adapted, or an option outside its valid range.
     """
     prior, slices, acquisition, device = case.prior, case.slices, case.acquisition, case.device
     plan = AdaptationPlan(**{k: v for k, v in asdict(config).items() if k != "cache"})

@@ -28,8 +28,8 @@ class Case:
         prior: the prior.
         device: torch device.
         stacks: further scans of the same head.
-        written_noise_prior: noise of the slices the written volume may reproduce exactly, prior units; None: of
-            ``slices``. Other where the scan is restored on averages of its pixels.
+        written_noise_prior: noise of the acquired slices, which the written volume may reproduce exactly, prior units.
+            None takes that of ``slices``; the two differ where the scan is restored on working pixels.
     """
 
     scan: Scan

@@ -15,7 +15,7 @@ from focvs.reconstruction.stacks import Stack
 from focvs.reconstruction.voxels import hold, volume_affine
 from focvs.scan.scan import Scan
 
-ROUNDS, GAIN = 10, 0.98  # of the last alternating replacement; it ends where a round leaves more than this part
+ROUNDS, LEFT = 10, 0.98  # most rounds of the last replacement; it stops if one leaves more of the squared residual
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Reconciliation:
             squares = sum(float(residual.double().square().sum()) for residual in residuals)
             if squares > before:
                 whole[:] = kept
-            if squares > GAIN * before:
+            if squares > LEFT * before:
                 break
             before, kept = squares, whole.clone()
             for i, (stack, operator) in enumerate(both):

@@ -29,9 +29,9 @@ ROWS = 16  # of pixels refined at once
 class Refinement:
     """From working voxels back to those that are written, consistent with the acquired slices.
 
-    A volume on working voxels is what it adds to the interpolated slices; that is interpolated to the written voxels
-    and added to the slices interpolated there. Where it is exact, the last replacement is made again on the written
-    voxels.
+    What the volume on working voxels adds to the slices interpolated there is interpolated to the written voxels,
+    and added to the acquired slices interpolated to the same voxels. Where the volume is exact, the last replacement is
+    made again on the written voxels.
 
     Attributes:
         scan: as acquired.

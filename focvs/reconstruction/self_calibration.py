@@ -33,11 +33,11 @@ def calibrate(case: Case, network: Callable[..., Tensor], sigmas: Tensor, config
     """The prior's error spectrum at ``sigmas``: from the scan itself, or the table stored with the prior.
 
     A 2D prior is measured on the scan's slices, a 3D one on a block of the interpolated scan along its in-plane axes; a
-    conditioned one sees them through the scan's own acquisition turned in-plane. The block has no detail along the
-    slice axis, so that its errors are somewhat too small (told of 4 mm slices of a kept-out head: 0.08 at the highest
-    noise level, where 0.11 is true). Therefore an unconditional 3D prior that has a table, of isotropic volumes, always
-    takes that. One without a table that no block can measure, as its field of view is fixed or the head too small, has
-    the spectrum of a Wiener filter of the scan's slices.
+    conditioned one also sees a scan simulated from them, by the same acquisition along an in-plane axis. The block has
+    no detail along the slice axis, so that measured errors are somewhat too small (conditioned on 4 mm slices of a
+    kept-out head: 0.08 at the highest noise level instead of the true 0.11). Therefore an unconditional 3D prior always
+    uses its table, which is of isotropic volumes, if it has one. If it has none and no block can be measured, because
+    its field of view is fixed or the head is too small, the spectrum is that of a Wiener filter of the scan's slices.
 
     Args:
         case: the prior, the slices and their acquisition.

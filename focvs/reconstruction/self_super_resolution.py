@@ -47,9 +47,9 @@ class WideResidualNetwork(nn.Module):
 def self_super_resolution(problem: Problem) -> Tensor:
     """A network trained on this scan alone, as SMORE (Zhao et al. 2021) and ECLARE (Remedios et al. 2025) do.
 
-    In-plane patches, seen through the scan's own profile and spacing along one of their axes, are pairs of dull and
-    sharp images; the network learned on them sharpens the two planes that contain the slice axis, whose mean is
-    returned. Unlike those methods it works on the interpolated scan, at the resolution of the result.
+    In-plane patches are degraded with the scan's own profile and spacing along one axis, which gives pairs of blurred
+    and sharp images. The network trained on them sharpens the interpolated scan in each of the two planes that contain
+    the slice axis, and the mean of both is returned. Unlike those methods it works at the resolution of the result.
     """
     network = _train(problem)
     start = problem.interpolated

@@ -171,7 +171,7 @@ def match(
     if inside.sum() < 1000:
         raise InputError(f"{names} hardly overlap; are both of one head, in one space?")
     expected, found = operator(first)[inside].double(), torch.from_numpy(stack.scan.data)[inside].double()
-    gain = float(expected.sum() / found.sum())  # sums are blind to blur; least squares would call it darkness
+    gain = float(expected.sum() / found.sum())  # blur does not change sums; least squares would take it for a gain
     correlation = float(torch.corrcoef(torch.stack([expected, found]))[0, 1])
     if not (correlation >= LEAST_CORRELATION and gain > 0):
         raise InputError(

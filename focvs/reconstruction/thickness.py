@@ -23,7 +23,7 @@ SAME_WIDTH = 0.01  # relative difference of a profile's width and a thickness th
 
 
 def agree(thickness: Thickness, profile: SliceProfile, scan_path: Path) -> Thickness:
-    """The thickness of a profile that brings its own scale, and what the sidecar says of its shape.
+    """The thickness, replaced by the width of a profile that has one of its own, with warnings of contradictions.
 
     Raises:
         InputError: if ``thickness=`` contradicts the profile's own positions in mm.

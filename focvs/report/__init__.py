@@ -1,0 +1,1 @@
+"""What a run leaves behind: images, the JSON, figures and printed tables."""

@@ -1,0 +1,1 @@
+"""The mathematics: noise levels, consistency rules, samplers and posterior statistics."""

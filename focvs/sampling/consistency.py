@@ -50,8 +50,8 @@ class Support:
 class ReplacementRule(Protocol):
     """A consistency rule: :class:`Consistency`, several stacks' or a spectral one.
 
-    ``renoise(x, denoised, clean, level, noise)`` is the rule's own way from a level to the next one, or None where the
-    sampler's holds.
+    ``renoise(x, denoised, clean, level, noise)`` is the rule's own step from a level to the next one; None where the
+    step of the sampler is used.
     """
 
     @property

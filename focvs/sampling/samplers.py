@@ -144,9 +144,9 @@ def resample(
     """One exact draw from N(d, C_t) given y per level, then noise again (design section 2).
 
     Needs the error spectra; with the exact C_t of a Gaussian prior every level's draw is an exact posterior
-    sample, so the levels may be few. Where there is no rule it is the draw from N(d, C_t) itself. ``temperature``
-    scales the draw about its mean: C_t knows nothing of how errors go together in-plane, so a draw is grainier than the
-    error it stands for, and 0 (every level starts again from the posterior mean) has the best mean.
+    sample, so the levels may be few. With the rule ``none`` it is a draw from N(d, C_t) itself. ``temperature`` scales
+    the draw about its mean. C_t ignores the in-plane correlation of errors, so that a draw is grainier than a true
+    error; a temperature of 0 (every level starts again from the posterior mean) therefore gives the best mean.
     """
     levels = sigmas.tolist()
     for i, sigma in enumerate(levels):

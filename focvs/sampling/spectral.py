@@ -87,9 +87,9 @@ class DDNMPlus(SpectralRule):
 class DDRM(SpectralRule):
     """DDRM (Kawar et al. 2022, equations 7 and 8, eta_b = 1).
 
-    Along a singular vector whose scan noise sigma_y / s is below the next level sigma', the scan itself is taken and
-    noise added up to sigma'; where it is above, the prior's estimate and a part of what the scan says beside it,
-    sqrt(1 - eta^2) sigma' / (sigma_y / s).
+    Along a singular vector whose scan noise sigma_y / s is below the next level sigma', the value of the scan is taken
+    and noise is added up to sigma'. Where it is above, the prior's estimate is taken and moved towards the scan by the
+    fraction sqrt(1 - eta^2) sigma' / (sigma_y / s) of their difference.
 
     Args:
         eta: how much of the noise is fresh at every level; 0.85 in the paper.

@@ -46,7 +46,7 @@ def balance_odd_even(scan: Scan, wanted: str) -> Scan:
 
 
 def balance_slices(scan: Scan, wanted: str) -> Scan:
-    """Divide out what odd and even slices differ by, then what single ones do, where they clearly do all through.
+    """Divide out gains of odd and even slices, then of single slices, where they clearly differ all through the scan.
 
     Args:
         scan: as read.
@@ -68,7 +68,7 @@ def balance_slices(scan: Scan, wanted: str) -> Scan:
 
 
 def divide_out(scan: Scan, factors: Tensor, warning: str) -> Scan:
-    """The scan without ``(m,)`` factors its slices carry, which join those it was rid of before."""
+    """The scan divided by the ``(m,)`` gains of its slices, which are recorded with those divided out before."""
     gains = factors.numpy()
     data = (scan.data / gains).astype(np.float32)
     together = gains if scan.gains is None else scan.gains * gains

@@ -43,9 +43,10 @@ class OddEvenDifference:
 def odd_even_difference(scan: Tensor, mask: Tensor) -> OddEvenDifference | None:
     """Brightness of the odd slices over the even ones.
 
-    Each slice is compared with the mean of its two neighbours, in logarithms and by the median over the head they
-    share, and that with the same of its neighbours: anatomy changes it slowly or at random from slice to slice, another
-    receive gain, spin history or cross-talk of every second slice by the same factor with alternating sign.
+    Each slice is compared with the mean of its two neighbours: the difference of their logarithms, median over the head
+    all three share. This difference is then compared with those of its neighbours. Anatomy changes the result slowly or
+    at random from slice to slice; another receive gain, spin history or cross-talk of every second slice changes it by
+    the same factor with alternating sign.
 
     Args:
         scan: ``(p, q, m)`` intensities.

@@ -32,11 +32,11 @@ class PixelGrid:
 
     @classmethod
     def for_range(cls, scan: Scan, spacing_mm: float, voxel_range_mm: tuple[float, float] | None) -> PixelGrid:
-        """Just so many that no working pixel is much finer than the prior knows or the scan resolves, but none coarser.
+        """The smallest factors whose working pixels are about as coarse as the prior knows and the scan resolves.
 
-        Whole numbers only: of a scan zero-filled by less than 2 along one axis, the matrix that was acquired is
-        restored worse than the filled one (two heads, 4 mm slices, 0.72 of k-space: by 0.09 and 0.17 dB), since its
-        pixels are oblong, and the prior has seen filled ones.
+        Factors are whole numbers. Where zero filling is by less than 2 along one axis, restoring on the acquired matrix
+        is worse than on the filled one (two heads, 4 mm slices, 0.72 of k-space: by 0.09 and 0.17 dB), because acquired
+        pixels are oblong and the prior was trained on filled ones.
 
         Args:
             scan: as acquired; where its k-space was filled with zeros, pixels hold less than they seem to.

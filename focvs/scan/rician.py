@@ -47,7 +47,7 @@ def rician_bias(signal: Tensor, sigma: float) -> Tensor:
 
 
 def remove_rician_bias(scan: Tensor, sigma: float) -> Tensor:
-    """Magnitudes less their bias: their mean is the signal, in air to a quarter of sigma, and their noise stays.
+    """Subtract the Rician bias: the mean is then the signal (in air within a quarter of sigma), and the noise stays.
 
     The signal is found from the mean square of 3 x 3 neighbourhoods in the slice, which is A^2 + 2 sigma^2, not from
     single pixels, whose noise would come back as a bias. Pixels of exactly zero, a background set so, stay zero and

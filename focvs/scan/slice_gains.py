@@ -28,9 +28,9 @@ class SliceGains:
 
     Attributes:
         log_gains: ``(slices,)`` natural logarithm of the factors the slices carry, as far as neighbours can tell.
-        spread: standard deviation of slices around what the others predict, logarithms, robust: half of the slices
-            must differ before it does, not one or two.
-        anatomy: what anatomy alone would make it.
+        spread: robust standard deviation of the log ratios of slices to their predictions; one or two slices that
+            differ leave it unchanged, half of them do not.
+        anatomy: the value that anatomy alone would give it.
     """
 
     log_gains: Tensor
@@ -67,10 +67,11 @@ def predicting_weights(slices: int, kept: Tensor) -> Tensor:
 def slice_gains(scan: Tensor, mask: Tensor, spacing_mm: float) -> SliceGains | None:
     """Gains of the slices, from how bright each is against the volume that the others are slices of.
 
-    The logarithm of the ratio, its median over the head that a slice shares with its neighbours, is (I - W) log gains
-    with the weights W of :func:`predicting_weights`, and what anatomy does. Gains are their best linear estimate, both
-    taken to be independent from slice to slice; gains that change slowly along the scan cannot be told from anatomy
-    and stay. Offsets are not fitted: odd and even slices differ by about the same factor in dark and in bright tissue.
+    The log ratio of a slice to its prediction (median over the head shared with its neighbours) is (I - W) log gains,
+    with the weights W of :func:`predicting_weights`, plus an effect of anatomy. Both are taken to be independent from
+    slice to slice, and the gains are their best linear estimate. Gains that change slowly along the scan cannot be
+    distinguished from anatomy and are left in. Offsets are not fitted: odd and even slices differ by about the same
+    factor in dark and in bright tissue.
 
     Args:
         scan: ``(p, q, m)`` intensities.

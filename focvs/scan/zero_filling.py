@@ -10,7 +10,7 @@ from torch import Tensor
 LOWEST, HIGHEST, STEP = 0.2, 0.88, 0.01  # cut-offs looked for, as parts of the highest frequency
 NEAR, FAR = 0.01, 0.06  # the bands compared on both sides of a cut-off lie this far from it
 EDGE = 7.0  # power falls this many times across a cut-off; without zero filling it falls less than 5 times
-SUDDEN = 3.0  # at an edge power falls this many times as far, in logarithms, as BEFORE it; 5 and more on 12 scans
+SUDDEN = 3.0  # the fall of log power at an edge is at least this many times that BEFORE it; 5 and more on 12 scans
 BEFORE = 0.2  # of the highest frequency; a Gaussian blur, which falls ever faster, has 1.2 to 2.5 there
 PLATEAU = 0.8  # cut-offs with this part of the largest fall, in logarithms, are the edge, and its middle is taken
 MOST_SLICES = 16

@@ -19,7 +19,7 @@ from focvs.training.synthesis import label_family
 WHITE_LEVEL = 120  # the uint8 value of the 99.5th percentile in the cache: steps of 0.8 % keep it compact
 FINEST_STACK_MM = 0.7  # finer in-plane voxels are averaged to about this size to keep the cache compact
 
-# volumes whose voxels are finer than what was acquired, by the start of their name: they would teach a prior to blur
+# acquired voxel size, by the start of the name, of volumes stored on finer voxels: those would teach a prior to blur
 ACQUIRED_MM = {"ds011_": 1.2}
 
 

@@ -64,7 +64,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
 
     An item is the clean slab ``(slab, size, size)``, its slices a pixel apart; the scan interpolated to its pixels, of
     the same shape, slice axis last; the numbers of the acquisition ``(3,)``, thickness and spacing in pixels and noise
-    in prior units; and whether the slice stands alone, for lack of neighbours or at random, its slab a repetition.
+    in prior units; and whether the slice stands alone (it has no neighbours, or they were dropped at random), in which
+    case the slab repeats it.
     Scan and numbers are zero where there is no scan.
 
     Args:

@@ -21,7 +21,7 @@ from focvs.training.pool import VolumePool
 
 log = logging.getLogger(__name__)
 
-LEAST_ERROR = 2e-4  # mean square of the interpolated scan below which a patch counts no more
+LEAST_ERROR = 2e-4  # mean square error of the interpolated scan below which the weight of a patch stops growing
 STATE = "state.pt"
 
 
