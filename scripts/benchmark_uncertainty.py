@@ -30,6 +30,7 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmark_quality import degraded_box
+from focvs import __version__
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
@@ -132,9 +133,9 @@ def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: li
     if report.is_file():
         config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words, *overrides]))
         made = json.loads(report.read_text())
-        same = agree(made["config"], plain(asdict(config)))
+        same = made["version"] == __version__ and agree(made["config"], plain(asdict(config)))
         if not same or made["prior"]["sha256"] != open_prior(config.prior, "cpu").sha256:
-            raise SystemExit(f"{folder} holds samples of another prior or other settings; give another --keep.")
+            raise SystemExit(f"{folder} holds samples of another prior, version or settings; give another --keep.")
         return
     scan, _, voxel = degraded_box(truth, slices, options.box, folder, options.noise)
     words += [f"scan={quote(str(scan.path))}", f"voxel={voxel}"]

@@ -40,7 +40,9 @@ def main() -> None:
     untrained = options.out / "untrained"
     if not untrained.is_dir():
         torch.manual_seed(0)
-        save_prior(instantiate(compose("train", []).network, _convert_="all"), untrained)
+        config = compose("train", [])
+        trained = {"voxel_range_mm": list(config.voxel_range_mm), "mirrored": True}  # as the trainings have it
+        save_prior(instantiate(config.network, trained=trained, _convert_="all"), untrained)
     plan = [f"plan.steps={options.steps}", f"plan.decay_steps={options.decay}"]
     synthetic, mr, both = (options.out / name for name in ("synthetic", "mr", "synthetic_mr"))
     train("synthetic", synthetic, *plan)

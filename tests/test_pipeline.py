@@ -13,6 +13,7 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.errors import FocvsError, InputError
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.voxels import blank_voxels
 from focvs.scan.scan import read_scan
 from runs import reread, settings
 from scans import write_scan
@@ -138,11 +139,17 @@ def test_a_zeroed_background_stays_zero(tmp_path, phantom, tiny_prior):
     slices[:, :9] = 0  # padding
     slices[30:34, 30:34, 3] = 0  # one dark place in the head is not blank
     scan = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.2, 1.2, 6.0, 1.0]))
-    paths = super_resolve(settings(scan, tmp_path, tiny_prior, "thickness=5"))
+    config = settings(scan, tmp_path, tiny_prior, "thickness=5")
+    paths = super_resolve(config)
     blank = (slices == 0).all(-1)
     assert blank.mean() > 0.2
     for name in ("mean", "std", "nullstd", "q05", "q95"):
         assert np.abs(reread(paths[name])[blank]).max() == 0, name
+    mixed = blank_voxels(torch.from_numpy(read_scan(scan).data), model_acquisition(read_scan(scan), config).grid)
+    mixed = mixed.numpy() & ~blank[..., None]
+    assert mixed.sum() > 100  # zeroed above or below the head, where the last replacement reaches
+    low, mean, high = (reread(paths[name])[mixed] for name in ("q05", "mean", "q95"))
+    assert np.abs(high - mean).max() == np.abs(mean - low).max() == 0
     assert np.abs(reread(paths["std"])[30:34, 30:34]).min() > 0
     assert json.loads(paths["json"].read_text())["consistency"]["relative_residual"] < 1e-5
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from focvs import __version__
 from focvs.acquisition.degradation import make_degradation
 from focvs.config import AdaptationConfig
 from focvs.errors import InputError, PriorError
@@ -122,11 +123,11 @@ def _key(
     pixel_mm: float,
     noise_sigma: float,
 ) -> str:
-    """Hash of weights, slices and settings."""
+    """Hash of weights, slices, settings and the version, whose draws may differ."""
     profile = acquisition.profile
     shape = [] if profile.density is None else [float(d) for d in profile.density]
     numbers = [profile.kind, profile.fwhm_mm, acquisition.grid.spacing_mm, pixel_mm, noise_sigma, shape]
-    digest = hashlib.sha256(json.dumps([prior.sha256, asdict(plan), numbers]).encode())
+    digest = hashlib.sha256(json.dumps([__version__, prior.sha256, asdict(plan), numbers]).encode())
     digest.update(images.numpy().tobytes())
     digest.update(masks.numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -135,14 +135,14 @@ def measure_uncertainty(restoration: Restoration, scan: Scan, acquisition: Acqui
         None for fewer than two samples, whose spread is unknown.
     """
     interval, count = restoration.interval, len(restoration.samples)
-    if interval is None or count < 2:
+    if interval is None or restoration.sampled is None or count < 2:
         return None
     summary = summarise(map(torch.from_numpy, restoration.samples), acquisition.written)
     noise: Tensor | float = 0.0
     if restoration.exact:
         noise = replaced_noise(acquisition.written, restoration.noise_intensity).float()
-    sampled = summary.std > 0
-    reach = half_width(predictive_deviation(summary.std, count), interval.factor, noise, interval.level) * sampled
+    deviation = predictive_deviation(summary.std, count, restoration.scale)
+    reach = half_width(deviation, interval.factor, noise, interval.level) * torch.from_numpy(restoration.sampled)
     mean = restoration.mean
     lowest = np.minimum(mean, min(0.0, float(scan.data.min())))
     low, high = np.maximum(mean - reach.numpy(), lowest), mean + reach.numpy()

@@ -25,6 +25,13 @@ class Finishing:
         self.blank = blank_voxels(torch.from_numpy(case.scan.data), case.acquisition.grid)
         self.together = Reconciliation(case.stacks, case.scan, case.acquisition) if case.stacks and exact else None
 
+    @property
+    def sampled(self) -> np.ndarray:
+        """``(P, Q, n)`` boolean, voxels in the head's box that are not blank."""
+        inside = torch.zeros_like(self.blank)
+        inside[self.case.slices.region.crop] = True
+        return (inside & ~self.blank).numpy()
+
     def __call__(self, volume: Tensor) -> np.ndarray:
         """``(p, q, n)`` of the head's box in prior units to ``(P, Q, n)`` intensities of the whole field of view."""
         scan, acquisition, slices = self.case.scan, self.case.acquisition, self.case.slices

@@ -65,6 +65,21 @@ class Refinement:
             hold(whole, self.scan, self.acquisition)
         return whole.numpy()
 
+    def sampled(self, coarse: np.ndarray) -> np.ndarray:
+        """Boolean of working voxels to written ones: each takes that of the nearest."""
+        there, here = self.working.grid, self.acquisition.grid
+        place = (np.arange(here.voxels) - (here.voxels - 1) / 2) * here.voxel_mm / there.voxel_mm
+        nearest = np.rint(place + (there.voxels - 1) / 2).astype(int).clip(0, there.voxels - 1)
+        fine = coarse[..., nearest]
+        for axis, factor in enumerate(self.grid.factors):
+            fine = fine.repeat(factor, axis)
+        return fine[: self.grid.shape[0], : self.grid.shape[1]] & ~self.blank.numpy()
+
+    @property
+    def scale(self) -> tuple[float, float, float]:
+        """Written voxels in a working one, along each axis."""
+        return *self.grid.factors, self.working.grid.voxel_mm / self.acquisition.grid.voxel_mm
+
     def _upsample(self, image: np.ndarray) -> np.ndarray:
         """Working voxels to written ones by cubic splines, first along the slice axis."""
         there, here = self.working.grid, self.acquisition.grid
@@ -103,5 +118,7 @@ def restore_coarsely(case: Case, working: Scan, pixels: PixelGrid, config: RunCo
         mean=refine(restoration.mean),
         samples=restoration.samples.mapped(refine),
         noise_intensity=case.slices.noise_intensity,
+        sampled=None if restoration.sampled is None else refine.sampled(restoration.sampled),
+        scale=refine.scale,
         misfit=None,  # it would be that of pixels that are not written
     )

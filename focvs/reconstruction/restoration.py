@@ -57,6 +57,8 @@ class Restoration:
         misfit: chi^2 = |y - A x|^2 / (m sigma_y^2) in the head before the last replacement; None where that is unknown.
         warnings: a sentence each.
         interval: of ``q05`` and ``q95``, where there are several samples.
+        sampled: boolean, where the prior was sampled: in the head's box, but not in a background that was set to zero.
+        scale: written voxels in a voxel that was sampled, along each axis.
     """
 
     mean: np.ndarray
@@ -67,3 +69,5 @@ class Restoration:
     misfit: float | None
     warnings: tuple[str, ...]
     interval: Interval | None = None
+    sampled: np.ndarray | None = None
+    scale: tuple[float, float, float] = (1, 1, 1)

@@ -81,6 +81,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         misfit=_misfit(case, mean, plan.noise_prior),
         warnings=tuple(warnings),
         interval=interval,
+        sampled=finish.sampled,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from focvs.acquisition.linear_operator import MatrixOperator
 
 NEIGHBOURHOOD = 1.0  # voxels, standard deviation of the weights that average the variances of two samples
-REACH = 4  # voxels, where those weights end
+REACH = 4  # voxels as the prior works on them, where those weights end
 POOLING = f"variances, {NEIGHBOURHOOD:g} (2 / samples)^(1/4) voxels"  # intervals hold for one way of pooling only
 
 
@@ -33,7 +33,7 @@ class PosteriorSummary:
     null_std: Tensor
 
 
-def predictive_deviation(std: Tensor, samples: int) -> Tensor:
+def predictive_deviation(std: Tensor, samples: int, scale: Sequence[float] = (1, 1, 1)) -> Tensor:
     """Standard deviation of one more draw about the mean of ``samples`` draws: sqrt((1 + 1/M) G s^2).
 
     G averages the variances s^2 of neighbouring voxels, as a handful of draws tell little of each by itself, with
@@ -42,15 +42,17 @@ def predictive_deviation(std: Tensor, samples: int) -> Tensor:
     Args:
         std: ``(a, b, n)`` standard deviation of the draws, divided by M - 1.
         samples: M.
+        scale: voxels of ``std`` in a voxel that was sampled, along each axis; those between are copies, and only
+            other sampled voxels tell more.
     """
-    offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float32)
-    width = NEIGHBOURHOOD * (2 / samples) ** 0.25
-    weights = torch.exp(-0.5 * (offsets / width) ** 2)
-    weights = (weights / weights.sum()).to(std.device)
     variance = std.float().square()
-    for axis in range(3):
+    for axis, factor in enumerate(scale):
+        reach = math.ceil(REACH * factor)
+        width = NEIGHBOURHOOD * (2 / samples) ** 0.25 * factor
+        weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float32) / width) ** 2)
+        weights = (weights / weights.sum()).to(std.device)
         columns = variance.movedim(axis, -1)
-        padded = F.pad(columns.reshape(-1, 1, columns.shape[-1]), (REACH, REACH), mode="replicate")
+        padded = F.pad(columns.reshape(-1, 1, columns.shape[-1]), (reach, reach), mode="replicate")
         variance = F.conv1d(padded, weights[None, None]).view(columns.shape).movedim(-1, axis)
     return variance.mul(1 + 1 / samples).sqrt()
 

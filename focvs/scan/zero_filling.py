@@ -35,7 +35,8 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
     slices = scan[..., max(0, middle - reach) : middle + reach].double().movedim(axis, -1)
     power = torch.fft.rfft(slices, dim=-1).abs().square().flatten(0, -2).mean(0)
     frequency = torch.linspace(0, 1, len(power), dtype=torch.float64)
-    cuts = torch.arange(LOWEST, HIGHEST, STEP, dtype=torch.float64)
+    first = round(FAR / STEP)  # of the cut-offs looked for: the fall before them is seen without the edge
+    cuts = torch.arange(LOWEST - FAR, HIGHEST, STEP, dtype=torch.float64)
     falls = torch.zeros_like(cuts)
     if not float(power[1:].max()) > 0:
         return 1.0
@@ -45,8 +46,8 @@ def resolved_fraction(scan: Tensor, axis: int) -> float:
         if len(below) and len(above):
             falls[i] = (below.median() / above.median().clamp_min(1e-12 * float(power[1:].max()))).log()
     steps = round(BEFORE / STEP)
-    before = torch.cat([falls[:1].expand(steps), falls[:-steps]])
-    sudden = torch.where(falls > SUDDEN * before, falls, 0.0)
+    before = torch.cat([falls[[0, first]].amin().expand(first + steps), falls[first:-steps]])
+    sudden = torch.where((falls > SUDDEN * before) & (torch.arange(len(cuts)) >= first), falls, 0.0)
     if sudden.max() < math.log(EDGE):
         return 1.0
     return float(cuts[sudden > PLATEAU * sudden.max()].median())

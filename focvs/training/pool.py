@@ -107,7 +107,7 @@ class VolumePool:
 
     def _advance(self, first: int) -> None:
         """Hold the volumes ``first`` to ``first + plan.volumes``."""
-        if self.first < 0 or first >= self.first + len(self.held):
+        if not self.first <= first < self.first + len(self.held):
             self.held.clear()
             with ThreadPoolExecutor(self.workers) as threads:
                 self.held.extend(threads.map(self._make, range(first, first + self.plan.volumes)))

@@ -103,3 +103,15 @@ def test_what_a_replacement_takes_over_of_the_noise(spacing):
     expected = replaced_noise(operator, 0.3)
     assert expected.shape == truth.shape and float(expected.min()) > 0
     assert torch.allclose((restored - truth).std(0), expected, rtol=0.03)
+
+
+def test_copies_of_sampled_voxels_are_pooled_as_far_as_those():
+    """A deviation on voxels twice as fine pools as on the sampled ones, and is less pooled without being told."""
+    std = torch.rand(24, 20, 22, generator=torch.Generator().manual_seed(5)) + 0.1
+    fine = std.repeat_interleave(3, dim=0)
+    coarse = predictive_deviation(std, 2)
+    told = predictive_deviation(fine, 2, scale=(3, 1, 1))[1::3]  # centres of the sampled voxels
+    untold = predictive_deviation(fine, 2)[1::3]
+    inner = slice(5, -5)
+    assert float((told - coarse)[inner].abs().max()) < 0.06 * float(coarse.mean())
+    assert float(untold[inner].std()) > 1.2 * float(coarse[inner].std())

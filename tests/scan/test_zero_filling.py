@@ -15,7 +15,7 @@ from scans import write_scan
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("part", [0.5, 0.65, 0.8, 1.0])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.65, 0.8, 1.0])
 def test_zero_filling_is_seen_in_the_spectrum(axis, part):
     slices = simulate_slices(head_phantom((112, 128, 96), seed=3)[1], 1.0, gaussian_profile(4.0), 4.0)
     scan = torch.from_numpy(filled_with_zeros(slices, axis, part)) if part < 1 else torch.from_numpy(slices)

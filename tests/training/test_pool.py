@@ -25,6 +25,8 @@ def test_a_step_is_the_same_however_it_is_reached(volumes):
     again, scanned = resumed.batch(4, 2)
     assert torch.equal(clean, again) and torch.equal(scan, scanned)
     assert not torch.equal(clean, straight.batch(5, 2)[0])
+    back, _ = straight.batch(4, 2)
+    assert torch.equal(clean, back)
     other = VolumePool(volumes, plan(), seed=1)
     assert not torch.equal(clean, other.batch(4, 2)[0])
 
