@@ -121,9 +121,10 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "sweep":
         return _run_study(overrides)
     if multirun:
-        from focvs.commands.multirun import run_sweep
+        from focvs.commands.multirun import first_of_sweep, run_sweep
 
-        return DONE if run_sweep(name, overrides, SWEPT[name], _run_one_scan) else FAILED
+        first = first_of_sweep(name, overrides, SWEPT[name])
+        return DONE if run_sweep(name, overrides, SWEPT[name], _run_one_scan, first) else FAILED
     config = compose(name, overrides)
     require_keys(config, [p.rstrip("*") for p in positional] if name not in ("config", "estimate") else ["scan"])
     run(to_schema(config))
@@ -173,11 +174,11 @@ def _run_study(overrides: list[str]) -> int:
     from focvs.commands.sweep_tables import as_table, collect
     from focvs.files import require_writable
 
-    config, _ = first_of_sweep("sweep", overrides, SWEPT["sweep"], check_job)
-    folder = Path(config.output_dir)
+    first = first_of_sweep("sweep", overrides, SWEPT["sweep"], check_job)
+    folder = Path(first[0].output_dir)
     require_writable(folder)
     forget_failures(folder)
-    done = run_sweep("sweep", overrides, SWEPT["sweep"], _run_one_job, check_job)
+    done = run_sweep("sweep", overrides, SWEPT["sweep"], _run_one_job, first)
     summary, failed = collect(folder)
     for line in as_table(summary):
         print(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,7 @@ def parse_auto(name: str, value: Any) -> float | None:
     return number
 
 
+@cache  # once a process
 def register_schemas() -> None:
     """Give Hydra the schemas that conf/*.yaml inherit from."""
     from hydra.core.config_store import ConfigStore

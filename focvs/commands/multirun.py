@@ -55,29 +55,29 @@ def run_sweep(
     overrides: list[str],
     required: tuple[str, str],
     run: Callable[[Any], None],
-    check: Check = to_schema,
+    first: tuple[DictConfig, list[str]],
 ) -> bool:
-    """Hydra multi-run of conf/``name``.yaml; every value is checked before the first job starts.
+    """Hydra multi-run of conf/``name``.yaml.
 
     Args:
         name: of the configuration.
         overrides: with commas where there are several values.
         required: keys that must be given, the output folder last.
         run: a job; its settings' ``output_dir`` is its own folder.
-        check: as in :func:`first_of_sweep`.
+        first: what :func:`first_of_sweep` gave, which has checked every value.
 
     Returns:
         Whether no job raised.
 
     Raises:
-        UsageError: as :func:`first_of_sweep`.
+        UsageError: without an output folder.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     from focvs.config import conf_dir
 
-    config, single = first_of_sweep(name, overrides, required, check)
+    config, single = first
     if config[required[-1]] is None:
         raise UsageError("-m needs OUTPUT_DIR, the folder that gets one folder a job.")
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from command_line import quick
+from focvs.cli import main
 from focvs.commands.multirun import first_of_sweep
 from focvs.commands.overrides import UsageError
 
@@ -23,10 +24,10 @@ def test_multirun_writes_a_folder_a_job_and_goes_on_after_a_failure(tmp_path, th
     assert {p.name for p in tmp_path.iterdir()} == {"scan.nii.gz", "sweep, 1"}
 
 
-def test_multirun_that_succeeds_exits_0(tmp_path, thick_scan):
+def test_multirun_that_succeeds_exits_0(tmp_path, thick_scan, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     words = ["-m", str(thick_scan), str(tmp_path / "out"), "thickness=5", "method=linear,spline", "figure=false"]
-    done = subprocess.run([sys.executable, "-m", "focvs.cli", *words], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert main(words) == 0
     assert len(list((tmp_path / "out").glob("*/scan_*.json"))) == 2
 
 

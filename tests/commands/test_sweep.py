@@ -48,7 +48,7 @@ def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkey
     done = []
     restore = sweep.super_resolve
     monkeypatch.setattr(sweep, "super_resolve", lambda run: done.append(run.method) or restore(run))
-    words[4:6] = ["seed=0,1,2", "method=spline"]
+    words[4:6] = ["seed=0,2", "method=spline"]
     assert main(words) == 0
     assert done == ["spline"]
     assert all(p.read_text() == then for p, then in began.items())
@@ -59,12 +59,13 @@ def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkey
     assert {r["scan_noise"] for r in read(out / "summary.csv")} == {"0.01", "0.02"}
     # a volume written again is another volume, and its jobs take the place of those of the old one
     os.utime(head, ns=(1, 1))
+    words[4] = "seed=0"
     assert main(words) == 0
-    assert done == ["spline"] * 5
+    assert done == ["spline"] * 3
     assert len(read(out / "results.csv")) == 6
     # how a job is run and watched makes no other job
     assert main([*words, "progress=false", "device=cpu"]) == 0
-    assert done == ["spline"] * 5
+    assert done == ["spline"] * 3
 
 
 @pytest.mark.parametrize(
