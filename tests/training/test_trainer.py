@@ -109,7 +109,7 @@ def test_training_learns(cache, tmp_path):
     torch.manual_seed(0)
     fresh = HaarUNet2D(block_out_channels=(8, 8), norm_groups=4)
     plan = TrainingPlan(
-        steps=150, batch_size=8, learning_rate=3e-3, warmup_steps=5, decay_steps=50, workers=0, ema_decay=0.9
+        steps=90, batch_size=8, learning_rate=3e-3, warmup_steps=5, decay_steps=30, workers=0, ema_decay=0.9
     )
     dataset = PatchDataset(load_cache(cache), WEIGHTS, size=32, acquisitions=8)
     with torch.no_grad():
