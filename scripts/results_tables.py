@@ -5,9 +5,6 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 
-from benchmark_gains import summarise as summarise_gains
-from benchmark_noise import summarise as summarise_noise
-from benchmark_profile import ASSUMED, summarise
 from focvs.evaluation.lesions import SIZES_ML
 
 Rows = list[dict[str, str]]
@@ -111,28 +108,6 @@ def thickness_table(rows: Rows) -> list[str]:
     return [*methods_table(rows), "", f"{said}."]
 
 
-def profile_table(rows: Rows) -> list[str]:
-    """A line for each acquisition, and for all."""
-    cases: dict[str, Rows] = {}
-    for row in rows:
-        slices = slices_text(f"{row['fwhm_mm']}:{row['spacing_mm']}")
-        cases.setdefault(f"{row['shape']}, {slices}", []).append(row)
-    heads = sorted({row["truth"] for row in rows} & UNSEEN)
-    cases["all"] = rows
-    cases[f"all of {' and '.join(heads)}"] = [row for row in rows if row["truth"] in heads]
-    body = []
-    for name, some in cases.items():
-        line = [name]
-        for assumed in ASSUMED:
-            asked = [row for row in some if row["assumed"] == assumed]
-            error, held, answered = summarise(asked)
-            line += [f"{100 * error:.1f} %", f"{100 * held:.0f} %"] if answered else ["-", "-"]
-            line.append(f"{answered} of {len(asked)}")
-        body.append(line)
-    header = [f"{assumed}: {what}" for assumed in ASSUMED for what in ("median error", "interval holds", "answered")]
-    return as_table(["slices", *header], body)
-
-
 def uncertainty_table(rows: Rows) -> list[str]:
     levels = ("0.5", "0.8", "0.9", "0.95")
     held = [f"{when} {float(level):.0%}" for when in ("before", "after") for level in levels]
@@ -181,20 +156,6 @@ def noise_table(rows: Rows) -> list[str]:
     return lines
 
 
-def noise_found_table(rows: Rows) -> list[str]:
-    """A line for each place and kind, and for each place alone."""
-    body = []
-    for where in dict.fromkeys(row["where"] for row in rows):
-        kinds = list(dict.fromkeys(row["kind"] for row in rows if row["where"] == where))
-        for kind in (*kinds, "both"):
-            some = [
-                row for row in rows if row["where"] == where and row["kind"] in (kinds if kind == "both" else [kind])
-            ]
-            within, answered, asked, worst = summarise_noise(some)
-            body.append([where, kind, f"{within} of {answered}", f"{100 * worst:.0f} %", str(asked - answered)])
-    return as_table(["where", "noise", "within 15 %", "worst", "no answer"], body)
-
-
 def stacks_table(rows: Rows) -> list[str]:
     """A line for each head and method."""
     body = [
@@ -222,22 +183,6 @@ def contrast_table(rows: Rows) -> list[str]:
         for row in rows
     ]
     return as_table(["scan", "of the median", "ml", "contrast in the scan", "in the result"], body)
-
-
-def gains_table(rows: Rows) -> list[str]:
-    """A line for each acquisition and kind of gains."""
-    body = [
-        [
-            slices_text(f"{thickness:g}:{spacing:g}"),
-            kind,
-            f"{found['passes']} of {found['scans']}",
-            f"{found['slices']} of {found['scans']}",
-            f"{100 * found['before']:.2f} %",
-            f"{100 * found['after']:.2f} %",
-        ]
-        for (thickness, spacing, kind), found in summarise_gains(rows).items()
-    ]
-    return as_table(["slices", "gains", "passes balanced", "slices balanced", "left before", "left after"], body)
 
 
 def denoising_table(rows: Rows) -> list[str]:

@@ -16,6 +16,11 @@ def results_tables(import_script):
     return import_script("results_tables")
 
 
+@pytest.fixture(scope="module")
+def results_scan_tables(import_script):
+    return import_script("results_scan_tables")
+
+
 def test_the_page_is_that_of_its_tables(results_page):
     assert results_page.PAGE.read_text() == results_page.page(), "run python scripts/results_page.py"
 
@@ -88,9 +93,9 @@ def test_what_a_wrong_thickness_loses_is_a_median(results_tables):
     assert results_tables.thickness_table(rows)[-1] == said
 
 
-def test_estimated_widths_are_summed_up_by_acquisition(results_tables):
+def test_estimated_widths_are_summed_up_by_acquisition(results_scan_tables):
     columns = ("truth", "shape", "fwhm_mm", "spacing_mm", "assumed", "estimate_mm", "low_mm", "high_mm")
-    known, gaussian, adversarial = results_tables.ASSUMED
+    known, gaussian, adversarial = results_scan_tables.ASSUMED
     rows = [
         ("adi_T1w", "rect", "4", "4", known, "5.0", "3.5", "6"),
         ("uih1_T1w", "rect", "4", "4", known, "2.0", "1.5", "3"),
@@ -98,7 +103,7 @@ def test_estimated_widths_are_summed_up_by_acquisition(results_tables):
         ("adi_T1w", "slr", "4", "5.2", gaussian, "3.0", "3", "4"),
         ("adi_T1w", "slr", "4", "5.2", adversarial, "4.4", "3", "4"),
     ]
-    lines = results_tables.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
+    lines = results_scan_tables.profile_table([dict(zip(columns, row, strict=True)) for row in rows])
     assert lines[2] == "| rect, 4 mm | 37.5 % | 50 % | 2 of 2 | - | - | 0 of 1 | - | - | 0 of 0 |"
     assert lines[3] == "| slr, 4 mm every 5.2 | - | - | 0 of 0 | 25.0 % | 100 % | 1 of 1 | 10.0 % | 100 % | 1 of 1 |"
     assert (
