@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from focvs.acquisition.degradation import random_degradation
-from focvs.acquisition.simulation import rician
 from focvs.training.cache import WHITE_LEVEL, CachedVolume
 from focvs.training.synthesis import (
     add_lesions,
@@ -27,6 +26,7 @@ from focvs.training.synthesis import (
     displacement,
     random_curve,
     synthesise,
+    vary_painted,
 )
 
 PLANES = ("sagittal", "coronal", "axial")  # in the order of the axes that slices lie across
@@ -146,8 +146,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         if rng.random() < self.chance.bias:
             image = image * bias_field(image.shape[1:], rng.uniform(0, 0.15), rng)
         if volume.group == "labels":
-            image = image.clip(0) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.8, 1.1)
-            return rician(image, rng.uniform(0, 0.03), rng) if rng.random() < self.chance.label_noise else image
+            return vary_painted(image, self.chance.label_noise, rng)
         if rng.random() < self.chance.curve:
             kind = str(rng.choice(["monotone", "inverted", "free"], p=[0.66, 0.22, 0.12]))
             image = random_curve(rng, kind)(image.clip(0, 1.5))

@@ -18,9 +18,15 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from focvs.acquisition.degradation import random_degradation
-from focvs.acquisition.simulation import rician
 from focvs.training.cache import WHITE_LEVEL, CachedVolume
-from focvs.training.synthesis import add_lesions, bias_field, displacement, random_curve, synthesise
+from focvs.training.synthesis import (
+    add_lesions,
+    bias_field,
+    displacement,
+    random_curve,
+    synthesise,
+    vary_painted,
+)
 
 FOREGROUND = 0.1  # intensities above this are head
 LEAST_HEAD = 0.15  # share of a patch, if a few tries find it
@@ -205,8 +211,7 @@ class VolumePool:
         if volume.painted:
             if rng.random() < self.plan.label_lesions:
                 image = add_lesions(image, rng)
-            image = image.clip(0) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.8, 1.1)
-            return rician(image, rng.uniform(0, 0.03), rng) if rng.random() < self.plan.label_noise else image
+            return vary_painted(image, self.plan.label_noise, rng)
         if rng.random() < self.plan.curve:
             kind = str(rng.choice(["monotone", "inverted", "free"], p=[0.5, 0.35, 0.15]))
             image = random_curve(rng, kind)(image.clip(0, 1.5))

@@ -8,6 +8,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
+from focvs.acquisition.simulation import rician
+
 # FreeSurfer ids whose left and right versions must share an intensity, and tissue families that usually do.
 _LEFT_OF_RIGHT = {
     41: 2, 42: 3, 43: 4, 44: 5, 46: 7, 47: 8, 49: 10, 50: 11, 51: 12, 52: 13, 53: 17, 54: 18, 58: 26,
@@ -158,6 +160,12 @@ def add_vessels(image: np.ndarray, rng: np.random.Generator, unit: float = 1.0) 
         cover = np.clip(ndimage.gaussian_filter(line, width) * width * 2.5 * rng.uniform(0.4, 1.2), 0, 1)
         out += cover * (level - out) * (image > 0.08)
     return out
+
+
+def vary_painted(image: np.ndarray, noisy: float, rng: np.random.Generator) -> np.ndarray:
+    """A painted image about 0-1 with another gamma and brightness and, with the probability ``noisy``, Rician noise."""
+    image = image.clip(0) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.8, 1.1)
+    return rician(image, rng.uniform(0, 0.03), rng) if rng.random() < noisy else image
 
 
 def displacement(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,16 @@ from focvs.training.synthesis import (
     random_contrast,
     random_curve,
     synthesise,
+    vary_painted,
 )
+
+
+def test_painted_images_keep_their_order_and_get_noise_where_asked():
+    image = np.linspace(-0.1, 1, 200)[None, None]
+    clean = vary_painted(image, 0.0, np.random.default_rng(0))
+    assert (np.diff(clean) >= 0).all() and clean.min() == 0 and 0.8 <= clean.max() <= 1.1
+    noisy = vary_painted(image, 1.0, np.random.default_rng(0))
+    assert 0 < np.abs(noisy - clean).max() < 0.2 and noisy.min() >= 0
 
 
 def test_curves_keep_air_and_do_what_they_say():
