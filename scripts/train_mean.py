@@ -1,7 +1,10 @@
 """Train the mean: ``python scripts/train_mean.py [key=value ...]``, keys in conf/train_mean.yaml.
 
 Makes the cache on first use, resumes from ``output/state.pt`` where it exists, and leaves the weights in
-``output/ema``.
+``output/ema``. A later stage of the cascade and the deviation learn from the means of trained stages:
+
+    python scripts/train_mean.py output=runs/stage2 stages=[runs/mean2d/ema]
+    python scripts/train_mean.py output=runs/deviation stages=[runs/mean2d/ema,runs/stage2/ema] network=deviation2d
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from focvs.config import conf_dir
+from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.pretrained import save_prior
+from focvs.training.block_pool import BlockPool
 from focvs.training.cache import build_cache, load_cache
 from focvs.training.mean import train_mean
 from focvs.training.pool import VolumePool
@@ -34,9 +39,15 @@ def main(config: DictConfig) -> None:
     torch.manual_seed(plan.seed)
     trained = {"voxel_range_mm": list(pool.plan.voxel_range_mm), "mirrored": True}
     network = instantiate(config.network, trained=trained, _convert_="all")
+    stages = [MeanUNet2D.from_pretrained(folder, torch_dtype=torch.float32).eval() for folder in config.stages]
     if config.start:
         network = type(network).from_pretrained(config.start, torch_dtype=torch.float32)
-    train_mean(network, pool, plan, Path(config.output), save_prior, config.device)
+    elif stages and isinstance(network, MeanUNet2D):
+        network = stages[-1].next_stage()
+    for stage in stages:
+        stage.requires_grad_(False).to(memory_format=torch.channels_last)
+    batches = BlockPool(pool, stages, instantiate(config.blocks, _convert_="all")) if stages else pool
+    train_mean(network, batches, plan, Path(config.output), save_prior, config.device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The network of the mean: slabs of the interpolated scan to E[volume | scan], in one evaluation a plane.
+"""The networks of the mean: slabs of the interpolated scan to E[volume | scan], and to how far it may be off.
 
 Plain residual blocks without normalisation, so that nearly all of the time goes into convolutions, which processors
 with bfloat16 units do many times faster than anything around them.
@@ -7,6 +7,7 @@ with bfloat16 units do many times faster than anything around them.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -31,12 +32,50 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-class MeanUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A U-Net on the Haar coefficients of slabs: the middle slice of the last image plus a learned residual.
+class _SlabUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A U-Net on the Haar coefficients of slabs, which gives four numbers for every 2 x 2 pixels."""
+
+    def _build(self, slab: int, images: int, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        if slab < 1 or slab % 2 == 0:
+            raise ValueError(f"slab={slab} must be an odd number of slices.")
+        if len(channels) != len(blocks):
+            raise ValueError(f"channels={channels} and blocks={blocks} must name as many levels.")
+        self.slab, self.images, self.multiple = slab, images, 2 ** len(channels)
+        self.stem = nn.Conv2d(4 * slab * images, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(_level(c, n) for c, n in zip(channels, blocks, strict=True))
+        pairs = list(itertools.pairwise(channels))
+        self.halve = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
+        self.widen = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairs)
+        self.up = nn.ModuleList(_level(c, n) for c, n in zip(channels[:-1], blocks[:-1], strict=True))
+        self.head = nn.Conv2d(channels[0], 4, 3, padding=1)
+        _start_at_zero(self.head)
+
+    def _quarters(self, images: Tensor) -> Tensor:
+        """``(b, 4, h', w')`` of images ``(b, images * slab, h, w)``, h' and w' half of those padded to ``multiple``.
+
+        Edges are replicated. The result has the precision of ``images``, whatever the layers compute in.
+        """
+        pad_h, pad_w = (-n % self.multiple for n in images.shape[-2:])
+        padded = F.pad(images, (0, pad_w, 0, pad_h), mode="replicate") if pad_h or pad_w else images
+        x = self.stem(haar(padded).contiguous(memory_format=torch.channels_last))
+        skips = []
+        for level, halve in zip(self.down, self.halve, strict=False):
+            x = level(x)
+            skips.append(x)
+            x = halve(x)
+        x = self.down[-1](x)
+        for level, widen in zip(reversed(self.up), reversed(self.widen), strict=True):
+            x = level(skips.pop() + F.interpolate(widen(x), scale_factor=2.0))
+        return self.head(x).to(images.dtype)
+
+
+class MeanUNet2D(_SlabUNet2D):
+    """The middle slice of the last image plus a learned residual.
 
     Args:
         slab: slices of each image, an odd number, the wanted one in the middle.
-        images: how many images it sees, ``slab`` channels each: the interpolated scan, then means of earlier stages.
+        images: how many images it sees, ``slab`` channels each: the interpolated scan, and of a later stage the mean
+            of those before it.
         channels: width of each level; each level halves the grid that the Haar transform has halved.
         blocks: residual blocks of each level, on the way down and (but for the coarsest) on the way up.
         sigma_residual: standard deviation of the residual in prior units, the unit of the network's output.
@@ -58,41 +97,65 @@ class MeanUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         trained: dict[str, Any] | None = None,
     ):
         super().__init__()
-        if slab < 1 or slab % 2 == 0:
-            raise ValueError(f"slab={slab} must be an odd number of slices.")
-        if len(channels) != len(blocks):
-            raise ValueError(f"channels={channels} and blocks={blocks} must name as many levels.")
-        self.slab, self.images, self.sigma_residual, self.trained = slab, images, sigma_residual, trained
-        self.multiple = 2 ** len(channels)
-        self.stem = nn.Conv2d(4 * slab * images, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(_level(c, n) for c, n in zip(channels, blocks, strict=True))
-        pairs = list(itertools.pairwise(channels))
-        self.halve = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
-        self.widen = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairs)
-        self.up = nn.ModuleList(_level(c, n) for c, n in zip(channels[:-1], blocks[:-1], strict=True))
-        self.head = nn.Conv2d(channels[0], 4, 3, padding=1)
-        _start_at_zero(self.head)
+        self._build(slab, images, channels, blocks)
+        self.sigma_residual, self.trained = sigma_residual, trained
 
     def forward(self, images: Tensor) -> Tensor:
-        """The mean ``(b, 1, h, w)`` of images ``(b, images * slab, h, w)`` in prior units; edges are replicated.
-
-        The result has the precision of ``images``, whatever the layers compute in.
-        """
+        """The mean ``(b, 1, h, w)`` of images ``(b, images * slab, h, w)`` in prior units."""
         height, width = images.shape[-2:]
         last = images[:, -1 - self.slab // 2].unsqueeze(1)  # the middle of the last slab
-        pad_h, pad_w = -height % self.multiple, -width % self.multiple
-        padded = F.pad(images, (0, pad_w, 0, pad_h), mode="replicate") if pad_h or pad_w else images
-        x = self.stem(haar(padded).contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, halve in zip(self.down, self.halve, strict=False):
-            x = level(x)
-            skips.append(x)
-            x = halve(x)
-        x = self.down[-1](x)
-        for level, widen in zip(reversed(self.up), reversed(self.widen), strict=True):
-            x = level(skips.pop() + F.interpolate(widen(x), scale_factor=2.0))
-        residual = haar_inverse(self.head(x).to(images.dtype))[..., :height, :width]
-        return last + self.sigma_residual * residual
+        return last + self.sigma_residual * haar_inverse(self._quarters(images))[..., :height, :width]
+
+    def next_stage(self) -> MeanUNet2D:
+        """A network that also sees the mean of the stages before it, and at first leaves that as it is."""
+        config = {key: self.config[key] for key in ("slab", "channels", "blocks", "sigma_residual", "trained")}
+        following, weights = MeanUNet2D(images=2, **config), self.state_dict()
+        if self.images == 1:
+            stem = torch.zeros_like(following.stem.weight)
+            for band in range(4):  # each Haar band holds all slices of all images
+                known = slice(band * self.slab, (band + 1) * self.slab)
+                stem[:, 2 * known.start : 2 * known.start + self.slab] = weights["stem.weight"][:, known]
+            weights["stem.weight"] = stem
+        following.load_state_dict(weights)
+        _start_at_zero(following.head)
+        return following
+
+
+class DeviationUNet2D(_SlabUNet2D):
+    """How far a mean may be from the truth: the logarithm of the standard deviation of its error, for every pixel.
+
+    Trained by the likelihood of the error under a normal distribution (Nix and Weigend 1994).
+
+    Args:
+        slab: slices of each image, an odd number.
+        images: how many it sees: the interpolated scan and the mean.
+        channels: width of each level.
+        blocks: residual blocks of each level.
+        sigma_start: what an untrained network says, prior units.
+        trained: as of :class:`MeanUNet2D`.
+
+    Raises:
+        ValueError: as :class:`MeanUNet2D`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        slab: int = 5,
+        images: int = 2,
+        channels: tuple[int, ...] = (48, 96, 128),
+        blocks: tuple[int, ...] = (1, 1, 2),
+        sigma_start: float = 0.05,
+        trained: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self._build(slab, images, channels, blocks)
+        self.sigma_start, self.trained = sigma_start, trained
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logarithm of the standard deviation ``(b, 1, h, w)``, prior units, of images ``(b, images * slab, h, w)``."""
+        height, width = images.shape[-2:]
+        return math.log(self.sigma_start) + F.pixel_shuffle(self._quarters(images), 2)[..., :height, :width]
 
 
 def _level(channels: int, blocks: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Training of the mean: E[volume | scan] from slabs of the interpolated scan, by the squared error."""
+"""Training of the mean E[volume | scan] from slabs of the interpolated scan, and of the deviation of its error."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.training.muon import MuonAdamW
-from focvs.training.pool import VolumePool
 
 log = logging.getLogger(__name__)
 
 LEAST_ERROR = 2e-4  # mean square error of the interpolated scan below which the weight of a patch stops growing
+LEAST_DEVIATION = 1e-3  # prior units: errors smaller than this tell nothing more
 STATE = "state.pt"
+Network = TypeVar("Network", MeanUNet2D, DeviationUNet2D)
+
+
+class Batches(Protocol):
+    """Where batches come from, each a function of the step alone."""
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Clean slices ``(size, 1, h, w)`` and what the network sees ``(size, c, h, w)``, the scan's slab first."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +65,27 @@ def relative_error(estimate: Tensor, clean: Tensor, interpolated: Tensor) -> Ten
     return error / (interpolated - clean).square().flatten(1).mean(1).clamp_min(LEAST_ERROR)
 
 
+def surprise(log_deviation: Tensor, clean: Tensor, mean: Tensor) -> Tensor:
+    """Negative log likelihood of the error of each patch under N(0, s^2), less a constant, ``(b,)``."""
+    variance = (2 * log_deviation).exp() + LEAST_DEVIATION**2
+    return ((mean - clean).square() / variance + variance.log()).flatten(1).mean(1) / 2
+
+
 def train_mean(
-    network: MeanUNet2D,
-    pool: VolumePool,
+    network: Network,
+    pool: Batches,
     plan: MeanPlan,
     folder: Path,
-    save: Callable[[MeanUNet2D, Path], None],
+    save: Callable[[Network, Path], None],
     device: str = "cpu",
-) -> MeanUNet2D:
+) -> Network:
     """Train ``network`` and return its exponential moving average.
+
+    A mean learns by :func:`relative_error`, a deviation by :func:`surprise`.
 
     Args:
         network: raw network.
-        pool: the patches, a function of the step alone.
+        pool: the patches.
         plan: see :class:`MeanPlan`.
         folder: gets ``state.pt`` (to resume from), ``ema/`` (the weights to use) and ``log.jsonl``; a run that finds
             ``state.pt`` goes on from there.
@@ -81,7 +97,7 @@ def train_mean(
     for parameter in network.parameters():  # convolutions of these are the fast ones
         parameter.data = _channels_last(parameter.data)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay))
-    averaged = cast(MeanUNet2D, average.module)
+    averaged = cast(Network, average.module)
     optimiser = MuonAdamW(network, learning_rate=plan.learning_rate, adamw_learning_rate=plan.adamw_learning_rate)
     first = 0
     if (folder / STATE).is_file():
@@ -91,20 +107,22 @@ def train_mean(
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
         log.info("resumed at step %d of %d", first, plan.steps)
+    learns_mean = isinstance(network, MeanUNet2D)
     losses: list[float] = []
     gains: list[float] = []
     began = time.monotonic()
     for step in range(first, plan.steps):
-        clean, scan = (t.to(device) for t in pool.batch(step, plan.batch_size))
+        clean, images = (t.to(device) for t in pool.batch(step, plan.batch_size))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.bfloat16):
-            estimate = network(scan)
-        middle = scan[:, scan.shape[1] // 2].unsqueeze(1)
-        relative = relative_error(estimate, clean, middle)
-        relative.mean().backward()
+            estimate = network(images)
+        scan, last = (images[:, place].unsqueeze(1) for place in (network.slab // 2, -1 - network.slab // 2))
+        relative = relative_error(estimate if learns_mean else last, clean, scan)
+        loss = relative.mean() if learns_mean else surprise(estimate, clean, last).mean()
+        loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), plan.gradient_clip))
         if math.isfinite(norm):
             optimiser.step(plan.learning_rate_factor(step))
-            losses.append(float(relative.mean().detach()))
+            losses.append(float(loss.detach()))
             gains.append(float(-10 * relative.detach().log10().mean()))
         else:
             log.warning("step %d was skipped: its gradients were not finite", step)

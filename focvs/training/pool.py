@@ -106,12 +106,12 @@ class VolumePool:
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Clean slices ``(size, 1, h, w)`` and interpolated scans ``(size, slab, h, w)`` of a step, prior units."""
-        self._advance(step // self.plan.refresh)
+        self.advance(step // self.plan.refresh)
         rng = np.random.default_rng((self.seed, 1, step))
         clean, scans = zip(*(self._pair(rng) for _ in range(size)), strict=True)
         return torch.stack(clean), torch.stack(scans)
 
-    def _advance(self, first: int) -> None:
+    def advance(self, first: int) -> None:
         """Hold the volumes ``first`` to ``first + plan.volumes``."""
         if not self.first <= first < self.first + len(self.held):
             self.held.clear()
@@ -205,7 +205,10 @@ class VolumePool:
     def _slab(self, rng: np.random.Generator) -> np.ndarray:
         """``(slab, h, w)``, or ``(1, h, w)`` of a slice alone, intensities about 0-1."""
         volume = self.held[rng.integers(len(self.held))]
-        image = self._cut(volume, rng)
+        return self.vary(self._cut(volume, rng), volume, rng)
+
+    def vary(self, image: np.ndarray, volume: PoolVolume, rng: np.random.Generator) -> np.ndarray:
+        """Slices ``(s, h, w)`` of a volume with another contrast, a bias field, lesions or noise, by chance."""
         if rng.random() < self.plan.bias:
             image = image * bias_field(image.shape[1:], rng.uniform(0, 0.15), rng)
         if volume.painted:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.pretrained import save_prior
 
 
@@ -44,6 +44,26 @@ def test_every_slice_of_the_slab_matters():
     network, x = awake(small()), torch.randn(1, 5, 16, 16, requires_grad=True)
     (gradient,) = torch.autograd.grad(network(x).sum(), x)
     assert (gradient.abs().sum((0, 2, 3)) > 1e-4).all()
+
+
+def test_the_next_stage_hears_of_the_scan_as_before_and_leaves_the_mean_as_it_is():
+    first = awake(small(trained={"mirrored": True}))
+    second, scan, mean = first.next_stage(), torch.randn(2, 5, 24, 20), torch.randn(2, 5, 24, 20)
+    assert second.images == 2 and second.trained == first.trained
+    assert torch.equal(second(torch.cat([scan, mean], 1)), mean[:, 2:3])
+    second.head.load_state_dict(first.head.state_dict())
+    learnt = second(torch.cat([scan, mean], 1)) - mean[:, 2:3]  # the mean is not heard yet
+    assert torch.allclose(learnt, first(scan) - scan[:, 2:3], atol=1e-5)
+    third = second.next_stage()
+    assert third.images == 2 and torch.equal(third.stem.weight, second.stem.weight)
+
+
+def test_a_deviation_is_what_it_starts_with_at_first_and_of_any_size():
+    torch.manual_seed(0)
+    network = DeviationUNet2D(channels=(8, 12), blocks=(1, 1), sigma_start=0.03)
+    assert network(torch.randn(2, 10, 17, 31)).exp().allclose(torch.full((2, 1, 17, 31), 0.03))
+    out = awake(network)(torch.randn(2, 10, 17, 31))
+    assert out.shape == (2, 1, 17, 31) and float(out.detach().std()) > 0.01
 
 
 def test_layers_compute_in_bfloat16_and_the_result_is_float32():

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.pretrained import save_prior
+from focvs.training.block_pool import BlockPlan, BlockPool
 from focvs.training.cache import load_cache
-from focvs.training.mean import LEAST_ERROR, MeanPlan, relative_error, train_mean
+from focvs.training.mean import LEAST_ERROR, MeanPlan, relative_error, surprise, train_mean
 from focvs.training.pool import PoolPlan, VolumePool
 from training_sets import WEIGHTS
 
@@ -50,6 +51,33 @@ def test_it_comes_to_beat_the_interpolated_scan(cache, tmp_path):
     trained(cache, tmp_path, 120, pool={"noisy": 0.0, "curve": 0.0, "lesions": 0.0}, **options)
     gains = [json.loads(line)["gain_db"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(gains) == 6 and np.mean(gains[3:]) > max(0.01, np.mean(gains[:3]))
+
+
+def test_the_likelihood_is_best_at_the_true_deviation():
+    torch.manual_seed(0)
+    clean, mean = torch.zeros(2, 1, 64, 64), 0.04 * torch.randn(2, 1, 64, 64)
+    losses = [float(surprise(torch.full_like(mean, s).log(), clean, mean).mean()) for s in (0.03, 0.04, 0.05)]
+    assert losses[1] < losses[0] and losses[1] < losses[2]
+    assert torch.isfinite(surprise(torch.full_like(mean, -50.0), clean, clean)).all()  # air without any error
+
+
+def test_a_deviation_comes_to_know_the_size_of_errors(cache, tmp_path):
+    torch.manual_seed(0)
+    volumes = VolumePool(load_cache(cache), PoolPlan({"isotropic": 1.0}, volumes=2, edge=40, patch=24, acquisitions=6))
+    stage = MeanUNet2D(channels=(8, 12), blocks=(1, 1))
+    pool = BlockPool(volumes, [stage], BlockPlan(blocks=4, depth=8, refresh=100))
+    plan = MeanPlan(
+        steps=60, batch_size=8, warmup_steps=2, decay_steps=0, checkpoint_every=30, learning_rate=6e-3, ema_decay=0.9
+    )
+    network = DeviationUNet2D(channels=(8, 12), blocks=(1, 1), sigma_start=0.5)
+    learnt = train_mean(network, pool, plan, tmp_path, save_prior)
+    clean, images = pool.batch(7, 16)
+    with torch.no_grad():
+        deviation = learnt(images).exp()
+    spread = float((images[:, 7:8] - clean).square().mean().sqrt() / deviation.square().mean().sqrt())
+    assert 0.5 < spread < 2
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert losses[1] < losses[0]
 
 
 def test_steps_that_are_not_numbers_are_left_out(cache, tmp_path, caplog, monkeypatch):

@@ -1,0 +1,138 @@
+"""Blocks of heads with the mean that trained stages give of their scans: what later stages of a cascade learn from."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focvs.acquisition.degradation import Degradation
+from focvs.acquisition.linear_operator import MatrixOperator
+from focvs.priors.mean import mean_of_planes
+from focvs.priors.mean_network import MeanUNet2D
+from focvs.training.pool import FOREGROUND, LEAST_HEAD, PoolVolume, VolumePool
+
+ERROR = 0.1  # assumed of a mean where it is replaced, prior units; only its ratio to the scan's noise counts
+LEAST_NOISE = 1e-3  # prior units: without noise slices that hardly reach the block would be followed too closely
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """What a pool of blocks holds.
+
+    Attributes:
+        blocks: how many at a time.
+        depth: slices of a block; the other edges are those of a patch.
+        refresh: steps after which the oldest block is replaced.
+        per_volume: blocks after which the oldest volume is replaced.
+    """
+
+    blocks: int = 96
+    depth: int = 32
+    refresh: int = 8
+    per_volume: int = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Clean, interpolated and estimated ``(depth, h, w)``, prior units, float16, the slice axis last."""
+
+    clean: Tensor
+    scan: Tensor
+    mean: Tensor
+
+
+class BlockPool:
+    """Batches as of :class:`VolumePool`, each slab of the scan followed by that of its mean.
+
+    The pool at a step is a function of the seeds, the stages and the step alone.
+
+    Args:
+        volumes: whose held volumes are cut; those whose slices lie far apart are passed over.
+        stages: trained networks, in order; both planes of each are averaged and the scan replaced.
+        plan: see :class:`BlockPlan`.
+        bfloat16: whether the stages are evaluated under autocast.
+
+    Raises:
+        ValueError: by :meth:`batch`, where no held volume can be cut in every direction.
+    """
+
+    def __init__(self, volumes: VolumePool, stages: Sequence[MeanUNet2D], plan: BlockPlan, bfloat16: bool = True):
+        self.volumes, self.stages, self.plan, self.bfloat16 = volumes, stages, plan, bfloat16
+        self.held: deque[Block] = deque()
+        self.first = -1
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Clean slices ``(size, 1, h, w)``, and slabs of scan and mean ``(size, 2 slab, h, w)``."""
+        first = step // self.plan.refresh
+        if not self.first <= first < self.first + len(self.held):
+            self.held.clear()
+            self.first = first
+        while self.first < first:
+            self.held.popleft()
+            self.first += 1
+        self.held.extend(self._make(k) for k in range(first + len(self.held), first + self.plan.blocks))
+        rng = np.random.default_rng((self.volumes.seed, 3, step))
+        clean, images = zip(*(self._pair(rng) for _ in range(size)), strict=True)
+        return torch.stack(clean), torch.stack(images)
+
+    def _make(self, k: int) -> Block:
+        self.volumes.advance(k // self.plan.per_volume)
+        rng = np.random.default_rng((self.volumes.seed, 2, k))
+        volume, block = self._cut(rng)
+        image = self.volumes.vary(block.astype(np.float32), volume, rng)
+        clean = torch.from_numpy(np.ascontiguousarray(2 * image - 1, dtype=np.float32))
+        degrade = self.volumes.degradations[rng.integers(len(self.volumes.degradations))]
+        noisy = rng.random() < self.volumes.plan.noisy
+        sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if noisy else 0.0
+        white = torch.from_numpy(rng.standard_normal((*clean.shape[:-1], degrade.slices), dtype=np.float32))
+        y = degrade(clean) + sigma * white
+        scan = mean = y @ degrade.interpolation.to(y).T
+        inner, gain = _replacement(degrade, max(sigma, LEAST_NOISE))
+        with torch.inference_mode():
+            for stage in self.stages:
+                with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                    mean = mean_of_planes(stage, [scan, mean][: stage.images], stage.slab)
+                mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
+        return Block(clean.half(), scan.half(), mean.half())
+
+    def _cut(self, rng: np.random.Generator) -> tuple[PoolVolume, np.ndarray]:
+        """A block ``(depth, h, w)`` of random orientation and place, and the volume it is of."""
+        depth, size = self.plan.depth, self.volumes.plan.patch
+        whole = [volume for volume in self.volumes.held if len(volume.axes) == 3]
+        if not whole:
+            raise ValueError("blocks need volumes that can be cut in every direction, not stacks of slices alone.")
+        for _ in range(24):
+            volume = whole[rng.integers(len(whole))]
+            turned = volume.data.transpose(rng.permutation(3))
+            first = [
+                int(rng.integers(max(1, n - m + 1))) for n, m in zip(turned.shape, (depth, size, size), strict=True)
+            ]
+            edges = zip(first, (depth, size, size), strict=True)
+            block = turned[tuple(slice(f, f + m) for f, m in edges)]
+            if (block > FOREGROUND).mean() > LEAST_HEAD:
+                break
+        short = [(0, m - n) for n, m in zip(block.shape, (depth, size, size), strict=True)]
+        block = np.pad(block, short, mode="edge")
+        return volume, np.flip(block, tuple(a for a in range(3) if rng.random() < 0.5))
+
+    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A clean slice ``(1, h, w)``, and its slabs of scan and mean, mirrored by chance."""
+        block, reach = self.held[rng.integers(len(self.held))], self.volumes.plan.slab // 2
+        place = int(rng.integers(reach, self.plan.depth - reach))
+        around = slice(place - reach, place + reach + 1)
+        flips = [axis for axis in (0, 1, 2) if rng.random() < 0.5]
+        slabs = torch.cat([image[around].flip(flips) for image in (block.scan, block.mean)])
+        return block.clean[place : place + 1].flip(flips).float(), slabs.float()
+
+
+def _replacement(degrade: Degradation, noise_sigma: float) -> tuple[Tensor, Tensor]:
+    """Which slices lie in a patch for the most part, and the gain ``(n, slices)`` that replaces by them."""
+    matrix = degrade.matrix
+    inner = (matrix[:, 0] < 0.5) & (matrix[:, -1] < 0.5)
+    unit = torch.eye(matrix.shape[1], dtype=torch.float64)
+    return inner, MatrixOperator(matrix[inner]).kalman_gain(ERROR**2 * unit, noise_sigma)

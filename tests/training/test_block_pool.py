@@ -1,0 +1,69 @@
+"""Blocks of means: a function of the step alone, consistent with their scans, mirrored together."""
+
+import pytest
+import torch
+
+from focvs.priors.mean_network import MeanUNet2D
+from focvs.training.block_pool import BlockPlan, BlockPool
+from focvs.training.cache import load_cache
+from focvs.training.pool import PoolPlan, VolumePool
+
+PLAN = BlockPlan(blocks=3, depth=8, refresh=2)
+
+
+@pytest.fixture(scope="module")
+def volumes(cache):
+    return load_cache(cache)
+
+
+def pool(volumes, stages=1, **options):
+    chosen = {"volumes": 3, "edge": 40, "patch": 24, "acquisitions": 6, "noisy": 0.0} | options
+    weights = chosen.pop("group_weights", {"isotropic": 1.0})
+    torch.manual_seed(0)
+    network = MeanUNet2D(channels=(8, 12), blocks=(1, 1)).eval()
+    networks = [network, network.next_stage()][:stages]
+    for stage in networks:
+        torch.nn.init.normal_(stage.head.weight, std=0.05)
+    return BlockPool(VolumePool(volumes, PoolPlan(weights, **chosen)), networks, PLAN, bfloat16=False)
+
+
+def test_a_step_is_the_same_however_it_is_reached(volumes):
+    straight, resumed = pool(volumes), pool(volumes)
+    for step in range(6):
+        clean, images = straight.batch(step, 3)
+    again, seen = resumed.batch(5, 3)
+    assert torch.equal(clean, again) and torch.equal(images, seen)
+    assert clean.shape == (3, 1, 24, 24) and images.shape == (3, 10, 24, 24)
+    assert torch.equal(straight.batch(1, 3)[0], pool(volumes).batch(1, 3)[0])  # going back is no different
+
+
+def test_means_of_blocks_reproduce_the_slices_within_them(volumes):
+    blocks = pool(volumes, acquisitions=1)
+    blocks.batch(0, 1)
+    (degrade,) = blocks.volumes.degradations
+    within = (degrade.matrix[:, [0, -1]] < 0.2).all(1)
+    assert within.any() and len(blocks.held) == PLAN.blocks
+    for block in blocks.held:
+        clean, mean = block.clean.float(), block.mean.float()
+        assert float((mean - block.scan.float()).std()) > 0.003  # the stage did something
+        missed = degrade(mean - clean)[..., within]
+        assert float(missed.square().mean()) < 1e-3 * float((mean - clean).square().mean())
+
+
+def test_a_second_stage_goes_on_from_the_first(volumes):
+    one, two = pool(volumes), pool(volumes, stages=2)
+    (_, first), (_, second) = one.batch(0, 4), two.batch(0, 4)
+    assert torch.equal(first[:, :5], second[:, :5]) and not torch.equal(first[:, 5:], second[:, 5:])
+
+
+def test_slabs_are_mirrored_together(volumes):
+    """The middle of the interpolated scan is near the clean slice whatever way both were turned."""
+    clean, images = pool(volumes).batch(3, 16)
+    error = (images[:, 2:3] - clean).square().mean((1, 2, 3))
+    turned = (images[:, 2:3].flip(-1, -2) - clean).square().mean((1, 2, 3))
+    assert (error < turned).float().mean() > 0.9
+
+
+def test_stacks_alone_make_no_blocks(volumes):
+    with pytest.raises(ValueError, match="every direction"):
+        pool(volumes, group_weights={"thick": 1.0}).batch(0, 1)
