@@ -46,10 +46,11 @@ class Calibration(Enum):
 @dataclass
 class SamplerConfig:
     name: str = MISSING
-    steps: int = MISSING
+    steps: int | None = MISSING
     sigma_start: float | None = MISSING
-    sigma_end: float = MISSING
+    sigma_end: float = 0.02
     rho: float = 7.0
+    mirrors: int = 1
     eta: float = 0.0
     temperature: float = 1.0
     guidance: float = 1.0
@@ -109,6 +110,7 @@ class RunConfig:
 
     scan: str = MISSING
     output_dir: str | None = None
+    quality: str = MISSING
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
@@ -127,10 +129,12 @@ class RunConfig:
     rician_bias: str = "auto"
     stacks: list[str] = field(default_factory=list)
     align: str = "rigid"
-    samples: int = 4
+    samples: int = 0
     batch: int = 1
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
     save_samples: bool = False
     final_replacement: Any = "auto"
     figure: bool = True
@@ -159,8 +163,6 @@ class DemoConfig:
     output_dir: str = "demo"
     thickness: float = 5.0
     spacing: float = 6.0
-    samples: int = 2
-    steps: int | None = None
     seed: int = 0
     device: str = "auto"
 

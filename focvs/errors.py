@@ -13,6 +13,16 @@ class PriorError(FocvsError):
     """A prior that is missing, truncated or of another kind."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a processor or a GPU."""
+    said = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("allocate memory" in said or "out of memory" in said))
+    )
+
+
 def first_line(error: Exception) -> str:
     """What another library says of an error, cut to its first line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

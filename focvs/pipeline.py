@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import torch
+
 from focvs.config import RunConfig, parse_auto
+from focvs.errors import InputError, is_out_of_memory
 from focvs.files import require_writable
+from focvs.hardware import usable_cores
 from focvs.reconstruction.baselines import restore_without_prior
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
@@ -15,7 +19,7 @@ from focvs.reconstruction.forward_model import model_acquisition, slice_spacing
 from focvs.reconstruction.refine import restore_coarsely
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.rules import carried_over, without_bias
-from focvs.reconstruction.setup import choose_device, open_prior
+from focvs.reconstruction.setup import choose_device, in_precision, open_prior, require_fit
 from focvs.reconstruction.stacks import open_stacks
 from focvs.reconstruction.timing import Stopwatch
 from focvs.report.results import write_images
@@ -36,17 +40,37 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         where asked for ``sample-01`` ...
 
     Raises:
-        InputError: for anything wrong with the scan, an option or the output folder; nothing is written then.
+        InputError: for anything wrong with the scan, an option or the output folder, or where memory runs out; nothing
+            is written then.
         PriorError: if the prior cannot be loaded.
     """
+    try:
+        return _super_resolve(config)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"{config.scan}: memory ran out; give voxel= a larger size, batch=1 and fewer samples, or use a machine "
+            "with more memory."
+        ) from error
+
+
+def _super_resolve(config: RunConfig) -> dict[str, Path]:
     clock = Stopwatch()
+    torch.set_num_threads(usable_cores())
     with clock.lap("total"):
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
         converted = folder if config.output_dir else None  # gets the NIfTI of a DICOM series
         acquired = balance_slices(open_scan(Path(config.scan), converted), config.slice_gains)
         device = choose_device(config.device) if config.method == "focvs" else "cpu"
-        prior = open_prior(config.prior, device) if config.method == "focvs" else None
+        prior, precision = None, None
+        if config.method == "focvs":
+            with clock.lap("prior"):
+                prior = open_prior(config.prior, device)
+                require_fit(prior, config)
+                prior, precision = in_precision(prior, config, device)
+            log.info("networks compute in %s: %s", precision.name, precision.reason)
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(acquired, slice_spacing(acquired, config.spacing), known_mm)
         acquisition = model_acquisition(acquired, config, min(pixels.pixels_mm(acquired)))
@@ -64,7 +88,8 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
             with clock.lap("sampling"):
                 restoration = restore_without_prior(scan, slices, acquisition, config)
         else:
-            case = Case(scan, slices, acquisition, prior, device, stacks)
+            assert precision is not None
+            case = Case(scan, slices, acquisition, prior, device, stacks, seconds_per_pixel=precision.seconds_per_pixel)
             if pixels.trivial:
                 restoration = restore(case, config, clock)
             else:
@@ -76,7 +101,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         warnings += carried_over(restoration.noise_intensity / scan.units.white)
     for warning in warnings:
         log.warning("%s: %s", scan.path.name, warning)
-    run = Run(config, acquired, scan, working, pixels, acquisition, stacks, prior, device)
+    run = Run(config, acquired, scan, working, pixels, acquisition, stacks, prior, device, precision)
     report = describe_run(run, restoration, warnings, clock.seconds, paths["mean"])
     for entry in report.stacks:
         log.info("%s: relative residual %.1e root mean square", entry.scan, entry.relative_rms_residual)

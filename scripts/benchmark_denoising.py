@@ -27,7 +27,8 @@ from focvs.evaluation.denoising import (
     interpolation_error,
 )
 from focvs.files import write_csv
-from focvs.priors.pretrained import Prior, load_prior
+from focvs.priors.pretrained import load_prior
+from focvs.priors.prior import Prior
 from focvs.scan.nifti import nifti_stem
 
 

@@ -42,7 +42,6 @@ from focvs.reconstruction.rules import make_rule
 from focvs.reconstruction.setup import open_prior
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.volume_denoiser import volume_denoiser
-from focvs.reconstruction.voxels import voxel_window
 from focvs.sampling import spectral
 from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, ddpm
@@ -97,9 +96,8 @@ def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     case = Case(scan, slices, acquisition, prior)
     plan, start = make_plan(case, ancestral), case.start
     sigmas, clock = plan.sigmas, Stopwatch()
-    window = voxel_window(acquisition.grid, slices.region.slices)
     network = prior.in_units_of(slices.units.white, float(scan.data.max()))
-    denoise = clock.timed("network", volume_denoiser(case, network, config, plan, window))
+    denoise = clock.timed("network", volume_denoiser(case, network, config, plan))
 
     def ours(consistency: ReplacementRule) -> Tensor:
         source = NoiseSource(1)

@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 
 from focvs.commands.overrides import compose, split_overrides
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 
 SCRIPTS = Path(__file__).parent
 

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from focvs.config import conf_dir
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 from focvs.training.blocks import VolumePatchDataset
 from focvs.training.cache import build_cache, load_cache
 from focvs.training.datasets import Augmentation, PatchDataset

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from focvs.config import conf_dir
 from focvs.priors.mean_network import MeanUNet2D
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 from focvs.training.block_pool import BlockPool
 from focvs.training.cache import build_cache, load_cache
 from focvs.training.mean import train_mean

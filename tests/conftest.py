@@ -20,7 +20,7 @@ from focvs.acquisition.phantom import head_phantom
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.priors.networks import HaarUNet2D
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 from runs import TRAINED
 from scans import isotropic_field, write_scan
 from stacked import stack_of

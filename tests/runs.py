@@ -6,14 +6,17 @@ import torch
 from omegaconf import OmegaConf
 
 from focvs.commands.overrides import compose, quote
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.networks3d import HaarUNet3D
-from focvs.priors.pretrained import load_prior, save_prior
+from focvs.priors.own import save_prior
+from focvs.priors.pretrained import load_prior
 
 TRAINED = {"voxel_range_mm": [0.59, 1.4], "mirrored": True}  # what priors of tests claim
 
 
 def settings(scan, out, prior, *overrides):
-    words = [f"scan={quote(str(scan))}", f"prior.path={quote(str(prior))}", "samples=2", "steps=2", "progress=false"]
+    words = [f"scan={quote(str(scan))}", f"prior.path={quote(str(prior))}", "progress=false"]
+    words += ["quality=samples", "samples=2", "steps=2", "precision=float32"]
     words.append("figure=false")  # drawn where a test looks at it
     if out is not None:
         words.append(f"output_dir={quote(str(out))}")
@@ -28,3 +31,17 @@ def volumetric_prior(folder, **changes):
     torch.manual_seed(0)
     save_prior(HaarUNet3D(channels=(8, 8), norm_groups=4, conditioned=True, trained=TRAINED), folder)
     return replace(load_prior(folder), **changes)
+
+
+def mean_prior(folder):
+    """A small mean of two stages with its deviation, all with weights of their own; the networks are returned."""
+    torch.manual_seed(0)
+    small = {"channels": (8, 12), "blocks": (1, 1), "trained": TRAINED}
+    first = MeanUNet2D(**small)
+    networks = first, first.next_stage(), DeviationUNet2D(**small)
+    for network, name in zip(networks, (".", "stage2", "deviation"), strict=True):
+        for parameter in network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+        save_prior(network, folder / name)
+    return networks

@@ -35,6 +35,7 @@ def stack_of(path, stack_head, axis, turned=UNMOVED, noise=0.0, scale=1.0):
 def settings(scan, stacks, out, prior, *overrides):
     words = [f"scan={quote(str(scan))}", f"stacks=[{','.join(quote(str(s)) for s in stacks)}]", "thickness=3.6"]
     words += [f"prior.path={quote(str(prior))}", f"output_dir={quote(str(out))}", "samples=1", "steps=2"]
+    words += ["quality=samples", "precision=float32"]
     return OmegaConf.to_object(compose("config", [*words, "progress=false", *overrides]))
 
 

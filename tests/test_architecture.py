@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "focvs"
 # from the ground up: a folder or module imports only from its own floor's folder and from floors below
 FLOORS = (
     ("errors",),
-    ("files", "config"),
+    ("files", "config", "hardware"),
     ("acquisition",),
     ("priors",),
     ("sampling",),

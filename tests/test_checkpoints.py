@@ -11,7 +11,8 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.config import checkpoints_dir
 from focvs.priors.mean import mean_of_planes
 from focvs.priors.mean_network import MeanUNet2D
-from focvs.priors.pretrained import WEIGHTS, load_prior
+from focvs.priors.own import WEIGHTS
+from focvs.priors.pretrained import load_prior
 
 FOLDERS = sorted(p for p in checkpoints_dir().iterdir() if p.is_dir())
 MEANS = [p for p in FOLDERS if p.name.startswith("mean")]

@@ -37,10 +37,10 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
             from focvs.sampling.samplers import SAMPLERS
             from focvs.training.fine_tuning import METHODS
 
-            assert settings.sampler.name in SAMPLERS
+            assert settings.sampler.name in ("mean", *SAMPLERS)
             assert settings.consistency.rule in RULES
             assert settings.prior.kind in KINDS
-            assert (checkpoints_dir() / settings.prior.name).is_dir() == (settings.prior.name == "head2d")
+            assert (checkpoints_dir() / settings.prior.name).is_dir() == (settings.prior.name in ("head2d", "mean2d"))
             assert settings.adaptation.method in METHODS
     else:
         from hydra.utils import instantiate
@@ -72,7 +72,7 @@ def test_every_key_has_a_comment():
     for path in conf_dir().rglob("*.yaml"):
         lines = path.read_text().splitlines()
         assert lines[0].startswith("#"), path
-        exempt = ("defaults", "hydra", "network", "plan", "pool", "augmentation")
+        exempt = ("defaults", "hydra", "network", "plan", "pool", "augmentation", "blocks", "sampler")
         for before, line in itertools.pairwise(lines):
             key = line.split(":")[0].strip()
             if line and line[0].isalpha() and ":" in line and key not in exempt:

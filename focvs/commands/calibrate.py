@@ -14,7 +14,8 @@ from focvs.errors import FocvsError, InputError
 from focvs.files import require_writable, write_atomically
 from focvs.priors.calibration import BLOCK, measure_errors, measure_volume_errors
 from focvs.priors.error_table import CALIBRATION, ErrorTable
-from focvs.priors.pretrained import Prior, beside
+from focvs.priors.pretrained import beside
+from focvs.priors.prior import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.reconstruction.setup import choose_device, open_prior
 from focvs.sampling.noise_schedule import karras_sigmas

@@ -58,9 +58,7 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
     folder = Path(config.output_dir)
     phantom = generate(config, folder)
     overrides = [f"scan={quote(str(phantom.scan))}", f"output_dir={quote(str(folder))}", f"voxel={phantom.voxel_mm}"]
-    overrides += [f"samples={config.samples}", f"seed={config.seed}", f"device={config.device}"]
-    if config.steps is not None:
-        overrides.append(f"steps={config.steps}")
+    overrides.append(f"device={config.device}")
     settings = to_schema(compose("config", overrides))
     paths = super_resolve(settings)
 
@@ -87,10 +85,10 @@ def generate(config: DemoConfig, folder: Path) -> Phantom:
     Raises:
         InputError: as :func:`run_demo`.
     """
-    if not 2 * PHANTOM_MM <= config.spacing <= 12 or config.seed < 0 or config.samples < 1:
+    if not 2 * PHANTOM_MM <= config.spacing <= 12 or config.seed < 0:
         raise InputError(
-            f"spacing={config.spacing:g} must lie between {2 * PHANTOM_MM:g} and 12 mm, seed={config.seed} must be at "
-            f"least 0 and samples={config.samples} at least 1."
+            f"spacing={config.spacing:g} must lie between {2 * PHANTOM_MM:g} and 12 mm, and seed={config.seed} must be "
+            "at least 0."
         )
     require_writable(folder)
     slices = round(HEIGHT_MM / config.spacing)

@@ -15,7 +15,7 @@ from focvs.acquisition.degradation import Degradation, make_degradation
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
-from focvs.priors.pretrained import Prior
+from focvs.priors.prior import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import read_nifti

@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from focvs.priors.condition import ScanCondition
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 
 PIXELS_PER_BATCH = 150_000  # of slices evaluated at once: large enough for every core, small in memory
+
+
+class SlabDenoiser(nn.Module):
+    """A network of the mean under the contract of a denoiser, whose noisy image is empty.
+
+    It sees the interpolated scan, and a later stage in the place of the noisy image the mean so far. Noise level and
+    numbers of the acquisition are not heard. A slice without neighbours repeats itself.
+    """
+
+    def __init__(self, network: MeanUNet2D | DeviationUNet2D):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, sigma: float | Tensor, condition: ScanCondition) -> Tensor:
+        slabs = [image.expand(-1, self.network.slab, -1, -1) for image in (condition.image, x)]
+        return self.network(torch.cat(slabs[: self.network.images], dim=1))
 
 
 def mean_of_planes(network: Callable[[Tensor], Tensor], images: Sequence[Tensor], slab: int = 5) -> Tensor:

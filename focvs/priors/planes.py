@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from focvs.errors import is_out_of_memory
 from focvs.priors.condition import ScanCondition, ScanNumbers, require_background
 from focvs.priors.denoiser import Denoiser
 
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))  # axes of a slice that are reversed
 # pixels of slices denoised at once: on a CPU by every core, and small in memory; on a GPU enough to fill it
 PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH = 100_000, 1_000_000
 
 
-def in_parallel(function: Callable[[Tensor], Tensor], items: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+SURROUNDINGS = 16  # pixels around the head that a network sees
+T = TypeVar("T")
+Item = TypeVar("Item")
+log = logging.getLogger(__name__)
+
+
+def in_parallel(function: Callable[[Item], Tensor], items: Sequence[Item], device: torch.device) -> list[Tensor]:
     """``function`` of every item; on a CPU a core each, which beats all cores on one (scripts/benchmark_threads.py).
 
     The number of cores is that of ``torch.get_num_threads()``. Gradients and inference mode are as in the caller.
@@ -29,7 +38,7 @@ def in_parallel(function: Callable[[Tensor], Tensor], items: Sequence[Tensor], d
         return [function(item) for item in items]
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def work(item: Tensor) -> Tensor:
+    def work(item: Item) -> Tensor:
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):  # both are of a thread
             return function(item)
 
@@ -40,6 +49,34 @@ def in_parallel(function: Callable[[Tensor], Tensor], items: Sequence[Tensor], d
         torch.set_num_threads(threads)  # a worker's number is that of threads to come as well
 
 
+def within_memory(work: Callable[[int], T], at_once: int, device: torch.device) -> T:
+    """``work(at_once)``, with half as many at once where memory runs out, until a single one does not fit.
+
+    Raises:
+        RuntimeError or MemoryError: as torch says that memory ran out.
+    """
+    while True:
+        try:
+            return work(at_once)
+        except (MemoryError, RuntimeError) as error:
+            if at_once == 1 or not is_out_of_memory(error):
+                raise
+        at_once //= 2
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.info("memory ran out: %d slices at once from here on", at_once)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring slices of one item of a batch, and the rows and columns of them that are computed."""
+
+    item: int
+    slices: slice
+    rows: slice
+    columns: slice
+
+
 @dataclass(frozen=True)
 class PlaneDenoiser:
     """Denoises ``(b, p, q, n)`` volumes slice by slice in one plane.
@@ -48,10 +85,13 @@ class PlaneDenoiser:
         denoise: 2D denoiser of ``(slices, 1, h, w)``; where ``numbers`` are given it takes a condition too.
         across: the volume axis (0 for p, 1 for q) that counts the slices; the plane holds the other one and n.
         window: range of the last axis that is computed; None is all.
-        background: ``(p, q, n)`` the interpolated scan, used outside ``window`` and told to a conditioned prior.
+        background: ``(p, q, n)`` the interpolated scan, used where nothing is computed and told to a conditioned prior.
         numbers: of the acquisition, for a conditioned prior; None for others.
         flips: axes of a slice (-2, -1) that are reversed for the network.
         slab: slices the denoiser sees around each, an odd number; at the ends of the volume the last one repeats.
+        head: ``(p, q, n)`` boolean on the CPU, which voxels must be computed; None computes all. Of neighbouring slices
+            it is the box around them and :data:`SURROUNDINGS` more pixels.
+        outside: value of what is not computed; None takes the background, and without one the input.
 
     Raises:
         ValueError: for numbers without the interpolated scan as background.
@@ -64,50 +104,86 @@ class PlaneDenoiser:
     numbers: ScanNumbers | None = None
     flips: tuple[int, ...] = ()
     slab: int = 1
+    head: Tensor | None = None
+    outside: float | None = None
 
     def __post_init__(self) -> None:
         require_background(self.numbers, self.background)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        slices = self._slices(x)
-        known = None
+        noisy, known = self._stack(x), None
         if self.numbers is not None:
             assert self.background is not None
-            known = self._slices(self.background.to(x).expand_as(x))
+            known = self._stack(self.background.to(x)[None])
 
-        def denoise(places: Tensor) -> Tensor:
+        def denoise(part: Part) -> Tensor:
             if torch.is_grad_enabled() and x.requires_grad:  # else activations of a whole head would be held
-                return cast(Tensor, checkpoint(denoise_slabs, places, use_reentrant=False))
-            return denoise_slabs(places)
+                return cast(Tensor, checkpoint(denoise_slabs, part, use_reentrant=False))
+            return denoise_slabs(part)
 
-        def denoise_slabs(places: Tensor) -> Tensor:
-            some = self._slabs(slices, places)
+        def denoise_slabs(part: Part) -> Tensor:
+            some = self._slabs(noisy[part.item], part)
             if known is None:
                 return self.denoise(some, sigma).flip(self.flips)
             assert self.numbers is not None
-            told = ScanCondition.of(self._slabs(known, places), self.numbers)
+            told = ScanCondition.of(self._slabs(known[0], part), self.numbers)
             return self.denoise(some, sigma, told).flip(self.flips)
 
-        batch, count, height, width = slices.shape
+        def work(at_once: int) -> tuple[list[Part], list[Tensor]]:
+            parts = self._parts(x, at_once)
+            return parts, in_parallel(denoise, parts, x.device)
+
+        height, width = noisy.shape[-2:]
         pixels = PIXELS_PER_BATCH if x.device.type == "cpu" else PIXELS_PER_GPU_BATCH
-        parts = in_parallel(denoise, torch.arange(batch * count).split(max(1, pixels // (height * width))), x.device)
-        denoised = torch.cat(parts).view(slices.shape).movedim(1, 1 + self.across)
-        if self.window is None:
-            return denoised
-        out = x.clone() if self.background is None else self.background.to(x).expand_as(x).clone()
-        out[..., self.window] = denoised
+        parts, found = within_memory(work, max(1, pixels // (height * width)), x.device)
+        around = x if self.background is None else self.background.to(x)
+        out = around.expand_as(x).clone() if self.outside is None else torch.full_like(x, self.outside)
+        slices = self._slices(out)
+        for part, denoised in zip(parts, found, strict=True):
+            slices[part.item, part.slices, part.rows, part.columns] = denoised[:, 0]
         return out
 
     def _slices(self, volume: Tensor) -> Tensor:
         """``(b, slices, h, w)``."""
         return volume[..., self.window or slice(None)].movedim(1 + self.across, 1)
 
-    def _slabs(self, slices: Tensor, places: Tensor) -> Tensor:
-        """``(k, slab, h, w)``, flipped, around the slices at ``places`` of all items in a row."""
-        count, reach = slices.shape[1], self.slab // 2
-        item, place = (places // count)[:, None], (places % count)[:, None]
-        around = (place + torch.arange(-reach, reach + 1)).clamp(0, count - 1)
-        return slices[item, around].flip(self.flips).contiguous()
+    def _stack(self, volume: Tensor) -> Tensor:
+        """The slices, the outermost ones repeated as often as slabs reach beyond them."""
+        slices, reach = self._slices(volume), self.slab // 2
+        if not reach:
+            return slices
+        first, last = (slices[:, end].unsqueeze(1).expand(-1, reach, -1, -1) for end in (0, -1))
+        return torch.cat([first, slices, last], dim=1)
+
+    def _parts(self, x: Tensor, at_once: int) -> list[Part]:
+        """What is computed of a batch, ``at_once`` slices at a time."""
+        batch, count, *size = self._slices(x).shape
+        head = None if self.head is None else self._slices(self.head[None])[0]
+        parts = []
+        for start in range(0, count, at_once):
+            some = slice(start, min(start + at_once, count))
+            if head is None:
+                box = [slice(0, size[0]), slice(0, size[1])]
+            else:
+                flat = head[some].any(0)
+                if not flat.any():
+                    continue
+                box = [_reach(flat.any(axis), n) for axis, n in zip((1, 0), size, strict=True)]
+            parts += [Part(item, some, *box) for item in range(batch)]
+        return parts
+
+    def _slabs(self, stack: Tensor, part: Part) -> Tensor:
+        """``(k, slab, h, w)``, flipped, around the slices of a part."""
+        rows = stack[part.slices.start : part.slices.stop + self.slab - 1, part.rows, part.columns]
+        return rows.unfold(0, self.slab, 1).movedim(-1, 1).flip(self.flips).contiguous()
+
+
+def _reach(line: Tensor, size: int) -> slice:
+    """From the first to the last True and :data:`SURROUNDINGS` beyond, a multiple of that long if it can be."""
+    places = line.nonzero()
+    low, high = int(places[0]) - SURROUNDINGS, int(places[-1]) + 1 + SURROUNDINGS
+    low = max(0, low)
+    return slice(low, min(size, low + -(-(high - low) // SURROUNDINGS) * SURROUNDINGS))
 
 
 @dataclass(frozen=True)
@@ -143,9 +219,14 @@ def mirrored_in_turn(planes: Sequence[PlaneDenoiser]) -> list[PlaneDenoiser]:
 
     What the network does to one side of a slice and not the other then averages out over the levels.
     """
-    mirrors: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
     turns = []
-    for i in range(len(mirrors)):
+    for i in range(len(MIRRORS)):
         for j, plane in enumerate(planes):
-            turns.append(replace(plane, flips=mirrors[(i + j) % len(mirrors)]))
+            turns.append(replace(plane, flips=MIRRORS[(i + j) % len(MIRRORS)]))
     return turns
+
+
+def mirrored(planes: Sequence[PlaneDenoiser], count: int) -> list[PlaneDenoiser]:
+    """Every plane through ``count`` mirrors, 1, 2 or 4; of two both axes are reversed."""
+    chosen = {1: MIRRORS[:1], 2: MIRRORS[::3], 4: MIRRORS}[count]
+    return [replace(plane, flips=flips) for plane in planes for flips in chosen]

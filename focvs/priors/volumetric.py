@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -195,8 +196,12 @@ class Padded:
         multiple: of pixels.
     """
 
-    denoise: Callable[..., Tensor]
+    denoise: Any
     multiple: int
+
+    def at(self, dtype: torch.dtype, *, compiled: bool = False) -> Padded:
+        """The same in another precision, compiled if asked for."""
+        return replace(self, denoise=self.denoise.at(dtype, compiled=compiled))
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         height, width = x.shape[-2:]

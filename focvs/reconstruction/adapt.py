@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,7 +22,10 @@ from focvs.config import AdaptationConfig
 from focvs.errors import InputError, PriorError
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
-from focvs.priors.pretrained import Inference, Prior, load_prior, save_prior
+from focvs.priors.own import save_prior
+from focvs.priors.pretrained import load_prior
+from focvs.priors.prior import Inference, Prior
+from focvs.priors.volumetric import Padded
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.training.fine_tuning import AdaptationPlan, adapt
@@ -52,8 +54,11 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
     _check(plan)
     inference = prior.denoise
     network = inference.denoiser.network if isinstance(inference, Inference) else None
-    if not isinstance(network, HaarUNet2D):
-        raise InputError("adapt=true fine-tunes the 2D prior of this project only; use prior=head2d, or adapt=false.")
+    if not isinstance(inference, Inference) or not isinstance(network, HaarUNet2D):
+        raise InputError(
+            "adapt=true fine-tunes the 2D diffusion prior of this project only; use prior=head2d with "
+            "quality=samples, or adapt=false."
+        )
     order = slices.largest(LEAST_AREA)
     images, masks = slices.images(order[:: max(1, len(order) // MOST_SLICES)].sort().values)
     pixel_mm = float(np.mean(case.scan.in_plane_mm))
@@ -62,7 +67,7 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
     kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_prior)
     if (found := _load_kept(kept, device)) is not None:
         log.info("adapted prior from %s", kept)
-        return _adapted(prior, found.denoise)
+        return _adapted(prior, found.denoise.at(inference.dtype))
     phases = [make_degradation(profile, spacing_px, plan.patch, i / PHASES) for i in range(PHASES)]
     bar = tqdm(total=plan.steps, desc="adapting", disable=None if progress else True, leave=False)
     try:
@@ -74,12 +79,11 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
         raise InputError(f"the prior cannot be adapted: {error}") from error
     _keep(tuned, kept)
     if (found := _load_kept(kept, device)) is not None:  # rounded to half precision, as any later run will have it
-        return _adapted(prior, found.denoise)
-    denoiser = EDMDenoiser(tuned).eval().requires_grad_(False).to(device)
-    return _adapted(prior, Inference(denoiser, device))
+        return _adapted(prior, found.denoise.at(inference.dtype))
+    return _adapted(prior, Inference(EDMDenoiser(tuned), device, inference.dtype))
 
 
-def _adapted(prior: Prior, denoise: Callable[..., Tensor]) -> Prior:
+def _adapted(prior: Prior, denoise: Inference | Padded) -> Prior:
     """The prior with other weights, of whose errors its table says nothing."""
     return replace(prior, denoise=denoise, errors=None)
 

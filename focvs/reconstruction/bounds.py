@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.profile import EXCITED
-from focvs.config import RunConfig
+from focvs.config import Planes, RunConfig
 from focvs.priors.intervals import Interval
-from focvs.priors.pretrained import Prior
+from focvs.priors.prior import Prior
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
 from focvs.sampling.statistics import (
@@ -36,9 +36,17 @@ def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, st
         exact: whether the last exact replacement was made.
     """
     sampler = config.sampler
+    if sampler.name == "mean":
+        return {
+            "sampler": sampler.name,
+            "stages": config.steps or sampler.steps or "all",
+            "consistency": rule,
+            "planes": "average" if config.planes in (Planes.average, Planes.alternate) else config.planes.value,
+            "final_replacement": exact,
+        }
     return {
         "sampler": sampler.name,
-        "steps": sampler.steps if config.steps is None else config.steps,
+        "steps": config.steps or sampler.steps or 0,
         "sampler.temperature": sampler.temperature if sampler.name == "resample" else 0.0,
         "sampler.sigma_start": "auto" if sampler.sigma_start is None else sampler.sigma_start,
         "sampler.sigma_end": sampler.sigma_end,
@@ -71,10 +79,10 @@ def choose_interval(
         stacks: how many there are besides the first.
 
     Returns:
-        None for a single sample, which has no spread.
+        None for a single sample, or a mean of which the prior does not tell how far it may be off.
     """
     table = prior.intervals
-    if config.samples < 2:
+    if config.samples < 2 and not (config.sampler.name == "mean" and prior.deviation is not None):
         return None
     normal = Interval(INTERVAL, normal_quantile(INTERVAL), False, "")
     if table is None:
@@ -90,7 +98,8 @@ def choose_interval(
         return replace(normal, reason=f"intervals were measured for {', '.join(other)} only")
     heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
     spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
-    reason = f"measured on {heads} with slices every {spacings} mm, {table.samples} samples, no added noise"
+    drawn = f", {table.samples} samples" if table.samples else ""
+    reason = f"measured on {heads} with slices every {spacings} mm{drawn}, no added noise"
     far = []
     if not table.reaches(thickness_mm, spacing_mm):
         far.append(f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
@@ -108,7 +117,7 @@ class Uncertainty:
     """Maps of what a restoration leaves open, ``(p, q, n)`` in the scan's intensities.
 
     Attributes:
-        std: standard deviation of the samples as they are written.
+        std: standard deviation of the samples as they are written, or of the error of a mean, as the prior tells it.
         nullstd: of the part of them that the scan says nothing about; at most ``std``.
         q05: lower end of the interval.
         q95: upper end.
@@ -132,18 +141,27 @@ def measure_uncertainty(restoration: Restoration, scan: Scan, acquisition: Acqui
         acquisition: its forward model.
 
     Returns:
-        None for fewer than two samples, whose spread is unknown.
+        None for fewer than two samples, whose spread is unknown, or a mean of which the prior tells nothing.
     """
     interval, count = restoration.interval, len(restoration.samples)
-    if interval is None or restoration.sampled is None or count < 2:
+    if interval is None or restoration.sampled is None:
         return None
-    summary = summarise(map(torch.from_numpy, restoration.samples), acquisition.written)
     noise: Tensor | float = 0.0
     if restoration.exact:
         noise = replaced_noise(acquisition.written, restoration.noise_intensity).float()
-    deviation = predictive_deviation(summary.std, count, restoration.scale)
-    reach = half_width(deviation, interval.factor, noise, interval.level) * torch.from_numpy(restoration.sampled)
+    if restoration.deviation is not None:  # of the whole error, the noise that was taken over included
+        std = torch.from_numpy(restoration.deviation)
+        null_std = (std.square() - torch.as_tensor(noise).square()).clamp_min(0).sqrt()
+        width = interval.factor * std
+    elif count < 2:
+        return None
+    else:
+        summary = summarise(map(torch.from_numpy, restoration.samples), acquisition.written)
+        std, null_std = summary.std, summary.null_std
+        deviation = predictive_deviation(std, count, restoration.scale)
+        width = half_width(deviation, interval.factor, noise, interval.level)
+    reach = (width * torch.from_numpy(restoration.sampled)).numpy()
     mean = restoration.mean
     lowest = np.minimum(mean, min(0.0, float(scan.data.min())))
-    low, high = np.maximum(mean - reach.numpy(), lowest), mean + reach.numpy()
-    return Uncertainty(summary.std.numpy(), summary.null_std.numpy(), low, high)
+    low, high = np.maximum(mean - reach, lowest), mean + reach
+    return Uncertainty(std.numpy(), null_std.numpy(), low, high)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.priors.condition import ScanNumbers
-from focvs.priors.pretrained import Prior
+from focvs.priors.prior import Prior
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.stacks import Stack
 from focvs.reconstruction.voxels import volume_mask
@@ -30,6 +30,7 @@ class Case:
         stacks: further scans of the same head.
         written_noise_prior: noise of the acquired slices, which the written volume may reproduce exactly, prior units.
             None takes that of ``slices``; the two differ where the scan is restored on working pixels.
+        seconds_per_pixel: that an evaluation of the prior takes on this device, where it was timed.
     """
 
     scan: Scan
@@ -39,6 +40,7 @@ class Case:
     device: str = "cpu"
     stacks: tuple[Stack, ...] = ()
     written_noise_prior: float | None = None
+    seconds_per_pixel: float | None = None
 
     @property
     def reproduced_noise_prior(self) -> float:

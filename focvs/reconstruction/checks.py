@@ -10,6 +10,7 @@ from focvs.config import (
     parse_auto,
 )
 from focvs.errors import InputError
+from focvs.priors.precision import PRECISIONS
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.setup import schedule
 from focvs.sampling.consistency import RULES, SPECTRAL_RULES
@@ -23,7 +24,8 @@ def check_options(config: RunConfig) -> None:
         InputError: one sentence about the first of them.
     """
     choices = (
-        ("sampler.name", config.sampler.name, tuple(SAMPLERS)),
+        ("sampler.name", config.sampler.name, ("mean", *SAMPLERS)),
+        ("precision", config.precision, PRECISIONS),
         ("consistency.rule", config.consistency.rule, RULES),
         ("profile.kind", config.profile.kind, (*SHAPES, "sampled")),
         ("method", config.method, ("focvs", *METHODS)),
@@ -34,12 +36,13 @@ def check_options(config: RunConfig) -> None:
         if value not in accepted:
             raise InputError(f"{key}={value} is not known; choose one of {', '.join(accepted)}.")
     ranges = (
-        ("samples", config.samples, config.samples >= 1, "at least 1"),
+        ("samples", config.samples, config.samples >= 0, "at least 0"),
         ("batch", config.batch, config.batch >= 1, "at least 1"),
         ("seed", config.seed, config.seed >= 0, "at least 0"),
         ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
         ("baseline.training_steps", config.baseline.training_steps, config.baseline.training_steps >= 2, "at least 2"),
+        ("sampler.mirrors", config.sampler.mirrors, config.sampler.mirrors in (1, 2, 4), "1, 2 or 4"),
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
         ("sampler.temperature", config.sampler.temperature, 0 <= config.sampler.temperature <= 1, "between 0 and 1"),
         ("sampler.eta", config.sampler.eta, 0 <= config.sampler.eta <= 1, "between 0 and 1"),
@@ -52,6 +55,14 @@ def check_options(config: RunConfig) -> None:
     for key, number, good, needed in ranges:
         if not good:
             raise InputError(f"{key}={number:g} must be {needed}.")
+    drawn = config.samples or config.save_samples
+    if config.sampler.name == "mean" and drawn:
+        raise InputError(
+            f"sampler=mean draws no samples, but samples={config.samples} and save_samples="
+            f"{str(config.save_samples).lower()} ask for them; add quality=samples."
+        )
+    if config.sampler.name != "mean" and config.method == "focvs" and not config.samples:
+        raise InputError(f"sampler={config.sampler.name} needs samples; add samples=4, or quality=samples.")
     if config.consistency.rule in SPECTRAL_RULES and config.sampler.name != "ddpm":
         raise InputError(
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "

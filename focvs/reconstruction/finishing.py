@@ -32,6 +32,14 @@ class Finishing:
         inside[self.case.slices.region.crop] = True
         return (inside & ~self.blank).numpy()
 
+    def deviation(self, volume: Tensor) -> np.ndarray:
+        """A standard deviation ``(p, q, n)`` in prior units to ``(P, Q, n)`` intensities, 0 outside of the box."""
+        slices = self.case.slices
+        whole = torch.zeros_like(self.blank, dtype=torch.float32)
+        whole[slices.region.crop] = volume * slices.units.noise_from_prior(1.0)
+        whole[self.blank] = 0
+        return whole.numpy()
+
     def __call__(self, volume: Tensor) -> np.ndarray:
         """``(p, q, n)`` of the head's box in prior units to ``(P, Q, n)`` intensities of the whole field of view."""
         scan, acquisition, slices = self.case.scan, self.case.acquisition, self.case.slices

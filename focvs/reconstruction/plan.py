@@ -60,5 +60,5 @@ def make_plan(case: Case, config: RunConfig) -> Plan:
     noise = case.slices.noise_prior
     if condition > OVERLAP_CONDITION:
         noise = max(noise, LEAST_NOISE)  # without noise every rule is exact and amplifies what there is
-    sigmas = schedule(config, conditioned=case.prior.conditioned)
+    sigmas = schedule(config, conditioned=case.prior.conditioned, stages=1 + len(case.prior.stages))
     return Plan(rule, exact, reason, sigmas, noise, tuple(warnings))

@@ -65,6 +65,12 @@ class Refinement:
             hold(whole, self.scan, self.acquisition)
         return whole.numpy()
 
+    def deviation(self, coarse: np.ndarray) -> np.ndarray:
+        """A standard deviation ``(p', q', n')`` to ``(p, q, n)``: nothing of it is in what the slices add."""
+        fine = self._upsample(coarse).clip(0)
+        fine[self.blank.numpy()] = 0
+        return fine
+
     def sampled(self, coarse: np.ndarray) -> np.ndarray:
         """Boolean of working voxels to written ones: each takes that of the nearest."""
         there, here = self.working.grid, self.acquisition.grid
@@ -119,6 +125,7 @@ def restore_coarsely(case: Case, working: Scan, pixels: PixelGrid, config: RunCo
         samples=restoration.samples.mapped(refine),
         noise_intensity=case.slices.noise_intensity,
         sampled=None if restoration.sampled is None else refine.sampled(restoration.sampled),
+        deviation=None if restoration.deviation is None else refine.deviation(restoration.deviation),
         scale=refine.scale,
         misfit=None,  # it would be that of pixels that are not written
     )

@@ -59,6 +59,8 @@ class Restoration:
         interval: of ``q05`` and ``q95``, where there are several samples.
         sampled: boolean, where the prior was sampled: in the head's box, but not in a background that was set to zero.
         scale: written voxels in a voxel that was sampled, along each axis.
+        deviation: standard deviation of the error of the mean, where the prior tells it instead of samples.
+        evaluations: of networks on all slices of a plane, in all.
     """
 
     mean: np.ndarray
@@ -71,3 +73,5 @@ class Restoration:
     interval: Interval | None = None
     sampled: np.ndarray | None = None
     scale: tuple[float, float, float] = (1, 1, 1)
+    deviation: np.ndarray | None = None
+    evaluations: int = 0

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from focvs.config import RunConfig
-from focvs.priors.denoiser import Denoiser
 from focvs.priors.error_table import ErrorTable
 from focvs.reconstruction.adapt import adapt_prior
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
+from focvs.reconstruction.draw import draw, draw_mean
+from focvs.reconstruction.estimate import estimate_run, evaluations
 from focvs.reconstruction.finishing import Finishing
 from focvs.reconstruction.plan import Plan, make_plan
 from focvs.reconstruction.restoration import Restoration, Samples
@@ -24,10 +22,8 @@ from focvs.reconstruction.self_calibration import FALLBACK, calibrate
 from focvs.reconstruction.stack_rules import sampled_stacks
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
 from focvs.reconstruction.volume_denoiser import volume_denoiser
-from focvs.reconstruction.voxels import voxel_window
 from focvs.sampling.alternating import AlternatingConsistency
-from focvs.sampling.consistency import Consistency, Measured, ReplacementRule, Support
-from focvs.sampling.samplers import NoiseSource, make_sampler
+from focvs.sampling.consistency import Consistency, ReplacementRule, Support
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +42,21 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
     clock = clock or Stopwatch()
     plan = make_plan(case, config)
     log.info("consistency: %s", plan.reason)
+    if case.seconds_per_pixel is not None:
+        log.info("%s: %s", case.scan.stem, estimate_run(case, plan, config, case.seconds_per_pixel))
     if config.adapt:
         with clock.lap("adaptation"):
             case = replace(case, prior=adapt_prior(case, config.adaptation, config.progress))
     network = case.prior.in_units_of(case.slices.units.white, float(case.scan.data.max()))
-    window = voxel_window(case.acquisition.grid, case.slices.region.slices)
-    denoise = clock.timed("network", volume_denoiser(case, network, config, plan, window))
+    denoise = clock.timed("network", volume_denoiser(case, network, config, plan))
     table, source = None, ""
     if plan.rule == "calibrated" or config.sampler.name == "resample":
         with clock.lap("calibration"):
-            table, source = calibrate(case, network, plan.sigmas, config)
+            table, source = calibrate(case, network, plan.sigmas.unique(), config)
         log.info("error spectrum of the prior from %s", source)
     replacement = TimedConsistency(_replacement(case, plan, config, table), clock)
-    volumes = _draw(case, plan, config, denoise, replacement, clock)
+    run = draw_mean if config.sampler.name == "mean" else draw
+    drawn = run(case, plan, config, denoise, replacement, clock)
 
     warnings = list(plan.warnings)
     if source == FALLBACK:
@@ -68,20 +66,22 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         config, case.prior, plan.rule, plan.exact, profile.fwhm_mm, grid.spacing_mm, len(case.stacks)
     )
     if interval:
-        log.info("q05 and q95: %.3g predictive deviations and noise, %s", interval.factor, interval.reason)
+        log.info("q05 and q95: %.3g predictive deviations, %s", interval.factor, interval.reason)
         if not interval.calibrated:
             warnings.append(f"what q05 and q95 hold between them is not known: {interval.reason}.")
-    finish, mean = Finishing(case, plan.exact), volumes.mean(0)
+    finish = Finishing(case, plan.exact)
     return Restoration(
-        mean=finish(mean),
-        samples=Samples(lambda i: finish(volumes[i]), len(volumes)),
+        mean=finish(drawn.mean),
+        samples=Samples(lambda i: finish(drawn.samples[i]), len(drawn.samples)),
         rule=plan.rule,
         exact=plan.exact,
         noise_intensity=case.slices.units.noise_from_prior(plan.noise_prior),
-        misfit=_misfit(case, mean, plan.noise_prior),
+        misfit=_misfit(case, drawn.mean, plan.noise_prior),
         warnings=tuple(warnings),
         interval=interval,
         sampled=finish.sampled,
+        deviation=None if drawn.deviation is None else finish.deviation(drawn.deviation),
+        evaluations=evaluations(plan, config, case.prior),
     )
 
 
@@ -98,45 +98,6 @@ def _replacement(case: Case, plan: Plan, config: RunConfig, table: ErrorTable | 
     assert isinstance(rule, Consistency)  # check_options lets no other through
     others = sampled_stacks(case.stacks, case, plan.rule, config.consistency, plan.sigmas, table)
     return AlternatingConsistency(rule, others)
-
-
-def _draw(
-    case: Case, plan: Plan, config: RunConfig, denoise: Denoiser, rule: ReplacementRule, clock: Stopwatch
-) -> Tensor:
-    """Samples ``(M, p, q, n)`` on the head's box, prior units."""
-    sampler, grid, start = config.sampler, case.acquisition.grid, case.start.to(case.device)
-    measured = Measured(rule, case.slices.y.to(case.device)[None])
-    volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels))
-    bar = tqdm(
-        total=len(plan.sigmas) * config.samples,
-        desc=case.scan.stem,
-        disable=None if config.progress else True,
-        leave=False,
-    )
-    with bar, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
-        for batch in torch.arange(config.samples).split(config.batch):
-            noise = NoiseSource(config.seed, (batch + 1).tolist())
-            run = make_sampler(
-                sampler.name,
-                measured,
-                noise,
-                operator=case.acquisition.sampled,
-                callback=_advance(bar, len(batch)),
-                temperature=sampler.temperature,
-                eta=sampler.eta,
-                guidance=sampler.guidance,
-            )
-            x = start.expand(len(batch), *start.shape)
-            x = x + float(plan.sigmas[0]) * noise.like(x)
-            volumes[batch] = grid.crop(run(denoise, x, plan.sigmas)).to("cpu", torch.float32)
-    return volumes
-
-
-def _advance(bar: tqdm, count: int) -> Callable[[int], None]:
-    def advance(level: int) -> None:
-        bar.update(count)
-
-    return advance
 
 
 def _misfit(case: Case, mean: Tensor, noise_prior: float) -> float | None:

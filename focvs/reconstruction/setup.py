@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,9 @@ from focvs.config import (
     checkpoints_dir,
 )
 from focvs.errors import InputError
-from focvs.priors.pretrained import Prior, load_prior
+from focvs.priors.precision import Precision, choose_precision
+from focvs.priors.pretrained import load_prior
+from focvs.priors.prior import Prior
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.scan.scan import Scan
 
@@ -39,19 +42,30 @@ def choose_device(name: str) -> str:
     return name
 
 
-def schedule(config: RunConfig, *, conditioned: bool = False) -> Tensor:
-    """Noise levels of a configuration.
+def schedule(config: RunConfig, *, conditioned: bool = False, stages: int = 1) -> Tensor:
+    """Noise levels of a configuration; of ``sampler=mean`` the same one for every stage.
 
     Args:
         config: steps, first and last level.
         conditioned: the prior is told of the scan, so that it can start from more noise where no level is given.
+        stages: of a prior that gives a mean.
 
     Raises:
         InputError: if they cannot be.
     """
     sampler = config.sampler
     steps = sampler.steps if config.steps is None else config.steps
+    if sampler.name == "mean":
+        level = sampler.sigma_start or 0.0
+        if (steps is not None and steps < 1) or not level > 0:
+            raise InputError(
+                f"steps={steps} with sampler.sigma_start={level:g} cannot be; sampler=mean needs a stage and "
+                "a noise level above 0."
+            )
+        return torch.full((min(steps or stages, stages),), level, dtype=torch.float64)
     try:
+        if steps is None:
+            raise ValueError(f"sampler={sampler.name} needs a number of steps.")
         start = sampler.sigma_start
         if start is None:
             start = SIGMA_START_CONDITIONED if conditioned else SIGMA_START
@@ -76,6 +90,36 @@ def open_prior(config: PriorConfig, device: str) -> Prior:
         raise InputError(f"prior={config.name} needs the checkpoint's place; give prior.path=.")
     prior = load_prior(config.path or shipped, device, config.kind, config.prediction)
     return prior if config.scaling == "auto" else replace(prior, scaling=config.scaling)
+
+
+def require_fit(prior: Prior, config: RunConfig) -> None:
+    """Refuse a prior that cannot do what the sampler asks of it.
+
+    Raises:
+        InputError: one sentence.
+    """
+    mean = config.sampler.name == "mean"
+    if mean and not prior.conditioned:
+        raise InputError(
+            f"sampler=mean needs a prior that is told of the scan, and prior={config.prior.name} is not; add "
+            "quality=samples."
+        )
+    if not mean and not prior.samples:
+        raise InputError(
+            f"prior={config.prior.name} gives a mean and cannot be sampled; add sampler=mean, or quality=samples for a "
+            "prior that can."
+        )
+
+
+def in_precision(prior: Prior, config: RunConfig, device: str) -> tuple[Prior, Precision]:
+    """The prior in the precision that was asked for, or that a probe found best, compiled if asked for.
+
+    Raises:
+        InputError: as :func:`focvs.priors.precision.choose_precision`.
+    """
+    patches = prior.patches(device)
+    precision = choose_precision(config.precision, device, partial(prior.evaluate, patches), patches.numel())
+    return prior.at(precision.dtype, compiled=config.compile), precision
 
 
 def voxel_warnings(scan: Scan, prior: Prior) -> list[str]:

@@ -9,14 +9,15 @@ from torch import Tensor
 from focvs.config import Planes, RunConfig
 from focvs.errors import InputError
 from focvs.priors.denoiser import Denoiser
-from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored_in_turn
+from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored, mirrored_in_turn
 from focvs.priors.volumetric import Orientation, VolumeDenoiser, turned_in_turn
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
+from focvs.reconstruction.voxels import voxel_window
 
 
 def volume_denoiser(
-    case: Case, network: Callable[..., Tensor], config: RunConfig, plan: Plan, window: slice
+    case: Case, network: Callable[..., Tensor], config: RunConfig, plan: Plan, outside: float | None = None
 ) -> Denoiser:
     """The denoiser of ``(b, p, q, total)`` volumes.
 
@@ -25,7 +26,7 @@ def volume_denoiser(
         network: the prior's denoiser, in the units of the volume.
         config: planes, patch and overlap.
         plan: noise levels and noise.
-        window: voxels of the last axis that hold head.
+        outside: value of what a 2D prior does not compute, away from the head; None takes the interpolated scan.
 
     Raises:
         InputError: if the plane asked for does not contain the slice axis, or patches cannot be.
@@ -43,9 +44,17 @@ def volume_denoiser(
         whole = VolumeDenoiser(
             network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, numbers
         )
+        if config.sampler.name == "mean":
+            return AveragedPlanes(turned_in_turn(whole)[: config.sampler.mirrors])
         return AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole
     names, planes = scan.plane_names, config.planes
-    members = [PlaneDenoiser(network, across, window, background, numbers, slab=prior.slab) for across in (0, 1)]
+    window = voxel_window(case.acquisition.grid, case.slices.region.slices)
+    members = [
+        PlaneDenoiser(network, across, window, background, numbers, slab=prior.slab, head=case.head, outside=outside)
+        for across in (0, 1)
+    ]
+    if config.sampler.name == "mean" and planes in (Planes.average, Planes.alternate):
+        return AveragedPlanes(mirrored(members, config.sampler.mirrors))
     if planes is Planes.average:
         return AveragedPlanes(members)
     if planes is Planes.alternate:
@@ -55,4 +64,5 @@ def volume_denoiser(
             f"planes={planes.value} does not contain the {scan.slice_direction} slice axis; "
             f"choose average, alternate, {names[0]} or {names[1]}."
         )
-    return members[names.index(planes.value)]
+    chosen = [members[names.index(planes.value)]]
+    return AveragedPlanes(mirrored(chosen, config.sampler.mirrors)) if config.sampler.name == "mean" else chosen[0]

@@ -17,7 +17,8 @@ from focvs import __version__
 from focvs.config import RunConfig
 from focvs.files import write_json
 from focvs.priors.intervals import Interval
-from focvs.priors.pretrained import Prior
+from focvs.priors.precision import Precision
+from focvs.priors.prior import Prior
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.reconciliation import Reconciliation, StackResidual
 from focvs.reconstruction.restoration import Restoration
@@ -27,7 +28,7 @@ from focvs.scan.pixels import PixelGrid, resolved_mm
 from focvs.scan.scan import Scan
 from focvs.scan.sidecar import Statement
 
-LAPS = ("total", "sampling", "network", "replacement", "calibration", "adaptation", "alignment")
+LAPS = ("total", "prior", "sampling", "network", "replacement", "calibration", "adaptation", "alignment")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Run:
         stacks: further scans of the head.
         prior: None for a method without one.
         device: torch device.
+        precision: of the networks.
     """
 
     config: RunConfig
@@ -55,6 +57,7 @@ class Run:
     stacks: tuple[Stack, ...]
     prior: Prior | None
     device: str
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class RunReport:
     samples: int
     seed: int
     device: str
+    precision: Precision | None
+    evaluations: int
     seconds: dict[str, float]
     peak_memory_mib: float | None
     warnings: list[str]
@@ -178,6 +183,8 @@ def describe_run(
         samples=len(restoration.samples),
         seed=config.seed,
         device=run.device,
+        precision=run.precision,
+        evaluations=restoration.evaluations,
         seconds={name: round(seconds.get(name, 0.0), 2) for name in LAPS},
         peak_memory_mib=peak_memory_mib(),
         warnings=list(warnings),

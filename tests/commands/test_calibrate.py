@@ -11,7 +11,8 @@ from focvs.cli import main
 from focvs.commands.calibrate import _measure
 from focvs.config import checkpoints_dir
 from focvs.priors.error_table import CALIBRATION, ErrorTable
-from focvs.priors.pretrained import Prior, load_prior
+from focvs.priors.pretrained import load_prior
+from focvs.priors.prior import Prior
 from networks_by_hand import bundle, definition, monai_network
 
 DDPM = {"noise_scheduler": {"_target_": "DDPMScheduler"}}

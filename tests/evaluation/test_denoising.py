@@ -6,7 +6,9 @@ import torch
 
 from focvs.evaluation.denoising import denoising_errors, gain_db, held_out, interpolation_error
 from focvs.priors.networks3d import HaarUNet3D
-from focvs.priors.pretrained import Prior, load_prior, save_prior
+from focvs.priors.own import save_prior
+from focvs.priors.pretrained import load_prior
+from focvs.priors.prior import Prior
 from scans import write_scan
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 
 
 def small(**options):

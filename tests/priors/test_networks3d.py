@@ -5,7 +5,8 @@ import torch
 
 from focvs.priors.condition import ScanCondition
 from focvs.priors.networks3d import HaarUNet3D, haar3, haar3_inverse
-from focvs.priors.pretrained import load_prior, save_prior
+from focvs.priors.own import save_prior
+from focvs.priors.pretrained import load_prior
 from focvs.training.blocks import VolumePatchDataset
 from focvs.training.cache import build_cache, load_cache
 from focvs.training.trainer import TrainingPlan, train

@@ -159,7 +159,7 @@ def test_gradients_pass_and_activations_are_not_kept(across):
     denoiser = PlaneDenoiser(square, across, slab=3)
     weights = torch.randn(2, 4, 5, 6, dtype=torch.float64)
     (gradient,) = torch.autograd.grad((denoiser(volume, 0.1) * weights).sum(), volume)
-    assert len(calls) == 2  # once more for the gradient
+    assert len(calls) == 4  # each item, and once more for its gradient
     x, w = volume.detach().movedim(1 + across, 0), weights.movedim(1 + across, 0)
     expected = 2 * w
     expected[:-1] += 2 * x[:-1] * w[1:]

@@ -6,13 +6,22 @@ from omegaconf import OmegaConf
 from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
-from focvs.priors.pretrained import WEIGHTS
+from focvs.priors.own import WEIGHTS
 from focvs.priors.weights import sha256_of
 
 
 def run(scan, out, prior, *words):
     fixed = [f"scan={quote(str(scan))}", f"output_dir={quote(str(out))}", f"prior.path={quote(str(prior))}"]
-    fixed += ["samples=1", "steps=1", "figure=false", "progress=false", "thickness=5", "adapt=true"]
+    fixed += [
+        "quality=samples",
+        "precision=float32",
+        "samples=1",
+        "steps=1",
+        "figure=false",
+        "progress=false",
+        "thickness=5",
+        "adapt=true",
+    ]
     fixed += [f"adaptation.cache={quote(str(out.parent / 'kept'))}", "adaptation.steps=3", "adaptation.patch=32"]
     return super_resolve(OmegaConf.to_object(compose("config", [*fixed, *words])))
 

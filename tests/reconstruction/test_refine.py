@@ -18,7 +18,16 @@ from scans import write_scan
 
 def run(scan, out, prior, *overrides):
     words = [f"scan={quote(str(scan))}", f"prior.path={quote(str(prior))}", f"output_dir={quote(str(out))}"]
-    words += ["thickness=2", "samples=2", "steps=2", "progress=false", "save_samples=true", *overrides]
+    words += [
+        "quality=samples",
+        "precision=float32",
+        "thickness=2",
+        "samples=2",
+        "steps=2",
+        "progress=false",
+        "save_samples=true",
+        *overrides,
+    ]
     paths = super_resolve(OmegaConf.to_object(compose("config", words)))
     images = {name: nib.load(path) for name, path in paths.items() if path.name.endswith(".gz")}
     return images, json.loads(paths["json"].read_text())
@@ -53,7 +62,7 @@ def test_noise_is_that_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
     _, given = run(fine_scan, tmp_path / "1", tiny_prior, "noise=12", "final_replacement=false", "samples=1")
     assert given["noise_intensity"] == pytest.approx(12)
     scan, written = read_scan(fine_scan), read_scan_like(tmp_path / "1" / "scan_focvs.nii.gz")
-    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2"]))
+    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2", "quality=samples"]))
     operator = model_acquisition(scan, config, 0.8).written
     misfit = operator(torch.from_numpy(written).double()) - torch.from_numpy(scan.data)
     assert given["consistency"]["chi2"] == pytest.approx(float(misfit.square().mean()) / 144, rel=1e-3)
@@ -71,7 +80,7 @@ def test_exactness_is_decided_by_the_noise_of_the_acquired_pixels(tmp_path, fine
 def test_intervals_take_over_the_noise_of_the_acquired_pixels(tmp_path, fine_scan, tiny_prior):
     images, report = run(fine_scan, tmp_path / "out", tiny_prior, "noise=3000", "final_replacement=true")
     data = {name: np.asarray(images[name].dataobj) for name in ("mean", "q05", "q95", "std")}
-    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2"]))
+    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2", "quality=samples"]))
     operator = model_acquisition(read_scan(fine_scan), config, 0.8).written
     taken_over = normal_quantile(0.9) * replaced_noise(operator, report["noise_intensity"]).numpy()
     sampled = data["std"] > 0

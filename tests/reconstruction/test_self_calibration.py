@@ -12,7 +12,7 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
 from focvs.priors.networks3d import HaarUNet3D
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 from focvs.priors.volumetric import Orientation
 from focvs.reconstruction.self_calibration import FALLBACK, calibrate, middle_block
 from focvs.reconstruction.setup import open_prior

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from focvs.commands.overrides import compose
 from focvs.errors import InputError
-from focvs.priors.pretrained import Prior
+from focvs.priors.prior import Prior
 from focvs.reconstruction.setup import choose_device, open_prior, schedule, voxel_warnings
 from focvs.scan.scan import read_scan
 
@@ -35,7 +35,7 @@ def test_voxels_unlike_those_trained_on_are_said(thick_scan, tmp_path):
 
 
 def test_a_conditioned_prior_starts_from_more_noise_unless_told():
-    config = OmegaConf.to_object(compose("config", ["scan=x"]))
+    config = OmegaConf.to_object(compose("config", ["scan=x", "quality=samples"]))
     told, alone = (float(schedule(config, conditioned=conditioned)[0]) for conditioned in (True, False))
     assert told > alone
     config.sampler.sigma_start = 0.4

@@ -23,9 +23,9 @@ def test_a_3d_prior_of_ours_sees_the_volume_in_every_turn(posed, tmp_path):
         seen.append(x)
         return x
 
-    plan, window = make_plan(case, config), slice(0, case.start.shape[2])
+    plan = make_plan(case, config)
     config = replace(config, prior=replace(config.prior, patch=None))
-    denoise = volume_denoiser(case, network, config, plan, window)
+    denoise = volume_denoiser(case, network, config, plan)
     for sigma in plan.sigmas:
         denoise(case.start[None], float(sigma))
     assert seen[0].shape[2:4] == seen[1].shape[3:1:-1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
-from focvs.priors.pretrained import save_prior
+from focvs.priors.own import save_prior
 from focvs.training.block_pool import BlockPlan, BlockPool
 from focvs.training.cache import load_cache
 from focvs.training.mean import LEAST_ERROR, MeanPlan, relative_error, surprise, train_mean

@@ -12,7 +12,8 @@ from torch.nn.utils import parameters_to_vector
 from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
-from focvs.priors.pretrained import load_prior, save_prior
+from focvs.priors.own import save_prior
+from focvs.priors.pretrained import load_prior
 from focvs.training.cache import load_cache
 from focvs.training.datasets import PatchDataset
 from focvs.training.trainer import TrainingPlan, carry_over, train

@@ -1,0 +1,129 @@
+"""Priors of this project on disk: diffusers folders (config.json and safetensors), and folders within them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from focvs.errors import PriorError, first_line
+from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.foreign import WEIGHTS_STEM
+from focvs.priors.mean import SlabDenoiser
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.networks import HaarUNet2D
+from focvs.priors.prior import Inference, Prior
+from focvs.priors.weights import sha256_of
+
+WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
+STAGE, DEVIATION = "stage{}", "deviation"  # folders inside that of a mean
+KNOWN = ("HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
+
+
+def load_own(folder: Path, device: str) -> Prior:
+    """A prior of ours: a diffusion prior, or a mean with its later stages ``stage2`` ... and its ``deviation``.
+
+    Raises:
+        PriorError: if a file is missing, truncated, or not such a network.
+    """
+    kind = _kind(folder)
+    if kind not in KNOWN:
+        raise PriorError(
+            f"{folder / 'config.json'} describes a {kind}, not a HaarUNet2D; try prior=diffusers prior.path={folder}."
+        )
+    if kind == "MeanUNet2D":
+        return _load_mean(folder, device)
+    network_class: Any = HaarUNet2D
+    if kind == "HaarUNet3D":
+        from focvs.priors.networks3d import HaarUNet3D
+
+        network_class = HaarUNet3D
+    network = _read(network_class, folder)
+    volumetric = kind == "HaarUNet3D"
+    return Prior(
+        Inference(EDMDenoiser(network), device),
+        None,
+        sha256_of(folder / WEIGHTS),
+        folder / WEIGHTS,
+        network.conditioned,
+        dimensions=3 if volumetric else 2,
+        axes="",
+        multiple=network.multiple,
+        mirrored=bool((network.trained or {}).get("mirrored")),
+        slab=1 if volumetric else network.slab,
+        voxel_range_mm=_voxel_range(network),
+    )
+
+
+def _load_mean(folder: Path, device: str) -> Prior:
+    first = _read(MeanUNet2D, folder)
+    folders = [folder]
+    while (later := folder / STAGE.format(len(folders) + 1)).is_dir():
+        folders.append(later)
+    stages = [_read(MeanUNet2D, later) for later in folders[1:]]
+    deviation = _read(DeviationUNet2D, folder / DEVIATION) if (folder / DEVIATION).is_dir() else None
+    for network in (*stages, *([deviation] if deviation else ())):
+        if network.slab != first.slab:
+            raise PriorError(f"{folder} has stages of {first.slab} and of {network.slab} slices; get the prior again.")
+    hashes = [sha256_of(part / WEIGHTS) for part in (*folders, *([folder / DEVIATION] if deviation else ()))]
+    return Prior(
+        Inference(SlabDenoiser(first), device),
+        None,
+        hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        folder / WEIGHTS,
+        True,
+        axes="",
+        multiple=first.multiple,
+        mirrored=bool((first.trained or {}).get("mirrored")),
+        slab=first.slab,
+        voxel_range_mm=_voxel_range(first),
+        samples=False,
+        stages=tuple(Inference(SlabDenoiser(stage), device) for stage in stages),
+        deviation=Inference(SlabDenoiser(deviation), device) if deviation else None,
+    )
+
+
+def _kind(folder: Path) -> str:
+    """What ``config.json`` says the network is."""
+    for path in (folder / "config.json", folder / WEIGHTS):
+        if not path.is_file():
+            raise PriorError(f"{path} is missing: a prior is a folder with config.json and {WEIGHTS}.")
+    try:
+        return str(json.loads((folder / "config.json").read_text()).get("_class_name"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise PriorError(
+            f"{folder / 'config.json'} is not a diffusers configuration ({error}); get the prior again."
+        ) from error
+
+
+def _read(network_class: Any, folder: Path) -> Any:
+    """The network of a folder."""
+    if (kind := _kind(folder)) != network_class.__name__:
+        raise PriorError(f"{folder} holds a {kind}, not a {network_class.__name__}; get the prior again.")
+    try:
+        return network_class.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
+    except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
+        raise PriorError(
+            f"the files of {folder} could not be read ({first_line(error)}); get the prior again."
+        ) from error
+
+
+def _voxel_range(network: Any) -> tuple[float, float] | None:
+    """In-plane voxels a network was trained on."""
+    known = (network.trained or {}).get("voxel_range_mm")
+    return known and (float(known[0]), float(known[1]))
+
+
+def save_prior(network: ModelMixin, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write the network as a diffusers folder, weights in ``dtype``."""
+    if dtype != next(network.parameters()).dtype:
+        network = deepcopy(network)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
+    network.save_pretrained(folder, safe_serialization=True)
+    (Path(folder) / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read

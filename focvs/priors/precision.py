@@ -1,0 +1,121 @@
+"""The precision that a network computes in: as asked for, or bfloat16 where it is faster here and as good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from focvs.errors import InputError
+from focvs.hardware import multiplies_bfloat16
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+TOLERANCE = 0.01  # root mean square difference to float32 that is let through, prior units (a head spans 2)
+GAIN = 1.2  # how much faster bfloat16 must be, so that what is chosen does not change from run to run
+BUDGET_SECONDS = 0.4  # of repeating each of the two
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What networks compute in; everything else is float32 and float64.
+
+    Attributes:
+        name: ``float32``, ``bfloat16`` or ``float16``.
+        reason: why.
+        float32_seconds: of one evaluation in the probe; None where nothing was probed.
+        reduced_seconds: of the same in bfloat16.
+        rms_difference: between the two, prior units.
+        seconds_per_pixel: that an evaluation takes in this precision.
+    """
+
+    name: str
+    reason: str
+    float32_seconds: float | None = None
+    reduced_seconds: float | None = None
+    rms_difference: float | None = None
+    seconds_per_pixel: float = 0.0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As a type of torch."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.name]
+
+
+def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], Tensor], pixels: int) -> Precision:
+    """The precision for networks on a device.
+
+    On a processor bfloat16 is chosen where it has units for it, and where a probe of about a second finds it faster
+    and within :data:`TOLERANCE`; on a GPU where the card has it, else float16 on CUDA.
+
+    Args:
+        asked: one of :data:`PRECISIONS`.
+        device: torch device.
+        evaluate: one typical evaluation of the network in a precision.
+        pixels: that it evaluates.
+
+    Raises:
+        InputError: for an unknown precision, or one the device has not.
+    """
+    if asked not in PRECISIONS:
+        raise InputError(f"precision={asked} is not known; choose one of {', '.join(PRECISIONS)}.")
+    kind = torch.device(device).type
+    if kind == "cpu" and asked == "float16":
+        raise InputError("precision=float16 is for GPUs; choose auto, float32 or bfloat16 on a processor.")
+    known = _without_probe(asked, kind)
+    if known is None:
+        return probe(evaluate, pixels)
+    _, seconds = _time(evaluate, known.dtype)
+    return replace(known, seconds_per_pixel=seconds / pixels)
+
+
+def _without_probe(asked: str, kind: str) -> Precision | None:
+    """What is chosen by what is known, or None where a probe has to tell."""
+    if asked != "auto":
+        return Precision(asked, "as asked")
+    if kind == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision("bfloat16", "the GPU has it")
+        return Precision("float16", "the GPU has no bfloat16")
+    if kind != "cpu":
+        return Precision("float32", f"reduced precision is not used on {kind}")
+    return None if multiplies_bfloat16() else Precision("float32", "the processor has no units for bfloat16")
+
+
+def probe(evaluate: Callable[[torch.dtype], Tensor], pixels: int) -> Precision:
+    """Time and compare float32 and bfloat16 on one evaluation of some pixels."""
+    exact, slow = _time(evaluate, torch.float32)
+    reduced, fast = _time(evaluate, torch.bfloat16)
+    difference = float((reduced.float() - exact.float()).square().mean().sqrt())
+    figures = (round(slow, 4), round(fast, 4), round(difference, 5))
+    if not difference <= TOLERANCE:
+        reason = f"bfloat16 differs by {difference:.2g}, more than {TOLERANCE:g}"
+        return Precision("float32", reason, *figures, slow / pixels)
+    if slow < GAIN * fast:
+        return Precision("float32", f"bfloat16 is not {GAIN:g} times as fast here", *figures, slow / pixels)
+    reason = f"{slow / fast:.1f} times as fast here, and differs by {difference:.2g} (root mean square) of 2"
+    return Precision("bfloat16", reason, *figures, fast / pixels)
+
+
+def _time(evaluate: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> tuple[Tensor, float]:
+    """The result, and the fewest seconds of a few evaluations after the first."""
+    out, fewest, until = evaluate(dtype), float("inf"), time.perf_counter() + BUDGET_SECONDS
+    while True:
+        began = time.perf_counter()
+        evaluate(dtype)
+        now = time.perf_counter()
+        fewest = min(fewest, now - began)
+        if now > until:
+            return out, fewest
+
+
+def lay_out(network: nn.Module) -> nn.Module:
+    """Store the weights of convolutions with channels last, the order that fast kernels want; values stay."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        elif parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    return network

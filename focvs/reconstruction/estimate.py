@@ -1,0 +1,84 @@
+"""What a run will take, said before it starts: evaluations, minutes and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from focvs.config import Planes, RunConfig
+from focvs.hardware import usable_memory_mib
+from focvs.priors.planes import PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH
+from focvs.priors.prior import Prior
+from focvs.reconstruction.case import Case
+from focvs.reconstruction.plan import Plan
+from focvs.reconstruction.progress import in_words
+from focvs.reconstruction.voxels import voxel_window
+
+PROCESS_MIB = 700.0  # of the program with its libraries and a network, before anything is read
+WHOLE_VOLUMES = 12.0  # of the field of view in float32, held at once (scripts/benchmark_memory.py)
+BYTES_PER_PIXEL = 2500.0  # of activations for each pixel that is evaluated at once
+REST = 1.15  # seconds of a run for each second of its networks
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        evaluations: of networks on all slices of a plane.
+        seconds: from the start of sampling.
+        memory_mib: at most, of the process.
+    """
+
+    evaluations: int
+    seconds: float
+    memory_mib: float
+
+    def __str__(self) -> str:
+        free = usable_memory_mib()
+        much = "" if free is None or free > self.memory_mib else f", more than the {free / 1024:.1f} GiB that are free"
+        return (
+            f"{self.evaluations} evaluations of the network, about {in_words(self.seconds)}, and up to "
+            f"{self.memory_mib / 1024:.1f} GiB of memory{much}"
+        )
+
+
+def evaluations(plan: Plan, config: RunConfig, prior: Prior) -> int:
+    """How many times a network is evaluated on all slices of a plane, or on the whole volume; not of the deviation."""
+    levels, sampler = len(plan.sigmas), config.sampler
+    if sampler.name == "mean":
+        both = prior.dimensions == 2 and config.planes in (Planes.average, Planes.alternate)
+        return levels * sampler.mirrors * (2 if both else 1)
+    return levels * config.samples * (2 if prior.dimensions == 2 and config.planes is Planes.average else 1)
+
+
+def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: float) -> Estimate:
+    """Estimate from the time of a small evaluation.
+
+    Args:
+        case: the scan and the prior.
+        plan: noise levels.
+        config: sampler, samples and planes.
+        seconds_per_pixel: of one evaluation on this device.
+    """
+    prior, grid = case.prior, case.acquisition.grid
+    count = evaluations(plan, config, prior)
+    window = voxel_window(grid, case.slices.region.slices)
+    box = case.slices.y.shape[:2].numel() * (window.stop - window.start)
+    whole = case.scan.data[..., 0].size * grid.voxels
+    work = float(count)
+    if config.sampler.name == "mean" and prior.deviation is not None:
+        small, large = (sum(p.numel() for p in net.parameters()) for net in (prior.deviation, _network(prior)))
+        work += 2 * small / large
+    at_once = PIXELS_PER_BATCH * torch.get_num_threads() if case.device == "cpu" else PIXELS_PER_GPU_BATCH
+    held = (WHOLE_VOLUMES * whole + (config.samples + 2 * config.batch) * box) * 4
+    return Estimate(
+        count,
+        REST * work * box * seconds_per_pixel,
+        PROCESS_MIB + (held + BYTES_PER_PIXEL * min(at_once, box)) / 2**20,
+    )
+
+
+def _network(prior: Prior) -> torch.nn.Module:
+    return prior.denoise if isinstance(prior.denoise, torch.nn.Module) else prior.denoise.denoise

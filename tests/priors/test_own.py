@@ -1,0 +1,59 @@
+"""Our folders: a mean with its stages and its deviation, whole or refused."""
+
+import shutil
+
+import pytest
+import torch
+
+from focvs.errors import PriorError
+from focvs.priors.condition import ScanCondition, ScanNumbers
+from focvs.priors.own import WEIGHTS
+from focvs.priors.pretrained import load_prior
+from runs import mean_prior
+
+NUMBERS = ScanNumbers(4.0, 4.0, 0.0)
+
+
+def test_a_mean_comes_with_its_stages_and_its_deviation(tmp_path):
+    networks = mean_prior(tmp_path / "mean")
+    prior = load_prior(tmp_path / "mean")
+    assert not prior.samples and prior.conditioned and prior.mirrored and prior.slab == 5
+    assert prior.voxel_range_mm == (0.59, 1.4) and len(prior.stages) == 1
+    scan, mean = torch.randn(2, 5, 16, 16), torch.randn(2, 5, 16, 16)
+    told = ScanCondition.of(scan, NUMBERS)
+    with torch.no_grad():
+        first, second, deviation = (n(torch.cat([scan, mean], 1)[:, : 5 * n.images]) for n in networks)
+    assert torch.allclose(prior.denoise(mean, 3.0, told), first, atol=1e-5)
+    assert torch.equal(prior.denoise(0 * mean, 0.1, told), prior.denoise(mean, 3.0, told))  # hears of the scan alone
+    assert torch.allclose(prior.stages[0](mean, 3.0, told), second, atol=1e-5)
+    assert torch.allclose(prior.deviation(mean, 3.0, told), deviation, atol=1e-5)
+
+
+def test_the_hash_is_that_of_all_weights(tmp_path):
+    mean_prior(tmp_path / "mean")
+    whole = load_prior(tmp_path / "mean").sha256
+    shutil.rmtree(tmp_path / "mean" / "deviation")
+    without = load_prior(tmp_path / "mean").sha256
+    shutil.rmtree(tmp_path / "mean" / "stage2")
+    alone = load_prior(tmp_path / "mean")
+    assert len({whole, without, alone.sha256}) == 3
+    assert alone.stages == () and alone.deviation is None
+
+
+def test_a_slice_alone_repeats_itself(tmp_path):
+    mean_prior(tmp_path / "mean")
+    prior, image = load_prior(tmp_path / "mean"), torch.randn(2, 1, 16, 16)
+    slab = image.expand(-1, 5, -1, -1)
+    alone = prior.denoise(image, 3.0, ScanCondition.of(image, NUMBERS))
+    assert torch.equal(alone, prior.denoise(slab, 3.0, ScanCondition.of(slab, NUMBERS)))
+
+
+def test_broken_stages_are_refused_in_one_sentence(tmp_path):
+    mean_prior(tmp_path / "mean")
+    (tmp_path / "mean" / "stage2" / WEIGHTS).write_bytes(b"cut short")
+    with pytest.raises(PriorError, match="stage2 could not be read"):
+        load_prior(tmp_path / "mean")
+    shutil.rmtree(tmp_path / "mean" / "stage2")
+    shutil.copytree(tmp_path / "mean" / "deviation", tmp_path / "mean" / "stage2")
+    with pytest.raises(PriorError, match="holds a DeviationUNet2D, not a MeanUNet2D"):
+        load_prior(tmp_path / "mean")
