@@ -18,6 +18,7 @@ from focvs.commands.overrides import (
     told_to_runs,
 )
 from focvs.errors import FocvsError
+from focvs.files import require_there
 
 log = logging.getLogger("focvs")
 
@@ -132,6 +133,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run_scan(config: Any) -> None:
+    require_there(Path(config.scan))  # before seconds go into importing torch
     from focvs.pipeline import super_resolve
 
     super_resolve(config)

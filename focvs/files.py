@@ -48,6 +48,12 @@ def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no
             temporary.unlink()
 
 
+def require_there(path: Path) -> None:
+    """Raise InputError for an image that does not exist."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a .nii or .nii.gz file.")
+
+
 def require_writable(folder: Path) -> None:
     """Raise InputError now, rather than after minutes of work, if results could not be written."""
     probe = folder / f".focvs-probe-{os.getpid()}"

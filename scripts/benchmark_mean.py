@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=48)
     options = parser.parse_args()
-    stages = [MeanUNet2D.from_pretrained(folder, torch_dtype=torch.float32).eval() for folder in options.weights]
+    stages = [MeanUNet2D.from_pretrained(folder).eval() for folder in options.weights]
     for stage in stages:
         for parameter in stage.parameters():
             if parameter.ndim == 4:

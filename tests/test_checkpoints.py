@@ -11,8 +11,8 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.config import checkpoints_dir
 from focvs.priors.mean import mean_of_planes
 from focvs.priors.mean_network import MeanUNet2D
-from focvs.priors.own import WEIGHTS
 from focvs.priors.pretrained import load_prior
+from focvs.priors.weights import WEIGHTS
 
 FOLDERS = sorted(p for p in checkpoints_dir().iterdir() if p.is_dir())
 MEANS = [p for p in FOLDERS if p.name.startswith("mean")]
@@ -58,7 +58,7 @@ def test_shipped_means_better_the_interpolated_scan(folder, phantom):
     operator = ThroughPlaneOperator(profile, grid, "edge")
     y, clean = (2 * torch.from_numpy(image).float() - 1 for image in (scan, truth))
     start = y @ interpolation_matrix(operator).float().T
-    network = MeanUNet2D.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    network = MeanUNet2D.from_pretrained(folder).eval()
     with torch.inference_mode():
         mean = operator.replace(mean_of_planes(network, [start], network.slab).double(), y.double())
     before, after = (float((image - clean).square().mean()) for image in (start, mean))

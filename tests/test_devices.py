@@ -18,6 +18,7 @@ from focvs.reconstruction.restore import restore
 from focvs.sampling.consistency import Consistency, Measured, Support
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import NoiseSource, make_sampler
+from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
 from gaussian import Problem
@@ -37,25 +38,80 @@ class WithoutFloat64(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("name", ["dpmpp_2m", "resample", "ddim", "ddpm"])
-@pytest.mark.parametrize("rule", ["calibrated", "ddnm", "none"])
-def test_sampling_makes_no_float64_on_the_device(name, rule):
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a device, ``meta`` standing for one: values read and tensors copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [t for t in (*args, *(kwargs or {}).values(), out) if isinstance(t, torch.Tensor)]
+        across = len({t.device.type for t in tensors if t.ndim}) > 1
+        read = func is torch.ops.aten._local_scalar_dense.default and tensors[0].device.type == "meta"
+        self.count += across or read
+        return out
+
+
+NAMES = ["dpmpp_2m", "resample", "ddim", "ddpm"]
+RULES = ["calibrated", "ddnm", "diffpir", "none"]
+
+
+def on_meta(name, rule, callback=None, steps=3):
+    """A sampler of slabs told of their scan, and what it starts from, on the meta device."""
     problem = Problem(columns=24, slices=8)
-    sigmas = karras_sigmas(3, 0.8, 0.05)
+    sigmas = karras_sigmas(steps, 0.8, 0.05)
     n = problem.operator.matrix.shape[1]
     mask = torch.zeros(4, 6, n, dtype=torch.bool)
     mask[1:3, :, 5:-5] = True
-    consistency = Consistency(
-        rule, problem.operator, torch.ones(3, n, dtype=torch.float64), 0.02, Support.from_mask(mask), sigmas.tolist()
-    )
+    if rule in ("ddnm_plus", "ddrm"):
+        consistency = {"ddnm_plus": DDNMPlus, "ddrm": DDRM}[rule](problem.operator, sigmas.tolist(), 0.02)
+    else:
+        spectra = torch.ones(steps, n, dtype=torch.float64)
+        support = Support.from_mask(mask)
+        consistency = Consistency(rule, problem.operator, spectra, 0.02, support, sigmas.tolist())
     network = EDMDenoiser(HaarUNet2D(block_out_channels=(8, 8), norm_groups=4, slab=3, conditioned=True)).to("meta")
-    background, noise = torch.empty(4, 6, n, device="meta"), NoiseSource(0)
-    planes = [PlaneDenoiser(network, k, None, background, ScanNumbers(4.0, 4.0, 0.02), slab=3) for k in (0, 1)]
+    background = torch.empty(4, 6, n, device="meta")
+    numbers = ScanNumbers(4.0, 4.0, 0.02)
+    planes = [PlaneDenoiser(network, k, None, background, numbers, slab=3, head=mask) for k in (0, 1)]
     measured = Measured(consistency, torch.empty(1, 4, 6, 8, device="meta"))
-    sampler = make_sampler(name, measured, noise, operator=problem.operator)
+    sampler = make_sampler(name, measured, NoiseSource(0), operator=problem.operator, callback=callback)
+    start = torch.empty(1, 4, 6, n, device="meta")
+    return lambda: sampler(AlternatedPlanes(planes, sigmas), start, sigmas)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rule", RULES)
+def test_sampling_makes_no_float64_on_the_device(name, rule):
+    run = on_meta(name, rule)
     with WithoutFloat64(), torch.inference_mode():
-        out = sampler(AlternatedPlanes(planes, sigmas), torch.empty(1, 4, 6, n, device="meta"), sigmas)
-    assert out.device.type == "meta" and out.dtype == torch.float32 and out.shape == (1, 4, 6, n)
+        out = run()
+    assert out.device.type == "meta" and out.dtype == torch.float32 and out.shape[:3] == (1, 4, 6)
+
+
+PAIRS = [(name, rule) for name in NAMES for rule in RULES] + [("ddpm", "ddnm_plus"), ("ddpm", "ddrm")]
+
+
+@pytest.mark.parametrize(("name", "rule"), PAIRS)
+def test_no_step_waits_for_the_device(name, rule, monkeypatch):
+    """Once gains of all levels lie on the device, nothing is read from it or copied to it."""
+    monkeypatch.setattr(NoiseSource, "like", lambda self, x: torch.empty_like(x))  # a GPU draws its own
+    waits, seen = Waits(), []
+    run = on_meta(name, rule, lambda level: seen.append(waits.count))
+    with waits, torch.inference_mode():
+        run()
+        first = waits.count
+        run()
+    assert waits.count == first
+    assert len(seen) == 6 and max(seen) <= first
+
+
+def test_a_wait_is_noticed():
+    waits = Waits()
+    with waits:
+        torch.ones(3).to("meta")
+    assert waits.count == 1
 
 
 def test_a_fixed_field_of_view_makes_no_float64_on_the_device():
@@ -67,12 +123,11 @@ def test_a_fixed_field_of_view_makes_no_float64_on_the_device():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("sampler", ["resample", "dpmpp_2m"])
-def test_a_device_gives_the_numbers_of_the_cpu(device, sampler, thick_scan, tiny_conditioned_prior):
+def test_a_device_gives_the_mean_of_the_cpu(device, thick_scan, tiny_conditioned_prior):
     if not DEVICES[device]:
         pytest.skip(f"there is no {device} device here")
     scan = read_scan(thick_scan)
-    config = settings(thick_scan, None, tiny_conditioned_prior, "thickness=5", f"sampler={sampler}")
+    config = settings(thick_scan, None, tiny_conditioned_prior, "thickness=5", "sampler=mean", "samples=0")
     case = Case(scan, take_slices(scan), model_acquisition(scan, config), load_prior(tiny_conditioned_prior))
     here = restore(case, config)
     there = restore(replace(case, prior=load_prior(tiny_conditioned_prior, device), device=device), config)

@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from focvs.acquisition.resident import resident
+
 
 class LinearOperator(ABC):
     """A: a volume x to what was measured of it, y.
@@ -71,13 +73,13 @@ class MatrixOperator(LinearOperator):
         return float(values[0] / values[-1])
 
     def forward(self, volume: Tensor) -> Tensor:
-        return volume @ self.matrix.to(volume).T
+        return volume @ resident(self.matrix, volume).T
 
     def adjoint(self, measured: Tensor) -> Tensor:
-        return measured @ self.matrix.to(measured)
+        return measured @ resident(self.matrix, measured)
 
     def pseudo_inverse(self, measured: Tensor) -> Tensor:
-        return measured @ self.pseudo_inverse_matrix.to(measured).T
+        return measured @ resident(self.pseudo_inverse_matrix, measured).T
 
     def kalman_gain(self, covariance: Tensor, noise_sigma: float | Tensor = 0.0) -> Tensor:
         """K = C A^T (A C A^T + sigma_y^2 I)^-1, ``(..., n, m)`` float64.

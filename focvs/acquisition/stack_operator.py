@@ -9,6 +9,7 @@ from torch import Tensor
 from focvs.acquisition.linear_operator import LinearOperator
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.resampling import GridResampling
+from focvs.acquisition.resident import resident
 
 COVERED = 0.999  # of a slice voxel's weight must lie in the volume for it to count
 
@@ -65,7 +66,7 @@ class StackOperator(LinearOperator):
 
     def residual(self, volume: Tensor, measured: Tensor) -> Tensor:
         """y - B x where the volume covers the slices, else 0."""
-        return (measured - self.forward(volume)) * self.covered.to(volume)
+        return (measured - self.forward(volume)) * resident(self.covered, volume)
 
     def back(self, columns: Tensor) -> Tensor:
         """Corrections ``(p', q', n')`` of the stack's columns to the volume: R^+ P^+."""

@@ -23,6 +23,11 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: float) -> Tensor: ...
 
 
+def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
+    """A noise level ``(b,)`` of each item of ``x``, made on its device."""
+    return sigma.to(x).expand(len(x)) if isinstance(sigma, Tensor) else x.new_full((len(x),), sigma)
+
+
 class ConditionedNetwork(Protocol):
     """A raw network: ``(x, noise condition (b,), scan)`` to one channel; :class:`HaarUNet2D` or its 3D sister."""
 
@@ -53,7 +58,7 @@ class EDMDenoiser(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor, sigma: float | Tensor, condition: ScanCondition | None = None) -> Tensor:
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
+        sigma = per_item(sigma, x)
         column = (-1, *[1] * (x.ndim - 1))
         s, scale = sigma.view(column), self._scale(x, condition).view(column)
         raw = self.network(x / (s**2 + self.network.sigma_data**2).sqrt(), sigma.log() / 4, condition)

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
 from focvs.priors.parameterisations import PREDICTIONS, make_denoiser
-from focvs.priors.weights import fill, read_weights
+from focvs.priors.weights import WEIGHTS_STEM, fill, read_weights
 
 AUTO = "auto"
-WEIGHTS_STEM = "diffusion_pytorch_model"  # as diffusers names it, .safetensors or .bin
 MEDFORJ_SHAPE = (192, 224, 192)  # voxels of 1 mm, axes towards left, posterior, superior
 MEDFORJ_VOXEL_MM = (0.95, 1.05)
 MEDFORJ_PREDICTIONS = {

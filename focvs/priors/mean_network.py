@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from focvs.priors.folder_network import FolderNetwork
 from focvs.priors.haar import haar, haar_inverse
 
 
@@ -32,7 +31,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-class _SlabUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class _SlabUNet2D(FolderNetwork):
     """A U-Net on the Haar coefficients of slabs, which gives four numbers for every 2 x 2 pixels."""
 
     def _build(self, slab: int, images: int, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
@@ -40,6 +39,7 @@ class _SlabUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"slab={slab} must be an odd number of slices.")
         if len(channels) != len(blocks):
             raise ValueError(f"channels={channels} and blocks={blocks} must name as many levels.")
+        self.config = {"slab": slab, "images": images, "channels": list(channels), "blocks": list(blocks)}
         self.slab, self.images, self.multiple = slab, images, 2 ** len(channels)
         self.stem = nn.Conv2d(4 * slab * images, channels[0], 3, padding=1)
         self.down = nn.ModuleList(_level(c, n) for c, n in zip(channels, blocks, strict=True))
@@ -86,7 +86,6 @@ class MeanUNet2D(_SlabUNet2D):
         ValueError: for a slab of an even number of slices, or levels that do not match.
     """
 
-    @register_to_config
     def __init__(
         self,
         slab: int = 5,
@@ -98,6 +97,7 @@ class MeanUNet2D(_SlabUNet2D):
     ):
         super().__init__()
         self._build(slab, images, channels, blocks)
+        self.config |= {"sigma_residual": sigma_residual, "trained": trained}
         self.sigma_residual, self.trained = sigma_residual, trained
 
     def forward(self, images: Tensor) -> Tensor:
@@ -138,7 +138,6 @@ class DeviationUNet2D(_SlabUNet2D):
         ValueError: as :class:`MeanUNet2D`.
     """
 
-    @register_to_config
     def __init__(
         self,
         slab: int = 5,
@@ -150,6 +149,7 @@ class DeviationUNet2D(_SlabUNet2D):
     ):
         super().__init__()
         self._build(slab, images, channels, blocks)
+        self.config |= {"sigma_start": sigma_start, "trained": trained}
         self.sigma_start, self.trained = sigma_start, trained
 
     def forward(self, images: Tensor) -> Tensor:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 
 from focvs.errors import PriorError, first_line
 from focvs.priors.denoiser import EDMDenoiser
-from focvs.priors.foreign import WEIGHTS_STEM
+from focvs.priors.folder_network import FolderNetwork
 from focvs.priors.mean import SlabDenoiser
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
-from focvs.priors.networks import HaarUNet2D
 from focvs.priors.prior import Inference, Prior
-from focvs.priors.weights import sha256_of
+from focvs.priors.weights import CONFIG, WEIGHTS, sha256_of
 
-WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
 STAGE, DEVIATION = "stage{}", "deviation"  # folders inside that of a mean
 KNOWN = ("HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
 
@@ -38,13 +36,10 @@ def load_own(folder: Path, device: str) -> Prior:
         )
     if kind == "MeanUNet2D":
         return _load_mean(folder, device)
-    network_class: Any = HaarUNet2D
-    if kind == "HaarUNet3D":
-        from focvs.priors.networks3d import HaarUNet3D
-
-        network_class = HaarUNet3D
-    network = _read(network_class, folder)
+    # imported here, as diffusers and MONAI take seconds that a mean does not need
     volumetric = kind == "HaarUNet3D"
+    module = importlib.import_module(f"focvs.priors.{'networks3d' if volumetric else 'networks'}")
+    network = _read(getattr(module, kind), folder)
     return Prior(
         Inference(EDMDenoiser(network), device),
         None,
@@ -90,11 +85,11 @@ def _load_mean(folder: Path, device: str) -> Prior:
 
 def _kind(folder: Path) -> str:
     """What ``config.json`` says the network is."""
-    for path in (folder / "config.json", folder / WEIGHTS):
+    for path in (folder / CONFIG, folder / WEIGHTS):
         if not path.is_file():
             raise PriorError(f"{path} is missing: a prior is a folder with config.json and {WEIGHTS}.")
     try:
-        return str(json.loads((folder / "config.json").read_text()).get("_class_name"))
+        return str(json.loads((folder / CONFIG).read_text()).get("_class_name"))
     except (OSError, ValueError, AttributeError) as error:
         raise PriorError(
             f"{folder / 'config.json'} is not a diffusers configuration ({error}); get the prior again."
@@ -105,8 +100,10 @@ def _read(network_class: Any, folder: Path) -> Any:
     """The network of a folder."""
     if (kind := _kind(folder)) != network_class.__name__:
         raise PriorError(f"{folder} holds a {kind}, not a {network_class.__name__}; get the prior again.")
+    own = issubclass(network_class, FolderNetwork)
+    options = {} if own else {"use_safetensors": True, "torch_dtype": torch.float32}
     try:
-        return network_class.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
+        return network_class.from_pretrained(folder, **options)
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
         raise PriorError(
             f"the files of {folder} could not be read ({first_line(error)}); get the prior again."
@@ -119,11 +116,11 @@ def _voxel_range(network: Any) -> tuple[float, float] | None:
     return known and (float(known[0]), float(known[1]))
 
 
-def save_prior(network: ModelMixin, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write the network as a diffusers folder, weights in ``dtype``."""
+def save_prior(network: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a network of this project as a diffusers folder, weights in ``dtype``."""
     if dtype != next(network.parameters()).dtype:
         network = deepcopy(network)
         for parameter in network.parameters():
             parameter.data = parameter.data.to(dtype)
-    network.save_pretrained(folder, safe_serialization=True)
+    network.save_pretrained(folder)
     (Path(folder) / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from focvs.priors.denoiser import per_item
+
 RawNetwork = Callable[[Tensor, Tensor], Tensor]
 
 VARIANCE_PRESERVING = ("epsilon", "sample", "v_prediction", "flow")
@@ -47,13 +49,14 @@ class VariancePreserving(nn.Module):
         self.log_sigmas = ((1 - table) / table).log().numpy() / 2
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        sigma = _per_item(x, sigma)
-        levels = sigma.cpu().double().log().numpy()  # some devices have no float64
-        timestep = np.interp(levels, self.log_sigmas, np.arange(len(self.log_sigmas)))
-        s = _column(sigma, x)
+        # a tensor comes back from its device for this, and some devices have no float64
+        levels = np.log(sigma.cpu().double().numpy() if isinstance(sigma, Tensor) else sigma)
+        timesteps = np.interp(levels, self.log_sigmas, np.arange(len(self.log_sigmas)))
+        told = torch.from_numpy(timesteps) if isinstance(sigma, Tensor) and sigma.ndim else float(timesteps)
+        s = _column(per_item(sigma, x), x)
         a = 1 / (1 + s**2).sqrt()
         noisy, s = a * x, a * s
-        out = self.network(noisy, torch.from_numpy(timestep).to(x)).to(x.dtype)
+        out = self.network(noisy, per_item(told, x)).to(x.dtype)
         if self.prediction == "epsilon":
             return (noisy - s * out) / a
         if self.prediction == "sample":
@@ -84,8 +87,8 @@ class RectifiedFlow(nn.Module):
         self.sign = 1.0 if prediction == "velocity" else -1.0
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        sigma = _per_item(x, sigma)
-        t = sigma / (1 + sigma)
+        level = per_item(sigma, x)
+        t = level / (1 + level)
         noisy = x * _column(1 - t, x)
         velocity = self.sign * self.network(noisy, t * self.timesteps).to(x.dtype)
         return noisy - _column(t, x) * velocity
@@ -111,10 +114,10 @@ class EDMPreconditioned(nn.Module):
         self.sign = 1.0 if prediction == "edm" else -1.0
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        sigma = _per_item(x, sigma)
-        s = _column(sigma, x)
+        level = per_item(sigma, x)
+        s = _column(level, x)
         total = (s**2 + self.sigma_data**2).sqrt()
-        out = self.sign * self.network(x / total, sigma.log() / 4).to(x.dtype)
+        out = self.sign * self.network(x / total, level.log() / 4).to(x.dtype)
         return (self.sigma_data / total) ** 2 * x + s * self.sigma_data / total * out
 
 
@@ -139,10 +142,6 @@ def make_denoiser(
             raise ValueError(f"prediction={prediction} needs the noise schedule the network was trained with.")
         return VariancePreserving(network, alphas_cumprod, prediction)
     raise ValueError(f"prediction={prediction} is not known; choose one of {', '.join(PREDICTIONS)}.")
-
-
-def _per_item(x: Tensor, sigma: float | Tensor) -> Tensor:
-    return torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:

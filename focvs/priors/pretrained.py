@@ -16,15 +16,14 @@ from focvs.priors.foreign import (
     AUTO,
     MEDFORJ_SHAPE,
     MEDFORJ_VOXEL_MM,
-    WEIGHTS_STEM,
     diffusers_denoiser,
     medforj_denoiser,
 )
 from focvs.priors.intervals import IntervalTable
-from focvs.priors.own import DEVIATION, STAGE, WEIGHTS, load_own
+from focvs.priors.own import DEVIATION, STAGE, load_own
 from focvs.priors.prior import Inference, Prior
 from focvs.priors.volumetric import Padded
-from focvs.priors.weights import sha256_of
+from focvs.priors.weights import WEIGHTS, WEIGHTS_STEM, sha256_of
 
 log = logging.getLogger(__name__)
 

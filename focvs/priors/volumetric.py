@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from focvs.acquisition.resident import resident
 from focvs.priors.condition import ScanCondition, ScanNumbers, require_background
 
+PATCHES_PER_GPU_BATCH = 4
 _PAIR = {code: pair for pair in ("RL", "AP", "SI") for code in pair}
 _OPPOSITE = {code: pair.replace(code, "") for code, pair in _PAIR.items()}
 
@@ -105,7 +108,7 @@ class VolumeDenoiser:
             merged = sliding_window_inference(
                 native,
                 size,
-                1,
+                1 if x.device.type == "cpu" else PATCHES_PER_GPU_BATCH,
                 lambda part: self._denoise(part, sigma),
                 overlap=self.overlap,
                 mode="gaussian",
@@ -144,13 +147,18 @@ class VolumeDenoiser:
             first, start = {"S": have - common, "I": 0}.get(code, (have - common) // 2), (want - common) // 2
             source.append(slice(first, first + common))
             target.append(slice(start, start + common))
-        generator = torch.Generator().manual_seed(0)
-        air = torch.randn((1, 1, *self.shape), generator=generator).to(native)
+        air = resident(_air(self.shape), native)
         frame = (-1 + sigma * air).repeat(len(native), 1, 1, 1, 1)
         frame[tuple(target)] = native[tuple(source)]
         out = outside.clone()
         out[tuple(source)] = self.denoise(frame, sigma)[tuple(target)]
         return out
+
+
+@lru_cache(maxsize=2)
+def _air(shape: tuple[int, int, int]) -> Tensor:
+    """Unit white noise ``(1, 1, x, y, z)``, always the same."""
+    return torch.randn((1, 1, *shape), generator=torch.Generator().manual_seed(0))
 
 
 def turned_in_turn(denoiser: VolumeDenoiser) -> list[VolumeDenoiser]:

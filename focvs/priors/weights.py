@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
 
+CONFIG = "config.json"
+WEIGHTS_STEM = "diffusion_pytorch_model"  # as diffusers names it, .safetensors or .bin
+WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
+
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a ``.safetensors`` file or of a ``.pt``, ``.pth`` or ``.bin`` archive, without running its code.

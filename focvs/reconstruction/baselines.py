@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
@@ -63,6 +62,8 @@ def total_variation(problem: Problem) -> Tensor:
     FISTA (Beck and Teboulle 2009, section 4) from the replaced spline; the proximal step is scikit-image's (Chambolle
     2004).
     """
+    from skimage.restoration import denoise_tv_chambolle  # takes most of a second
+
     step = 1 / float(problem.operator.svd[1][0]) ** 2
     x = momentum = replaced(problem)
     pace = 1.0

@@ -56,7 +56,7 @@ def draw(
     progress = Progress(len(plan.sigmas) * config.samples, case.scan.stem, config.progress)
     with progress, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
         for batch in torch.arange(config.samples).split(config.batch):
-            noise, count = NoiseSource(config.seed, (batch + 1).tolist()), len(batch)
+            noise, count = NoiseSource(config.seed, (batch + 1).tolist(), case.device), len(batch)
             run = make_sampler(
                 sampler.name,
                 measured,

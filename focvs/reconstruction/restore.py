@@ -9,7 +9,6 @@ from torch import Tensor
 
 from focvs.config import RunConfig
 from focvs.priors.error_table import ErrorTable
-from focvs.reconstruction.adapt import adapt_prior
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.draw import draw, draw_mean
@@ -45,6 +44,8 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
     if case.seconds_per_pixel is not None:
         log.info("%s: %s", case.scan.stem, estimate_run(case, plan, config, case.seconds_per_pixel))
     if config.adapt:
+        from focvs.reconstruction.adapt import adapt_prior  # and with it a trainer
+
         with clock.lap("adaptation"):
             case = replace(case, prior=adapt_prior(case, config.adaptation, config.progress))
     network = case.prior.in_units_of(case.slices.units.white, float(case.scan.data.max()))

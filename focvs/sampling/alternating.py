@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from focvs.acquisition.resident import resident
 from focvs.acquisition.stack_operator import StackOperator
 from focvs.sampling.consistency import Consistency
 
@@ -25,10 +26,19 @@ class OtherStack:
     operator: StackOperator
     slices: Tensor
     rule: Consistency
+    _places: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def shuffle(self, count: int) -> Tensor:
+        """``(p', q', m')`` random places among ``count``, always the same: white noise as a function of other."""
+        if count not in self._places:
+            generator = torch.Generator().manual_seed(self.slices.numel())
+            self._places[count] = torch.randint(count, self.slices.shape, generator=generator)
+        return self._places[count]
 
     def replace(self, volume: Tensor, level: int, noise: Tensor | None = None) -> Tensor:
         """x + R^+ P^+ K_t (y - B x) of one volume ``(p, q, n)``; ``noise`` is added to y."""
-        y = self.slices.to(volume) if noise is None else self.slices.to(volume) + noise
+        y = resident(self.slices, volume)
+        y = y if noise is None else y + noise
         return volume + self.operator.back(self.rule.correction(self.operator.residual(volume, y), level))
 
 
@@ -56,15 +66,10 @@ class AlternatingConsistency:
         return self.first.replace(torch.stack(items), scan + self.first.noise_sigma * scan_noise, level)
 
     def _others(self, volume: Tensor, level: int, unit: Tensor | None = None) -> Tensor:
-        generator, size = None, 0.0
-        if unit is not None and unit.any():
-            size = float(unit.std())  # draws may be scaled about their mean
-            signs = unit.flatten()[:62].cpu() > 0
-            generator = torch.Generator().manual_seed(sum(1 << i for i, sign in enumerate(signs.tolist()) if sign))
         for stack in self.others:
             noise = None
-            if generator is not None:
-                white = torch.randn(stack.slices.shape, generator=generator)
-                noise = size * stack.rule.noise_sigma * white.to(volume)
+            if unit is not None:
+                drawn = resident(stack.shuffle(unit.numel()), unit, keep_type=True)
+                noise = stack.rule.noise_sigma * unit.flatten()[drawn]
             volume = stack.replace(volume, level, noise)
         return volume

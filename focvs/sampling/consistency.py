@@ -12,6 +12,7 @@ from torch import Tensor
 
 from focvs.acquisition.dct import dct_matrix
 from focvs.acquisition.linear_operator import MatrixOperator
+from focvs.acquisition.resident import resident
 
 SPECTRAL_RULES = ("ddnm_plus", "ddrm")  # focvs.sampling.spectral
 RULES = ("calibrated", "ddnm", *SPECTRAL_RULES, "diffpir", "none")
@@ -150,7 +151,7 @@ class Consistency:
         kind = denoised.device.type
         with torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext():
             d = denoised.to(torch.promote_types(denoised.dtype, torch.float32))
-            return d + self.correction(scan.to(d) - self.operator(d), level)
+            return d + self.correction(resident(scan, d) - self.operator(d), level)
 
     def draw(self, denoised: Tensor, scan: Tensor, level: int, noise: Tensor, scan_noise: Tensor) -> Tensor:
         """An exact draw from N(d, C_t) given y (Matheron's rule; Song et al. 2024, ReSample, with our C_t).
@@ -170,23 +171,23 @@ class Consistency:
             assert self.spectra is not None, "draws need error spectra"
             transform = dct_matrix(self.spectra.shape[1])
             self._roots[level] = transform.T @ (self.spectra[level].double().sqrt()[:, None] * transform)
-        coloured = noise @ self._roots[level].to(noise)
+        coloured = noise @ resident(self._roots[level], noise)
         if self.support is None:
             return denoised + coloured
         if self._support_map is None:
             self._support_map = self.support.map()
-        return denoised + coloured * self._support_map.view(noise.shape[1:]).to(noise)
+        return denoised + coloured * resident(self._support_map, noise).view(noise.shape[1:])
 
     def correction(self, residual: Tensor, level: int) -> Tensor:
         """K_t r: a residual ``(..., m)`` of the scan to a correction ``(..., n)`` of the volume."""
         if level not in self._kalman_gains:
-            self._kalman_gains[level] = [g.to(residual) for g in self._make_kalman_gains(level)]
-        gains = self._kalman_gains[level]
+            self._kalman_gains[level] = self._make_kalman_gains(level)
+        gains = [resident(gain, residual) for gain in self._kalman_gains[level]]
         if len(gains) == 1:
             return residual @ gains[0].T
         assert self.support is not None
         flat = residual.reshape(-1, self.support.order.numel(), residual.shape[-1])
-        order = self.support.order.to(residual.device)
+        order = resident(self.support.order, residual, keep_type=True)
         parts = flat[:, order].split(self.support.counts, dim=1)
         sorted_out = torch.cat([p @ g.T for p, g in zip(parts, gains, strict=True)], dim=1)
         out = torch.empty_like(sorted_out)

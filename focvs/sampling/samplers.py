@@ -31,17 +31,19 @@ class Sampler(Protocol):
 
 
 class NoiseSource:
-    """White noise from one CPU generator for each sample, so that a sample is the same in any batch on any device.
+    """White noise from one generator for each sample, so that a sample is the same in any batch on one type of device.
 
-    The generators of samples and seeds are independent streams: no sample of one seed is a sample of another.
+    It is drawn on the device, where no step waits for it. The generators of samples and seeds are independent streams:
+    no sample of one seed is a sample of another.
 
     Args:
         seed: of the run, at least 0.
         samples: numbers m of the samples, from 1.
+        device: torch device that draws.
     """
 
-    def __init__(self, seed: int, samples: Sequence[int] = (1,)):
-        self.generators = [_stream(seed, m) for m in samples]
+    def __init__(self, seed: int, samples: Sequence[int] = (1,), device: str = "cpu"):
+        self.generators = [_stream(seed, m, device) for m in samples]
 
     def like(self, x: Tensor) -> Tensor:
         """Unit white noise shaped as ``x``, whose first axis is the sample.
@@ -51,14 +53,14 @@ class NoiseSource:
         """
         if x.shape[0] != len(self.generators):
             raise ValueError(f"noise for {x.shape[0]} samples was asked of {len(self.generators)} generators.")
-        rows = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.generators]
+        rows = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype, device=g.device) for g in self.generators]
         return torch.stack(rows).to(x.device)
 
 
-def _stream(seed: int, sample: int) -> torch.Generator:
+def _stream(seed: int, sample: int, device: str) -> torch.Generator:
     """The generator of a sample: a hash of both numbers as its seed (numpy's SeedSequence)."""
     (state,) = np.random.SeedSequence([seed, sample]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
 def dpmpp_2m(

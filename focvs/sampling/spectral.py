@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from focvs.acquisition.linear_operator import MatrixOperator
+from focvs.acquisition.resident import resident
 from focvs.sampling.noise_schedule import ancestral_split
 
 
@@ -39,12 +41,24 @@ class SpectralRule(ABC):
         self._inverse = (left / self._values).T  # diag(1 / s) U^T, slices to coordinates
         self._scan_noise = noise_sigma / self._values  # of U^T y / s, per coordinate
 
+    @cached_property
+    def _weights(self) -> list[Tensor]:
+        return [self.weights(level) for level in range(len(self.levels) - 1)]
+
+    @cached_property
+    def _strengths(self) -> list[Tensor]:
+        return [self.strengths(level) for level in range(len(self.levels) - 1)]
+
+    @abstractmethod
+    def strengths(self, level: int) -> Tensor:
+        """``(m,)`` of the fresh noise along each singular vector."""
+
     def replace(self, denoised: Tensor, scan: Tensor, level: int) -> Tensor:
         """d + K_t (y - A d), ``(..., n)``; after the last level the estimate itself, whose noise must be nothing."""
-        weight = self.weights(level)
-        inverse, right = self._inverse.to(denoised), self._right.to(denoised)
+        weight = resident(self._weights[level], denoised)
+        inverse, right = resident(self._inverse, denoised), resident(self._right, denoised)
         missing = (scan.to(denoised) - self.operator(denoised)) @ inverse.T
-        return denoised + (missing * weight.to(denoised)) @ right
+        return denoised + (missing * weight) @ right
 
     @abstractmethod
     def weights(self, level: int) -> Tensor:
@@ -60,8 +74,8 @@ class SpectralRule(ABC):
 
     def _shaped(self, noise: Tensor, measured: Tensor, unseen: float) -> Tensor:
         """Noise of strength ``measured`` ``(m,)`` along the singular vectors and ``unseen`` across them."""
-        right = self._right.to(noise)
-        return unseen * noise + ((noise @ right.T) * (measured - unseen).to(noise)) @ right
+        right = resident(self._right, noise)
+        return unseen * noise + ((noise @ right.T) * (resident(measured, noise) - unseen)) @ right
 
 
 class DDNMPlus(SpectralRule):
@@ -79,9 +93,12 @@ class DDNMPlus(SpectralRule):
 
     def renoise(self, x: Tensor, denoised: Tensor, clean: Tensor, level: int, noise: Tensor) -> Tensor:
         kept, fresh = ancestral_split(self.levels[level], self.levels[level + 1])
+        return clean + kept * (x - clean) + self._shaped(noise, self._strengths[level], fresh)
+
+    def strengths(self, level: int) -> Tensor:
+        kept, fresh = ancestral_split(self.levels[level], self.levels[level + 1])
         brought = (1 - kept) * self.weights(level) * self._scan_noise
-        missing = (fresh**2 - brought**2).clamp_min(0.0).sqrt()
-        return clean + kept * (x - clean) + self._shaped(noise, missing, fresh)
+        return (fresh**2 - brought**2).clamp_min(0.0).sqrt()
 
 
 class DDRM(SpectralRule):
@@ -106,9 +123,12 @@ class DDRM(SpectralRule):
 
     def renoise(self, x: Tensor, denoised: Tensor, clean: Tensor, level: int, noise: Tensor) -> Tensor:
         sigma, following = self.levels[level], self.levels[level + 1]
-        right = self._right.to(x)
+        right = resident(self._right, x)
         direction = (x - denoised) - ((x - denoised) @ right.T) @ right  # of the noise, where the scan is blind
-        below = (following**2 - self._scan_noise**2).clamp_min(0.0).sqrt()
-        measured = torch.where(self._scan_noise <= following, below, torch.full_like(below, self.eta * following))
         kept = (1 - self.eta**2) ** 0.5 * following / sigma
-        return clean + kept * direction + self._shaped(noise, measured, self.eta * following)
+        return clean + kept * direction + self._shaped(noise, self._strengths[level], self.eta * following)
+
+    def strengths(self, level: int) -> Tensor:
+        following = self.levels[level + 1]
+        below = (following**2 - self._scan_noise**2).clamp_min(0.0).sqrt()
+        return torch.where(self._scan_noise <= following, below, torch.full_like(below, self.eta * following))

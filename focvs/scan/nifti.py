@@ -7,10 +7,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from focvs.errors import InputError
-from focvs.files import write_atomically
+from focvs.files import require_there, write_atomically
 
+GZIP_LEVEL = 1  # of 0 to 3: noise hardly gets smaller by more
 log = logging.getLogger(__name__)
 DIRECTIONS = {"left-right": "RL", "posterior-anterior": "AP", "inferior-superior": "SI"}
 SAME_MM = 1e-3  # affines that differ by less are one grid
@@ -75,9 +77,9 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
     Raises:
         InputError: if the file is missing, unreadable, truncated, has several frames or is not real-valued.
     """
+    require_there(path)
     if not path.is_file():
-        there = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {there}; give a .nii or .nii.gz file.")
+        raise InputError(f"{path} is a folder; give a .nii or .nii.gz file.")
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
@@ -144,7 +146,13 @@ def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.N
     # without an affine of its own, the image keeps the header's form codes when saved
     image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), None, header)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    write_atomically(path, suffix, lambda temporary: nib.save(image, temporary))
+    write_atomically(path, suffix, lambda temporary: temporary.write_bytes(_packed(image, suffix)))
+
+
+def _packed(image: nib.Nifti1Image, suffix: str) -> bytes:
+    """The bytes of a file; gzip by ISA-L, which is several times as fast as zlib, without a date."""
+    content = image.to_bytes()
+    return igzip.compress(content, GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else content
 
 
 def _one_line(error: Exception) -> str:

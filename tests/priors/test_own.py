@@ -7,8 +7,8 @@ import torch
 
 from focvs.errors import PriorError
 from focvs.priors.condition import ScanCondition, ScanNumbers
-from focvs.priors.own import WEIGHTS
 from focvs.priors.pretrained import load_prior
+from focvs.priors.weights import WEIGHTS
 from runs import mean_prior
 
 NUMBERS = ScanNumbers(4.0, 4.0, 0.0)

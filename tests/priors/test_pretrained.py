@@ -6,8 +6,9 @@ import torch
 from focvs.errors import PriorError
 from focvs.priors.error_table import ErrorTable
 from focvs.priors.networks import HaarUNet2D
-from focvs.priors.own import WEIGHTS, save_prior
+from focvs.priors.own import save_prior
 from focvs.priors.pretrained import CALIBRATION, load_prior
+from focvs.priors.weights import WEIGHTS
 
 
 def test_saved_and_loaded_priors_denoise_alike(tmp_path):

@@ -6,8 +6,7 @@ from omegaconf import OmegaConf
 from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
-from focvs.priors.own import WEIGHTS
-from focvs.priors.weights import sha256_of
+from focvs.priors.weights import WEIGHTS, sha256_of
 
 
 def run(scan, out, prior, *words):

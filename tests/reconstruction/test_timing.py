@@ -29,3 +29,33 @@ def test_a_timed_rule_does_as_the_rule():
     d, y = torch.randn(3, operator.matrix.shape[1]), torch.randn(3, 6)
     assert torch.equal(timed.replace(d, y, 0), rule.replace(d, y, 0))
     assert clock.seconds["replacement"] > 0 and timed.renoise is None
+
+
+def test_a_gpu_is_timed_by_its_own_events_and_waited_for_at_the_end(monkeypatch):
+    made = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            self.waited, self.time = False, len(made)
+            made.append(self)
+
+        def record(self):
+            pass
+
+        def synchronize(self):
+            self.waited = True
+
+        def elapsed_time(self, end):
+            assert end.waited
+            return 1500.0  # milliseconds
+
+    class OnGpu:
+        device = torch.device("cuda")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    clock = Stopwatch()
+    network = clock.timed("network", lambda x: x)
+    network(OnGpu())
+    network(OnGpu())
+    assert len(made) == 4 and not any(event.waited for event in made)
+    assert clock.seconds == {"network": 3.0} and clock.seconds == {"network": 3.0}
