@@ -11,10 +11,12 @@ the whole scan.
 With ``--csv`` rows that the file has already are not computed again.
 
     python scripts/benchmark_quality.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --slices 4:4 4:5.2 6:6
-    python scripts/benchmark_quality.py ... --noise 0.01 --run "calibrated:" --run "ddnm: consistency=ddnm" -- samples=2
+    python scripts/benchmark_quality.py ... --noise 0.01 --run "calibrated:" --run "ddnm: consistency=ddnm" \
+        -- quality=samples samples=2
     python scripts/benchmark_quality.py ... --run "true:" --run "estimated: thickness=estimate" \
         --run "header: thickness={spacing}"
-    python scripts/benchmark_quality.py ... --seeds 0 1 2 --noise 0.01 --run "2D:" --run "adapted: adapt=true"
+    python scripts/benchmark_quality.py ... --seeds 0 1 2 --noise 0.01 --run "2D:" --run "adapted: adapt=true" \
+        -- quality=samples
 """
 
 from __future__ import annotations

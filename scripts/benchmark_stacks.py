@@ -6,8 +6,8 @@ first stack and from both, and scored in the head mask (PSNR in dB and SSIM, int
 percentile), 4 mm left out at both ends of both slice axes. "only replaced": the interpolated first stack, held to both
 as the last step of every run does, without the prior.
 
-    python scripts/benchmark_stacks.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --box 48 -- samples=1 steps=6
-    python scripts/benchmark_stacks.py $FOCVS_DATA/eval/isotropic/adi_T1w.nii.gz --box 48 --move 2 -- samples=1 steps=6
+    python scripts/benchmark_stacks.py adi_T1w.nii.gz --box 48 -- quality=samples samples=1 steps=6
+    python scripts/benchmark_stacks.py adi_T1w.nii.gz --box 48 --move 2 -- quality=samples samples=1 steps=6
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: li
     Raises:
         SystemExit: if what is there was made with other settings or another prior.
     """
-    words = [f"output_dir={quote(str(folder))}", "figure=false", "save_samples=true", f"samples={options.samples}"]
+    words = [f"output_dir={quote(str(folder))}", "figure=false", "quality=samples", "save_samples=true"]
+    words.append(f"samples={options.samples}")
     report = folder / "scan_focvs.json"
     if report.is_file():
         config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *words, *overrides]))
@@ -168,7 +169,7 @@ def read_head(
     mask = head_mask(truth, scale)
     samples = np.stack([read(f"scan_focvs-sample-{m:02d}") for m in range(1, count + 1)]) / scale
     deviation = predictive_deviation(torch.from_numpy(samples.std(0, ddof=1)), count).numpy()
-    words = [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}", *overrides]
+    words = [f"scan={quote(str(scan.path))}", f"voxel={report['config']['voxel']}", "quality=samples", *overrides]
     config: RunConfig = OmegaConf.to_object(compose("config", words))
     acquisition = model_acquisition(scan, config)
     rule, exact = report["consistency"]["rule"], report["consistency"]["final_replacement"]

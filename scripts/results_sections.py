@@ -33,7 +33,7 @@ class Section:
 METHODS = (
     '    --run "B-spline: method=spline" --run "B-spline + replacement: method=replaced"\n'
     '    --run "total variation: method=total_variation" --run "self-SR: method=self_super_resolution"\n'
-    '    --run "FOCVS: samples=2" --output docs/results'
+    '    --run "FOCVS: quality=samples samples=2" --output docs/results'
 )
 SECTIONS = (
     Section(
@@ -41,7 +41,7 @@ SECTIONS = (
         "quality.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --seeds 0 1 2\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/quality.csv\n"
-        '    --run "FOCVS: samples=2"',
+        '    --run "FOCVS: quality=samples samples=2"',
         "The middle 32 voxels from left to right, scans with 1 % noise, mean and standard deviation over three seeds.",
         tables.methods_table,
     ),
@@ -58,8 +58,8 @@ SECTIONS = (
         "thickness.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --box 32\n"
         "    --slices 4:4 4:5.2 5:6.5 6:6 --csv docs/results/thickness.csv\n"
-        '    --run "true: samples=2" --run "estimated: samples=2 thickness=estimate"\n'
-        '    --run "header: samples=2 thickness={spacing}"',
+        '    --run "true: quality=samples samples=2" --run "estimated: quality=samples samples=2 thickness=estimate"\n'
+        '    --run "header: quality=samples samples=2 thickness={spacing}"',
         "The same scan restored with its true thickness, with what `thickness=estimate` finds, and with what a header "
         "without it suggests, the spacing.",
         tables.thickness_table,
@@ -100,8 +100,9 @@ SECTIONS = (
         "Noise of magnitudes",
         "rician.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.05 --rician\n"
-        '    --slices 4:4 --box 32 --csv docs/results/rician.csv --run "bias left in: samples=2 rician_bias=off"\n'
-        '    --run "bias taken off: samples=2"\n'
+        "    --slices 4:4 --box 32 --csv docs/results/rician.csv\n"
+        '    --run "bias left in: quality=samples samples=2 rician_bias=off"\n'
+        '    --run "bias taken off: quality=samples samples=2"\n'
         "the same with --noise 0.1",
         "What Rician noise adds to dark tissue, taken off before the scan is restored (`rician_bias=auto`) or not. "
         "Scans so noisy are not reproduced exactly.",
@@ -111,7 +112,7 @@ SECTIONS = (
         "Overlapping slices",
         "overlap.csv",
         "python scripts/benchmark_quality.py $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --slices 5:2.5 --box 32\n"
-        '    --csv docs/results/overlap.csv --run "FOCVS: samples=2"',
+        '    --csv docs/results/overlap.csv --run "FOCVS: quality=samples samples=2"',
         "5 mm slices every 2.5 mm with 1 % noise. One exact replacement, as everywhere on this page the column "
         "B-spline + replacement, amplifies the noise of such slices; FOCVS leaves it out.",
         tables.methods_table,
@@ -120,7 +121,7 @@ SECTIONS = (
         "Two stacks",
         "stacks.csv",
         "python scripts/benchmark_stacks.py $EVAL/adi_T1w.nii.gz --box 64 --move 2 --noise 0.01\n"
-        "    --csv docs/results/stacks.csv -- samples=2",
+        "    --csv docs/results/stacks.csv -- quality=samples samples=2",
         "An axial and a sagittal stack of 4 mm slices with 1 % noise; between them the head was turned by 2 degrees "
         "about each axis and shifted by 2 mm along it, which was found by registration. The middle 64 voxels from "
         "left to right.",
@@ -133,11 +134,11 @@ SECTIONS = (
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/baselines.csv\n"
         '    --run "nearest: method=nearest" --run "linear: method=linear" --run "A^+ y: method=pseudo_inverse"\n'
         '    --run "total variation: method=total_variation" --run "self-SR: method=self_super_resolution"\n'
-        '    --run "implicit: method=implicit_representation" --run "FOCVS: samples=2"\n'
-        '    --run "DDNM: samples=2 consistency=ddnm sampler=ddpm steps=12"\n'
-        '    --run "DDRM: samples=2 consistency=ddrm sampler=ddpm steps=12"\n'
-        '    --run "DiffPIR: samples=2 consistency=diffpir sampler=ddim steps=12"\n'
-        '    --run "DPS: samples=2 consistency=none sampler=dps steps=12"',
+        '    --run "implicit: method=implicit_representation" --run "FOCVS: quality=samples samples=2"\n'
+        '    --run "DDNM: quality=samples samples=2 consistency=ddnm sampler=ddpm steps=12"\n'
+        '    --run "DDRM: quality=samples samples=2 consistency=ddrm sampler=ddpm steps=12"\n'
+        '    --run "DiffPIR: quality=samples samples=2 consistency=diffpir sampler=ddim steps=12"\n'
+        '    --run "DPS: quality=samples samples=2 consistency=none sampler=dps steps=12"',
         "One scan each with 1 % noise, scored in the middle 32 voxels from left to right. Self-super-resolution learns "
         "from the whole scan and restores it; the others restore the middle alone. The rules of the literature have "
         "the prior of FOCVS and as many evaluations of it, 12 a sample. "
@@ -151,8 +152,8 @@ SECTIONS = (
         "priors.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --seeds 0 1 2\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/priors.csv\n"
-        '    --run "first version: prior.path=FIRST samples=2 sampler.sigma_end=0.02 sampler.temperature=1"\n'
-        '    --run "head2d: samples=2"',
+        '    --run "first version: prior.path=FIRST sampler.sigma_end=0.02 sampler.temperature=1"\n'
+        '    --run "head2d:" -- quality=samples samples=2',
         "The first version's prior (`git show 0ed85d7~1:checkpoints/head2d/FILE` for its three files; unconditional, "
         "slices alone) with the settings it was made for, and the shipped one. Scans with 1 % noise, the middle 32 "
         "voxels from left to right, mean and standard deviation over three seeds.",
@@ -163,10 +164,10 @@ SECTIONS = (
         "adapted.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --seeds 0 1 2\n"
         "    --slices 4:4 4:5.2 6:6 8:8 --box 32 --csv docs/results/adapted.csv\n"
-        '    --run "FOCVS: samples=2" --run "adapted: samples=2 adapt=true"\n'
+        '    --run "FOCVS: quality=samples samples=2" --run "adapted: quality=samples samples=2 adapt=true"\n'
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01\n"
         "    --slices 3:3 5:6.5 --box 32 --csv docs/results/adapted.csv\n"
-        '    --run "FOCVS: samples=2" --run "adapted: samples=2 adapt=true"',
+        '    --run "FOCVS: quality=samples samples=2" --run "adapted: quality=samples samples=2 adapt=true"',
         "The shipped prior fine-tuned on the whole scan's own slices first (300 steps). Mean and standard deviation "
         "over three seeds of the noise; of 3 mm and of 5 mm every 6.5 one scan each.",
         tables.adaptation_table,
@@ -176,7 +177,8 @@ SECTIONS = (
         "adaptation.csv",
         "python scripts/benchmark_quality.py $TRAIN/isotropic/uih2_T1w.nii.gz\n"
         "    $TRAIN/isotropic_stripped/ms26_FLAIR.nii.gz --noise 0.01 --slices 3:3 4:4 6:6 --box 32\n"
-        '    --csv docs/results/adaptation.csv --run "FOCVS: samples=2" --run "adapted: samples=2 adapt=true"',
+        '    --csv docs/results/adaptation.csv --run "FOCVS: quality=samples samples=2"\n'
+        '    --run "adapted: quality=samples samples=2 adapt=true"',
         "Whether `adapt=true` should be on by default was decided on these two heads, kept out of training for such "
         "choices.",
         tables.adaptation_table,
@@ -185,7 +187,7 @@ SECTIONS = (
         "Three stages",
         "three_stage.csv",
         "python scripts/three_stage.py $TRAIN/isotropic/uih2_T1w.nii.gz runs/three --steps 600 --decay 200 --box 32\n"
-        "    --csv docs/results/three_stage.csv -- samples=2",
+        "    --csv docs/results/three_stage.csv -- quality=samples samples=2",
         "Generic pre-training on synthetic images, fine-tuning on MRI, self-supervision on the scan itself "
         "(`scripts/three_stage.py`): each alone, and one after the other. Each of the first two stages is 600 steps "
         "of 12 patches, about 20 minutes on one core, a small fraction of what the shipped prior had; the third 300 "
@@ -198,8 +200,8 @@ SECTIONS = (
         "The last exact replacement of noisy scans",
         "exact.csv",
         "python scripts/benchmark_quality.py $TRAIN/isotropic_stripped/ms26_FLAIR.nii.gz --slices 4:4 --noise NOISE\n"
-        '    --box 32 --csv docs/results/exact.csv --run "exact: samples=2 final_replacement=true"\n'
-        '    --run "not exact: samples=2 final_replacement=false rician_bias=off"',
+        '    --box 32 --csv docs/results/exact.csv --run "exact: quality=samples samples=2 final_replacement=true"\n'
+        '    --run "not exact: quality=samples samples=2 final_replacement=false rician_bias=off"',
         "From which noise on `final_replacement=auto` leaves the last exact replacement out, 4 %, rests on this "
         "head, kept out of training for such choices; NOISE is 0.025 and 0.05, Gaussian.",
         tables.noise_table,
@@ -210,7 +212,7 @@ SECTIONS = (
         "python scripts/benchmark_denoising.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4\n"
         '    --priors "first version=FIRST" head2d=checkpoints/head2d\n'
         '    "2D, 15 minutes=runs/volumes/base/run/ema"\n'
-        '    "3D, 15 minutes=runs/volumes/blocks_of_volumes/run/ema" --csv docs/results/denoising.csv',
+        '    "3D, 15 minutes=runs/volumes/blocks/run/ema" --csv docs/results/denoising.csv',
         "Root mean square error inside the head, in prior units (a head spans -1 to 1), of slices with white noise of "
         "the sigma named: a prior's own error, before any restoration. The scan that priors are told of has 4 mm "
         "slices and no noise; the last column is the mean over the levels. FIRST is as [above](#priors), the two of "
@@ -225,8 +227,8 @@ SECTIONS = (
         '    --only base "blocks of volumes"\n'
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/volumes.csv\n"
-        '    --run "2D, 15 minutes: samples=2 prior.path=runs/volumes/base/run/ema"\n'
-        '    --run "3D, 15 minutes: samples=2 prior=head3d prior.path=runs/volumes/blocks_of_volumes/run/ema"',
+        '    --run "2D, 15 minutes: quality=samples samples=2 prior.path=runs/volumes/base/run/ema"\n'
+        '    --run "3D, 15 minutes: quality=samples samples=2 prior=head3d prior.path=runs/volumes/blocks/run/ema"',
         "Both trained from random weights for 15 minutes on one core: 682 steps of 12 slabs of five slices of 96 x 96, "
         "and 634 steps of 2 blocks of 48 voxels. Denoising heads that were kept out, slices of 4 and 6 mm, the 3D "
         "prior is behind by 0.21 dB (uih2) and 0.24 dB (ms26). Restoring, it is behind everywhere, by 0.00 to 0.39 dB, "
@@ -259,7 +261,7 @@ SECTIONS = (
     Section(
         "Lesions of real scans",
         "contrast.csv",
-        "focvs glioma_FLAIR.nii.gz out/ samples=1 steps=4\n"
+        "focvs glioma_FLAIR.nii.gz out/ quality=samples samples=1 steps=4\n"
         "python scripts/lesion_contrast.py glioma_FLAIR.nii.gz out/glioma_FLAIR_focvs.nii.gz\n"
         "    --csv docs/results/contrast.csv\n"
         "the same of ms12_study1_FLAIR, glioma_T2w and glioma_T1wGd, and with --below 0.7 of glioma_T1w and\n"
