@@ -22,7 +22,7 @@ def test_help_version_and_configuration(capsys):
     assert OmegaConf.create(out).output == "b.nii.gz"
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "--cfg job"])
+@pytest.mark.parametrize("words", ["--help", "--version", "--cfg job", "missing.nii.gz out"])
 def test_quick_answers_import_nothing_heavy(words):
     code = (
         "import sys; from focvs.cli import main; main(sys.argv[1:]);"
@@ -43,7 +43,7 @@ def test_quick_answers_import_nothing_heavy(words):
         (["x.nii", "steps=1.5"], "give a whole number"),
         (["x.nii", "save_samples=perhaps"], "give true or false"),
         (["x.nii", "thicknes=3"], "thicknes is not a key; accepted are scan"),
-        (["x.nii", "sampler=euler"], "choose one of ddim, ddpm, dpmpp_2m, dps, resample"),
+        (["x.nii", "sampler=euler"], "choose one of ddim, ddpm, dpmpp_2m, dps, mean, resample"),
         (["x.nii", "consistency=hard"], "choose one of calibrated, ddnm, ddnm_plus, ddrm, diffpir, none"),
         (["x.nii", "planes=diagonal"], "choose one of average, alternate, coronal, sagittal, axial"),
         (["x.nii", "a", "b"], "too many"),

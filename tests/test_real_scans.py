@@ -40,12 +40,12 @@ def test_clinical_scans_are_understood(data_dir):
 
 
 def test_the_shipped_prior_beats_interpolation_on_a_real_head(tmp_path, data_dir):
-    """A piece of a training-side head that was kept out of training; 4 mm slices, two samples."""
+    """A piece of a training-side head that was kept out of training; 4 mm slices."""
     data, _, _, _ = read_nifti(data_dir / "train" / "isotropic" / "uih2_T1w.nii.gz")
     truth = data[68:92, 80:144, 140:220]
     slices = simulate_slices(truth, 1.0, gaussian_profile(4.0), 4.0)
     scan_path = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.0, 1.0, 4.0, 1.0]))
-    words = [f"scan={quote(str(scan_path))}", "samples=2", "figure=false", "voxel=1"]
+    words = [f"scan={quote(str(scan_path))}", "figure=false", "voxel=1"]
     paths = super_resolve(OmegaConf.to_object(compose("config", words)))
     scan = read_scan(scan_path)
     written = model_acquisition(scan, OmegaConf.to_object(compose("config", words))).written

@@ -56,7 +56,7 @@ def check_options(config: RunConfig) -> None:
         if not good:
             raise InputError(f"{key}={number:g} must be {needed}.")
     drawn = config.samples or config.save_samples
-    if config.sampler.name == "mean" and drawn:
+    if config.method == "focvs" and config.sampler.name == "mean" and drawn:
         raise InputError(
             f"sampler=mean draws no samples, but samples={config.samples} and save_samples="
             f"{str(config.save_samples).lower()} ask for them; add quality=samples."

@@ -29,7 +29,7 @@ def read(path):
 def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkeypatch):
     out = tmp_path / "out"
     words = ["sweep", str(head), str(out), "thickness=6", "seed=0,1", "method=spline,focvs", "figure=false"]
-    words += ["steps=1", "samples=1", f"path={tiny_prior}"]
+    words += ["steps=1", "quality=samples", "samples=1", f"path={tiny_prior}"]
     assert main(words) == 0
     rows = read(out / "results.csv")
     assert len(rows) == 4 and len({(r["method"], r["seed"]) for r in rows}) == 4
