@@ -43,18 +43,20 @@ common keys (focvs --cfg job prints all of them with their values):
   thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing); estimate: from the scan
   spacing=6           distance of slice centres in mm (default: from the geometry)
   profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
-  samples=4           posterior samples; their mean is the result, their spread the uncertainty
+  quality=default     fast, default, best: the mean of the volume given the scan, and how far it may be off;
+                      samples: posterior samples, whose mean is the result
   method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
                       self_super_resolution, implicit_representation
-  sampler=resample    resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
-  steps=12            denoising steps per sample
+  sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
+  samples=4 steps=12  with quality=samples: how many, and denoising steps of each
   consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
-  adapt=false         true: fine-tune the prior on the scan's own slices first (minutes)
+  adapt=false         true, with quality=samples: fine-tune the prior on the scan's own slices first (minutes)
   planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
+  precision=auto      auto, float32, bfloat16, float16 (GPU): what networks compute in
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
   device=auto         auto, cpu, cuda, cuda:1, mps
-  seed=0  save_samples=false  noise=auto  batch=1
-  prior=head2d        head2d, head3d, diffusers, medforj, monai; path= the checkpoint's place
+  seed=0  save_samples=false  noise=auto  batch=auto  compile=false
+  prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint
 
 options: -h --help, --version, --cfg job, -m --multirun
 exit codes: 0 done, 1 a job failed, 2 usage

@@ -130,7 +130,7 @@ class RunConfig:
     stacks: list[str] = field(default_factory=list)
     align: str = "rigid"
     samples: int = 0
-    batch: int = 1
+    batch: Any = "auto"
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
@@ -250,7 +250,7 @@ GROUPS = {
     "adaptation": AdaptationConfig,
 }
 # keys, of any command, that take a number, null, or this word
-NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto"}
+NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto", "batch": "auto"}
 # keys that take true, false, or this word
 FLAG_OR_WORD = {"final_replacement": "auto"}
 

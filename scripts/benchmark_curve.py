@@ -1,8 +1,8 @@
 """Quality against the number of evaluations: ``python scripts/benchmark_curve.py TRUTH [TRUTH ...] [options]``.
 
 Each thin-slice volume is degraded along its superior-inferior axis, restored by the mean and by samples of fewer and
-more steps, and scored in the head mask: dB above B-spline + one exact replacement, SSIM, and the sharpness of edges across
-slices over that of the truth. Choices of ``quality`` are made by it, on heads kept out of training.
+more steps, and scored in the head mask: dB above B-spline + one exact replacement, SSIM, and the sharpness of edges
+across slices over that of the truth. Choices of ``quality`` are made by it, on heads kept out of training.
 
     python scripts/benchmark_curve.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --csv docs/results/curve.csv
 """

@@ -37,7 +37,6 @@ def check_options(config: RunConfig) -> None:
             raise InputError(f"{key}={value} is not known; choose one of {', '.join(accepted)}.")
     ranges = (
         ("samples", config.samples, config.samples >= 0, "at least 0"),
-        ("batch", config.batch, config.batch >= 1, "at least 1"),
         ("seed", config.seed, config.seed >= 0, "at least 0"),
         ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
@@ -86,5 +85,8 @@ def check_options(config: RunConfig) -> None:
             f"consistency={config.consistency.rule} restores one stack; take calibrated, diffpir or ddnm for several."
         )
     schedule(config)
+    at_once = parse_auto("batch", config.batch)
+    if at_once is not None and (at_once < 1 or at_once != int(at_once)):
+        raise InputError(f"batch={config.batch} must be auto or a whole number of at least 1.")
     parse_auto("voxel", config.voxel)
     parse_auto("noise", config.noise)

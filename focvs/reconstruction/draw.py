@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from focvs.config import RunConfig
+from focvs.config import RunConfig, parse_auto
 from focvs.priors.denoiser import Denoiser
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
@@ -19,6 +19,7 @@ from focvs.sampling.cascade import cascade
 from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, make_sampler
 
+VOLUMES_PER_SAMPLE, SHARE_OF_MEMORY = 12, 0.6  # that a step holds of each sample, and of a GPU that they may take
 NOTHING = -12.0  # logarithm of a deviation away from the head
 
 
@@ -52,11 +53,14 @@ def draw(
     """
     sampler, grid, start = config.sampler, case.acquisition.grid, case.start.to(case.device)
     measured = Measured(rule, case.slices.y.to(case.device)[None])
-    volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels))
+    on_gpu = start.device.type == "cuda"
+    volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels), pin_memory=on_gpu)
+    at_once = samples_at_once(case, config)
     progress = Progress(len(plan.sigmas) * config.samples, case.scan.stem, config.progress)
     with progress, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
-        for batch in torch.arange(config.samples).split(config.batch):
-            noise, count = NoiseSource(config.seed, (batch + 1).tolist(), case.device), len(batch)
+        for first in range(0, config.samples, at_once):
+            numbers = range(first, min(first + at_once, config.samples))
+            noise, count = NoiseSource(config.seed, [m + 1 for m in numbers], case.device), len(numbers)
             run = make_sampler(
                 sampler.name,
                 measured,
@@ -67,10 +71,25 @@ def draw(
                 eta=sampler.eta,
                 guidance=sampler.guidance,
             )
-            x = start.expand(len(batch), *start.shape)
+            x = start.expand(count, *start.shape)
             x = x + float(plan.sigmas[0]) * noise.like(x)
-            volumes[batch] = grid.crop(run(denoise, x, plan.sigmas)).to("cpu", torch.float32)
+            found = grid.crop(run(denoise, x, plan.sigmas)).float()
+            volumes[first : first + count].copy_(found, non_blocking=on_gpu)
+        if on_gpu:
+            torch.cuda.synchronize(start.device)
     return Drawn(volumes.mean(0), volumes)
+
+
+def samples_at_once(case: Case, config: RunConfig) -> int:
+    """How many samples are computed together: ``batch=``, or what the free memory of a GPU holds, else one."""
+    given = parse_auto("batch", config.batch)
+    if given is not None:
+        return int(given)
+    if torch.device(case.device).type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(case.device)
+    each = VOLUMES_PER_SAMPLE * case.start.numel() * case.start.element_size()
+    return max(1, min(config.samples, int(SHARE_OF_MEMORY * free / each)))
 
 
 def _advance(progress: Progress, count: int, level: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from focvs.config import Planes, RunConfig
+from focvs.config import Planes, RunConfig, parse_auto
 from focvs.hardware import usable_memory_mib
 from focvs.priors.planes import PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH
 from focvs.priors.prior import Prior
@@ -72,7 +72,7 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
         small, large = (sum(p.numel() for p in net.parameters()) for net in (prior.deviation, _network(prior)))
         work += 2 * small / large
     at_once = PIXELS_PER_BATCH * torch.get_num_threads() if case.device == "cpu" else PIXELS_PER_GPU_BATCH
-    held = (WHOLE_VOLUMES * whole + (config.samples + 2 * config.batch) * box) * 4
+    held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
     return Estimate(
         count,
         REST * work * box * seconds_per_pixel,

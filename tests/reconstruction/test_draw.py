@@ -8,6 +8,7 @@ import torch
 
 from focvs.priors.pretrained import load_prior
 from focvs.reconstruction.bounds import measure_uncertainty
+from focvs.reconstruction.draw import samples_at_once
 from focvs.reconstruction.restore import restore
 from runs import mean_prior, settings
 
@@ -55,6 +56,17 @@ def test_without_a_deviation_there_are_no_maps(posed, told):
     restoration = told(deviation=None)
     assert restoration.interval is None
     assert measure_uncertainty(restoration, case.scan, case.acquisition) is None
+
+
+def test_samples_at_once_are_those_that_fit(posed, monkeypatch):
+    case, config = posed
+    config = replace(config, samples=9, batch="auto")
+    assert samples_at_once(case, config) == 1
+    assert samples_at_once(case, replace(config, batch=3)) == 3
+    each = 12 * case.start.numel() * 4
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * each, 20 * each))
+    assert samples_at_once(replace(case, device="cuda"), config) == 6
+    assert samples_at_once(replace(case, device="cuda"), replace(config, samples=2)) == 2
 
 
 def test_a_plane_of_its_own(told):
