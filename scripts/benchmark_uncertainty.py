@@ -69,7 +69,7 @@ def main() -> None:
         "--csv", type=Path, help="add the rows to this file, in place of those of the same case or of another prior"
     )
     options = parser.parse_args(arguments)
-    config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", *overrides]))
+    config: RunConfig = OmegaConf.to_object(compose("config", ["scan=none", "quality=samples", *overrides]))
     table = open_prior(config.prior, "cpu").intervals
     if table is None and not options.measure:
         parser.error("this prior has no intervals.json; give --measure to make it")

@@ -49,7 +49,7 @@ SECTIONS = (
         "A whole head",
         "whole.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz --slices 4:4 --csv docs/results/whole.csv\n"
-        '    --run "FOCVS:"',
+        '    --run "FOCVS: quality=samples"',
         "All default settings (four samples), no added noise.",
         tables.methods_table,
     ),

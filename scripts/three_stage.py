@@ -49,7 +49,7 @@ def main() -> None:
     train("mr", mr, *plan)
     train("mr", both, f"start={synthetic / 'ema'}", *plan)
 
-    adapt = f"adapt=true adaptation.steps={options.adapt_steps} adaptation.cache={options.out / 'adapted'}"
+    adapt = f"quality=samples adapt=true adaptation.steps={options.adapt_steps} adaptation.cache={options.out / 'adapted'}"
     runs = {
         "synthetic": f"prior.path={synthetic / 'ema'}",
         "MRI": f"prior.path={mr / 'ema'}",

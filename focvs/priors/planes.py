@@ -92,6 +92,7 @@ class PlaneDenoiser:
         head: ``(p, q, n)`` boolean on the CPU, which voxels must be computed; None computes all. Of neighbouring slices
             it is the box around them and :data:`SURROUNDINGS` more pixels.
         outside: value of what is not computed; None takes the background, and without one the input.
+        done: called with the fraction of an item's slices that was done, from any thread.
 
     Raises:
         ValueError: for numbers without the interpolated scan as background.
@@ -106,6 +107,7 @@ class PlaneDenoiser:
     slab: int = 1
     head: Tensor | None = None
     outside: float | None = None
+    done: Callable[[float], None] | None = None
 
     def __post_init__(self) -> None:
         require_background(self.numbers, self.background)
@@ -118,8 +120,12 @@ class PlaneDenoiser:
 
         def denoise(part: Part) -> Tensor:
             if torch.is_grad_enabled() and x.requires_grad:  # else activations of a whole head would be held
-                return cast(Tensor, checkpoint(denoise_slabs, part, use_reentrant=False))
-            return denoise_slabs(part)
+                found = cast(Tensor, checkpoint(denoise_slabs, part, use_reentrant=False))
+            else:
+                found = denoise_slabs(part)
+            if self.done:
+                self.done(len(found) / x.shape[1 + self.across])
+            return found
 
         def denoise_slabs(part: Part) -> Tensor:
             some = self._slabs(noisy[part.item], part)

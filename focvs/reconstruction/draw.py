@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,7 +38,13 @@ class Drawn:
 
 
 def draw(
-    case: Case, plan: Plan, config: RunConfig, denoise: Denoiser, rule: ReplacementRule, clock: Stopwatch
+    case: Case,
+    plan: Plan,
+    config: RunConfig,
+    denoise: Denoiser,
+    rule: ReplacementRule,
+    clock: Stopwatch,
+    progress: Progress,
 ) -> Drawn:
     """Samples of the prior under the scan, and their mean.
 
@@ -50,13 +55,13 @@ def draw(
         denoise: of volumes.
         rule: of replacement.
         clock: gets the lap ``sampling``.
+        progress: opened here; the denoisers count on it.
     """
     sampler, grid, start = config.sampler, case.acquisition.grid, case.start.to(case.device)
     measured = Measured(rule, case.slices.y.to(case.device)[None])
     on_gpu = start.device.type == "cuda"
     volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels), pin_memory=on_gpu)
     at_once = samples_at_once(case, config)
-    progress = Progress(len(plan.sigmas) * config.samples, case.scan.stem, config.progress)
     with progress, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
         for first in range(0, config.samples, at_once):
             numbers = range(first, min(first + at_once, config.samples))
@@ -66,7 +71,6 @@ def draw(
                 measured,
                 noise,
                 operator=case.acquisition.sampled,
-                callback=partial(_advance, progress, count),
                 temperature=sampler.temperature,
                 eta=sampler.eta,
                 guidance=sampler.guidance,
@@ -92,30 +96,31 @@ def samples_at_once(case: Case, config: RunConfig) -> int:
     return max(1, min(config.samples, int(SHARE_OF_MEMORY * free / each)))
 
 
-def _advance(progress: Progress, count: int, level: int) -> None:
-    progress.advance(count)
-
-
 def draw_mean(
-    case: Case, plan: Plan, config: RunConfig, first: Denoiser, rule: ReplacementRule, clock: Stopwatch
+    case: Case,
+    plan: Plan,
+    config: RunConfig,
+    first: Denoiser,
+    rule: ReplacementRule,
+    clock: Stopwatch,
+    progress: Progress,
 ) -> Drawn:
     """The mean of the volume given the scan by every stage of the prior, and the deviation that the prior tells.
 
     Arguments as of :func:`draw`; ``first`` is the first stage.
     """
     prior, grid, sigma = case.prior, case.acquisition.grid, float(plan.sigmas[0])
-    networks = prior.stages[: len(plan.sigmas) - 1]
-    stages = [first, *(clock.timed("network", volume_denoiser(case, later, config, plan)) for later in networks)]
+    stages = [first]
+    for network in prior.stages[: len(plan.sigmas) - 1]:
+        later = volume_denoiser(case, network, config, plan, done=progress.advance)
+        stages.append(clock.timed("network", later))
     measured = Measured(rule, case.slices.y.to(case.device)[None])
-    told = prior.deviation is not None
-    progress = Progress(len(stages) + told, case.scan.stem, config.progress)
     with progress, clock.lap("sampling"), torch.inference_mode():
         start = case.start.to(case.device)[None]
-        mean = cascade(stages, start, sigma, consistency=measured, callback=partial(_advance, progress, 1))
+        mean = cascade(stages, start, sigma, consistency=measured)
         deviation = None
         if prior.deviation is not None:
-            whole = volume_denoiser(case, prior.deviation, config, plan, outside=NOTHING)
+            whole = volume_denoiser(case, prior.deviation, config, plan, NOTHING, progress.advance)
             deviation = grid.crop(clock.timed("network", whole)(mean, sigma)[0].exp()).to("cpu", torch.float32)
-            progress.advance()
         mean = grid.crop(mean[0]).to("cpu", torch.float32)
     return Drawn(mean, mean.new_empty((0, *mean.shape)), deviation)

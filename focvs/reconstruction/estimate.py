@@ -53,6 +53,17 @@ def evaluations(plan: Plan, config: RunConfig, prior: Prior) -> int:
     return levels * config.samples * (2 if prior.dimensions == 2 and config.planes is Planes.average else 1)
 
 
+def work(plan: Plan, config: RunConfig, prior: Prior) -> int:
+    """The same with those of the deviation."""
+    count = evaluations(plan, config, prior)
+    return count + (count // len(plan.sigmas) if deviates(config, prior) else 0)
+
+
+def deviates(config: RunConfig, prior: Prior) -> bool:
+    """Whether the prior is asked how far its mean may be off."""
+    return config.sampler.name == "mean" and prior.deviation is not None
+
+
 def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: float) -> Estimate:
     """Estimate from the time of a small evaluation.
 
@@ -67,15 +78,15 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     window = voxel_window(grid, case.slices.region.slices)
     box = case.slices.y.shape[:2].numel() * (window.stop - window.start)
     whole = case.scan.data[..., 0].size * grid.voxels
-    work = float(count)
-    if config.sampler.name == "mean" and prior.deviation is not None:
+    cost = float(count)
+    if prior.deviation is not None:
         small, large = (sum(p.numel() for p in net.parameters()) for net in (prior.deviation, _network(prior)))
-        work += 2 * small / large
+        cost += (work(plan, config, prior) - count) * small / large
     at_once = PIXELS_PER_BATCH * torch.get_num_threads() if case.device == "cpu" else PIXELS_PER_GPU_BATCH
     held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
     return Estimate(
         count,
-        REST * work * box * seconds_per_pixel,
+        REST * cost * box * seconds_per_pixel,
         PROCESS_MIB + (held + BYTES_PER_PIXEL * min(at_once, box)) / 2**20,
     )
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from types import TracebackType
 
 from tqdm.auto import tqdm
 
 log = logging.getLogger(__name__)
+FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left"
 SHORT_SECONDS = 20.0  # a run that is not expected to last longer than this says nothing in the log
 
 
 class Progress:
-    """Counts evaluations of the network.
+    """Counts evaluations of the network, in fractions and from any thread.
 
     Args:
         total: evaluations of the whole run.
@@ -23,24 +25,30 @@ class Progress:
         terminal: whether a bar can be drawn; None asks the standard error stream.
     """
 
-    def __init__(self, total: int, name: str, shown: bool = True, terminal: bool | None = None):
-        self.total, self.name, self.done, self.began = total, name, 0, time.monotonic()
+    def __init__(self, total: float, name: str, shown: bool = True, terminal: bool | None = None):
+        self.total, self.name, self.done, self.began = total, name, 0.0, time.monotonic()
+        self.lock = threading.Lock()
         terminal = sys.stderr.isatty() if terminal is None else terminal
         self.lines = shown and not terminal
-        self.bar = tqdm(total=total, desc=name, disable=not (shown and terminal), leave=False)
+        self.bar = tqdm(total=total, desc=name, disable=not (shown and terminal), leave=False, bar_format=FORMAT)
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, count: float = 1.0) -> None:
         """``count`` more evaluations are done."""
-        tenths = 10 * self.done // self.total
-        self.done += count
-        self.bar.update(count)
-        spent = time.monotonic() - self.began
-        left = spent * (self.total - self.done) / self.done
-        another = 10 * self.done // self.total > tenths and self.done < self.total
-        if self.lines and another and spent + left > SHORT_SECONDS:
-            log.info("%s: %d %%, about %s left", self.name, 100 * self.done // self.total, in_words(left))
+        with self.lock:
+            tenth = self._tenth()
+            more = min(count, self.total - self.done)  # what lies away from the head is not computed
+            self.done += more
+            self.bar.update(more)
+            spent = time.monotonic() - self.began
+            left = spent * (self.total - self.done) / self.done if self.done else 0.0
+            if self.lines and tenth < self._tenth() < 10 and spent + left > SHORT_SECONDS:
+                log.info("%s: %d %%, about %s left", self.name, 10 * self._tenth(), in_words(left))
+
+    def _tenth(self) -> int:
+        return int(10 * self.done / self.total + 1e-6)
 
     def __enter__(self) -> Progress:
+        self.began = time.monotonic()
         return self
 
     def __exit__(

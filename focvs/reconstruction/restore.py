@@ -12,9 +12,10 @@ from focvs.priors.error_table import ErrorTable
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.draw import draw, draw_mean
-from focvs.reconstruction.estimate import estimate_run, evaluations
+from focvs.reconstruction.estimate import estimate_run, evaluations, work
 from focvs.reconstruction.finishing import Finishing
 from focvs.reconstruction.plan import Plan, make_plan
+from focvs.reconstruction.progress import Progress
 from focvs.reconstruction.restoration import Restoration, Samples
 from focvs.reconstruction.rules import make_rule
 from focvs.reconstruction.self_calibration import FALLBACK, calibrate
@@ -49,7 +50,8 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         with clock.lap("adaptation"):
             case = replace(case, prior=adapt_prior(case, config.adaptation, config.progress))
     network = case.prior.in_units_of(case.slices.units.white, float(case.scan.data.max()))
-    denoise = clock.timed("network", volume_denoiser(case, network, config, plan))
+    progress = Progress(work(plan, config, case.prior), case.scan.stem, config.progress)
+    denoise = clock.timed("network", volume_denoiser(case, network, config, plan, done=progress.advance))
     table, source = None, ""
     if plan.rule == "calibrated" or config.sampler.name == "resample":
         with clock.lap("calibration"):
@@ -57,7 +59,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         log.info("error spectrum of the prior from %s", source)
     replacement = TimedConsistency(_replacement(case, plan, config, table), clock)
     run = draw_mean if config.sampler.name == "mean" else draw
-    drawn = run(case, plan, config, denoise, replacement, clock)
+    drawn = run(case, plan, config, denoise, replacement, clock, progress)
 
     warnings = list(plan.warnings)
     if source == FALLBACK:

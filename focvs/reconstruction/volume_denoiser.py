@@ -17,7 +17,12 @@ from focvs.reconstruction.voxels import voxel_window
 
 
 def volume_denoiser(
-    case: Case, network: Callable[..., Tensor], config: RunConfig, plan: Plan, outside: float | None = None
+    case: Case,
+    network: Callable[..., Tensor],
+    config: RunConfig,
+    plan: Plan,
+    outside: float | None = None,
+    done: Callable[[float], None] | None = None,
 ) -> Denoiser:
     """The denoiser of ``(b, p, q, total)`` volumes.
 
@@ -27,6 +32,7 @@ def volume_denoiser(
         config: planes, patch and overlap.
         plan: noise levels and noise.
         outside: value of what a 2D prior does not compute, away from the head; None takes the interpolated scan.
+        done: called with fractions of an evaluation, of all slices of a plane or of the whole volume, as they are done.
 
     Raises:
         InputError: if the plane asked for does not contain the slice axis, or patches cannot be.
@@ -45,12 +51,23 @@ def volume_denoiser(
             network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, numbers
         )
         if config.sampler.name == "mean":
-            return AveragedPlanes(turned_in_turn(whole)[: config.sampler.mirrors])
-        return AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole
+            turns = [_counted(turn, done) for turn in turned_in_turn(whole)[: config.sampler.mirrors]]
+            return AveragedPlanes(turns)
+        return _counted(AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole, done)
     names, planes = scan.plane_names, config.planes
     window = voxel_window(case.acquisition.grid, case.slices.region.slices)
     members = [
-        PlaneDenoiser(network, across, window, background, numbers, slab=prior.slab, head=case.head, outside=outside)
+        PlaneDenoiser(
+            network,
+            across,
+            window,
+            background,
+            numbers,
+            slab=prior.slab,
+            head=case.head,
+            outside=outside,
+            done=done,
+        )
         for across in (0, 1)
     ]
     if config.sampler.name == "mean" and planes in (Planes.average, Planes.alternate):
@@ -66,3 +83,16 @@ def volume_denoiser(
         )
     chosen = [members[names.index(planes.value)]]
     return AveragedPlanes(mirrored(chosen, config.sampler.mirrors)) if config.sampler.name == "mean" else chosen[0]
+
+
+def _counted(denoise: Denoiser, done: Callable[[float], None] | None) -> Denoiser:
+    """The same, each of whose items counts as an evaluation."""
+    if done is None:
+        return denoise
+
+    def counting(x: Tensor, sigma: float) -> Tensor:
+        out = denoise(x, sigma)
+        done(len(x))
+        return out
+
+    return counting

@@ -1,6 +1,7 @@
 """A bar in a terminal, lines in a log."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_short_runs_terminals_and_silence_get_none(clock, caplog, capsys, option
             bar.advance()
     assert lines(caplog) == []
     assert ("scan" in capsys.readouterr().err) == (options.get("terminal") is True)
+
+
+def test_fractions_from_many_threads_add_up(clock):
+    with Progress(8, "scan", shown=False) as bar, ThreadPoolExecutor(4) as threads:
+        list(threads.map(bar.advance, [0.125] * 64))
+        assert bar.done == 8
+        bar.advance(3)  # no more than all
+        assert bar.done == 8
 
 
 def test_times_are_words():
