@@ -49,7 +49,7 @@ def main() -> None:
     train("mr", mr, *plan)
     train("mr", both, f"start={synthetic / 'ema'}", *plan)
 
-    adapt = f"quality=samples adapt=true adaptation.steps={options.adapt_steps} adaptation.cache={options.out / 'adapted'}"
+    adapt = f"adapt=true adaptation.steps={options.adapt_steps} adaptation.cache={options.out / 'adapted'}"
     runs = {
         "synthetic": f"prior.path={synthetic / 'ema'}",
         "MRI": f"prior.path={mr / 'ema'}",
@@ -61,7 +61,7 @@ def main() -> None:
     command += ["--box", str(options.box), *(["--csv", str(options.csv)] if options.csv else [])]
     for name, words in runs.items():
         command += ["--run", f"{name}: {words}"]
-    subprocess.run([*command, "--", *overrides], check=True)
+    subprocess.run([*command, "--", "quality=samples", *overrides], check=True)
 
 
 def train(experiment: str, output: Path, *words: str) -> None:
