@@ -1,3 +1,3 @@
-"""FOCVS: through-plane super-resolution of head MRI by sampling a diffusion prior consistent with the scan."""
+"""FOCVS: through-plane super-resolution of head MRI exactly consistent with the scan."""
 
 __version__ = "0.2.0"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.linear_operator import LinearOperator
+from focvs.acquisition.resident import resident
 
 ROWS = 16  # of lines interpolated at once, which bounds the memory
 
@@ -50,9 +51,9 @@ class Pass:
     def forward(self, image: Tensor) -> Tensor:
         """``(x, y, z)`` to the same with ``size`` along the axis, in the precision of ``image``."""
         lines = image.movedim(self.axis, -1)
-        coefficients = lines @ spline_coefficients(lines.shape[-1]).to(image).T
+        coefficients = lines @ resident(spline_coefficients(lines.shape[-1]), image).T
         if self._straight:
-            return (coefficients @ self._matrix(lines.shape[-1]).to(image).T).movedim(-1, self.axis)
+            return (coefficients @ resident(self._matrix(lines.shape[-1]), image).T).movedim(-1, self.axis)
         out = image.new_empty(*lines.shape[:2], self.size)
         for i in range(0, len(lines), ROWS):
             part = coefficients[i : i + ROWS]
@@ -67,7 +68,7 @@ class Pass:
         """The transpose: ``size`` along the axis to ``length``."""
         lines = image.movedim(self.axis, -1)
         if self._straight:
-            coefficients = lines @ self._matrix(length).to(image)
+            coefficients = lines @ resident(self._matrix(length), image)
         else:
             coefficients = image.new_zeros(*lines.shape[:2], length)
             for i in range(0, len(lines), ROWS):
@@ -75,7 +76,7 @@ class Pass:
                 index, weights = self._places(part, i)
                 for k, w in zip((-1, 0, 1, 2), weights, strict=True):
                     part.scatter_add_(-1, (index + k).clamp(0, length - 1), w * values)
-        return (coefficients @ spline_coefficients(length).to(image)).movedim(-1, self.axis)
+        return (coefficients @ resident(spline_coefficients(length), image)).movedim(-1, self.axis)
 
     @property
     def _straight(self) -> bool:
@@ -83,13 +84,8 @@ class Pass:
         return all(abs(r) < 1e-9 for axis, r in enumerate(self.rows) if axis != self.axis)
 
     def _matrix(self, length: int) -> Tensor:
-        """``(size, length)`` from coefficients to samples, float64."""
-        places = self.rows[self.axis] * torch.arange(self.size, dtype=torch.float64) + self.offset
-        index = places.floor()
-        matrix = torch.zeros(self.size, length, dtype=torch.float64)
-        for k, w in zip((-1, 0, 1, 2), _weights(places - index), strict=True):
-            matrix.scatter_add_(1, (index.long() + k).clamp(0, length - 1)[:, None], w[:, None])
-        return matrix
+        """``(size, length)`` from coefficients to samples, float64; made once."""
+        return _straight_matrix(self.rows[self.axis], self.offset, self.size, length)
 
     def _places(self, lines: Tensor, first: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Index of the second coefficient and weights of the four, ``(a, b, size)``; lines from row ``first``."""
@@ -101,6 +97,17 @@ class Pass:
         index = places.floor()
         fraction = (places - index).to(lines)
         return index.long().to(lines.device), _weights(fraction)
+
+
+@lru_cache
+def _straight_matrix(step: float, offset: float, size: int, length: int) -> Tensor:
+    """``(size, length)`` from coefficients to samples at ``step`` times their index + ``offset``, float64."""
+    places = step * torch.arange(size, dtype=torch.float64) + offset
+    index = places.floor()
+    matrix = torch.zeros(size, length, dtype=torch.float64)
+    for k, w in zip((-1, 0, 1, 2), _weights(places - index), strict=True):
+        matrix.scatter_add_(1, (index.long() + k).clamp(0, length - 1)[:, None], w[:, None])
+    return matrix
 
 
 class GridResampling(LinearOperator):

@@ -40,8 +40,8 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         The table's path.
 
     Raises:
-        InputError: if there are no usable volumes, an option cannot be, the prior is the shipped one and no output is
-            given, or the table could not be written.
+        InputError: if there are no usable volumes, an option cannot be, the prior gives a mean alone, or is the shipped
+            one and no output is given, or the table could not be written.
         PriorError: if the prior cannot be loaded.
     """
     if config.levels < 2 or config.slices < 1:
@@ -52,6 +52,10 @@ def calibrate_prior(config: CalibrateConfig) -> Path:
         raise InputError(f"{root} holds no NIfTI file to calibrate on.")
     device = choose_device(config.device)
     prior = open_prior(config.prior, device)
+    if not prior.samples:
+        raise InputError(
+            f"prior={config.prior.name} gives a mean; only a prior that can be sampled has an error table."
+        )
     if config.output:
         out = Path(config.output)
     elif config.prior.path is None:

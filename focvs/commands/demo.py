@@ -53,7 +53,7 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
         PSNR in dB and SSIM of both, by name.
 
     Raises:
-        InputError: for a spacing, a seed or a number of samples that cannot be, or a folder that cannot be written.
+        InputError: for a spacing or a seed that cannot be, or a folder that cannot be written.
     """
     folder = Path(config.output_dir)
     phantom = generate(config, folder)

@@ -16,7 +16,7 @@ from focvs import __version__
 from focvs.commands.overrides import compose, quote, run_overrides, to_schema
 from focvs.commands.scores import measure_estimates
 from focvs.commands.simulate import simulate_scan
-from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoints_dir
+from focvs.config import EvaluateConfig, RunConfig, SimulateConfig, SweepConfig, checkpoints_dir
 from focvs.errors import FocvsError, InputError
 from focvs.files import write_json
 from focvs.pipeline import super_resolve
@@ -78,8 +78,9 @@ def job_settings(config: SweepConfig) -> dict[str, Any]:
     """All that decides the outcome of a job; of files, which they are and when they were written."""
     settings = {key: value for key, value in asdict(config).items() if key != "output_dir"}
     settings["run"] = {key: value for key, value in config.run.items() if key not in NEUTRAL}
-    told = config.run.get("prior", {})
-    prior = Path(told.get("path") or checkpoints_dir() / str(told.get("choice", "head2d"))).resolve()
+    run: RunConfig = to_schema(compose("config", ["scan=none", *run_overrides(config.run)]))
+    settings["quality"] = run.quality  # what that stands for is another version's affair
+    prior = Path(run.prior.path or checkpoints_dir() / run.prior.name).resolve()
     volume = Path(config.volume).resolve()
     told_apart = (path for path in sorted(prior.rglob("*")) if path.suffix not in NOTES) if prior.is_dir() else ()
     profile = [Path(config.profile.path).resolve()] if config.profile.path else []

@@ -34,7 +34,8 @@ class Interval:
     """The interval from q05 to q95: the mean less and plus sqrt((k s)^2 + (z c)^2).
 
     Here s is the predictive deviation of the samples, c is the noise that the last exact replacement carries over from
-    the scan, and z is the quantile of the normal distribution.
+    the scan, and z is the quantile of the normal distribution. The deviation that a prior tells of its mean has that
+    noise in it: c is zero then.
 
     Attributes:
         level: share of the head's voxels that the interval is meant to hold.
@@ -56,7 +57,8 @@ class IntervalTable:
     Attributes:
         weights: SHA-256 of the weights file they were measured with.
         settings: of the runs they were measured on, by name.
-        samples: how many samples those runs had. It matters little: the predictive deviation corrects for it.
+        samples: how many samples those runs had, 0 of a mean. It matters little: the predictive deviation corrects for
+            it.
         rows: in the order of their spacing, all different.
 
     Raises:

@@ -117,7 +117,7 @@ class HaarUNet2D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             return centre
         if reach > at:
             return torch.zeros_like(centre.expand(-1, 2, -1, -1))
-        return slab[:, [at - reach, at + reach]] - centre
+        return torch.stack([slab[:, at - reach], slab[:, at + reach]], dim=1) - centre
 
     def _stem(self, x: Tensor) -> Tensor:
         """Haar coefficients of the images, padded to a size the levels divide."""

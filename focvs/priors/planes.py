@@ -19,9 +19,9 @@ from focvs.priors.denoiser import Denoiser
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))  # axes of a slice that are reversed
 # pixels of slices denoised at once: on a CPU by every core, and small in memory; on a GPU enough to fill it
 PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH = 100_000, 1_000_000
-
-
 SURROUNDINGS = 16  # pixels around the head that a network sees
+GROUP = 12  # neighbouring slices whose head is in one box, whatever memory there is
+_most_pixels: dict[str, int] = {}  # of a type of device, once its memory ran out
 T = TypeVar("T")
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -49,22 +49,29 @@ def in_parallel(function: Callable[[Item], Tensor], items: Sequence[Item], devic
         torch.set_num_threads(threads)  # a worker's number is that of threads to come as well
 
 
-def within_memory(work: Callable[[int], T], at_once: int, device: torch.device) -> T:
-    """``work(at_once)``, with half as many at once where memory runs out, until a single one does not fit.
+def pixels_at_once(device: torch.device) -> int:
+    """How many pixels are denoised at once on a device."""
+    usual = PIXELS_PER_BATCH if device.type == "cpu" else PIXELS_PER_GPU_BATCH
+    return _most_pixels.get(device.type, usual)
+
+
+def within_memory(work: Callable[[int], T], each: int, device: torch.device) -> T:
+    """``work(count)`` of so many items of ``each`` pixels at once; half as many, from then on, where memory runs out.
 
     Raises:
-        RuntimeError or MemoryError: as torch says that memory ran out.
+        RuntimeError or MemoryError: as torch says that memory ran out, if a single one does not fit.
     """
     while True:
+        count = max(1, pixels_at_once(device) // each)
         try:
-            return work(at_once)
+            return work(count)
         except (MemoryError, RuntimeError) as error:
-            if at_once == 1 or not is_out_of_memory(error):
+            if count == 1 or not is_out_of_memory(error):
                 raise
-        at_once //= 2
+        _most_pixels[device.type] = count // 2 * each
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        log.info("memory ran out: %d slices at once from here on", at_once)
+        log.info("memory ran out: half as much is evaluated at once from here on")
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,8 @@ class PlaneDenoiser:
         numbers: of the acquisition, for a conditioned prior; None for others.
         flips: axes of a slice (-2, -1) that are reversed for the network.
         slab: slices the denoiser sees around each, an odd number; at the ends of the volume the last one repeats.
-        head: ``(p, q, n)`` boolean on the CPU, which voxels must be computed; None computes all. Of neighbouring slices
-            it is the box around them and :data:`SURROUNDINGS` more pixels.
+        head: ``(p, q, n)`` boolean on the CPU, which voxels must be computed; None computes all. Of :data:`GROUP`
+            neighbouring slices it is the box around them and :data:`SURROUNDINGS` more pixels.
         outside: value of what is not computed; None takes the background, and without one the input.
         done: called with the fraction of an item's slices that was done, from any thread.
 
@@ -123,8 +130,7 @@ class PlaneDenoiser:
                 found = cast(Tensor, checkpoint(denoise_slabs, part, use_reentrant=False))
             else:
                 found = denoise_slabs(part)
-            if self.done:
-                self.done(len(found) / x.shape[1 + self.across])
+            count(len(found) / x.shape[1 + self.across])
             return found
 
         def denoise_slabs(part: Part) -> Tensor:
@@ -135,13 +141,22 @@ class PlaneDenoiser:
             told = ScanCondition.of(self._slabs(known[0], part), self.numbers)
             return self.denoise(some, sigma, told).flip(self.flips)
 
+        counted: list[float] = []
+
+        def count(share: float) -> None:
+            counted.append(share)
+            if self.done:
+                self.done(share)
+
         def work(at_once: int) -> tuple[list[Part], list[Tensor]]:
             parts = self._parts(x, at_once)
-            return parts, in_parallel(denoise, parts, x.device)
+            try:
+                return parts, in_parallel(denoise, parts, x.device)
+            except Exception:
+                count(-sum(counted))
+                raise
 
-        height, width = noisy.shape[-2:]
-        pixels = PIXELS_PER_BATCH if x.device.type == "cpu" else PIXELS_PER_GPU_BATCH
-        parts, found = within_memory(work, max(1, pixels // (height * width)), x.device)
+        parts, found = within_memory(work, noisy.shape[-2:].numel(), x.device)
         around = x if self.background is None else self.background.to(x)
         out = around.expand_as(x).clone() if self.outside is None else torch.full_like(x, self.outside)
         slices = self._slices(out)
@@ -166,16 +181,18 @@ class PlaneDenoiser:
         batch, count, *size = self._slices(x).shape
         head = None if self.head is None else self._slices(self.head[None])[0]
         parts = []
-        for start in range(0, count, at_once):
-            some = slice(start, min(start + at_once, count))
+        for start in range(0, count, GROUP):
+            group = range(start, min(start + GROUP, count))
             if head is None:
                 box = [slice(0, size[0]), slice(0, size[1])]
             else:
-                flat = head[some].any(0)
+                flat = head[group.start : group.stop].any(0)
                 if not flat.any():
                     continue
                 box = [_reach(flat.any(axis), n) for axis, n in zip((1, 0), size, strict=True)]
-            parts += [Part(item, some, *box) for item in range(batch)]
+            for first in group[::at_once]:
+                some = slice(first, min(first + at_once, group.stop))
+                parts += [Part(item, some, *box) for item in range(batch)]
         return parts
 
     def _slabs(self, stack: Tensor, part: Part) -> Tensor:

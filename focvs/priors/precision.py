@@ -14,6 +14,7 @@ from focvs.hardware import multiplies_bfloat16
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TOLERANCE = 0.01  # root mean square difference to float32 that is let through, prior units (a head spans 2)
+AMPERE = 8  # compute capability of the first GPUs of NVIDIA with bfloat16
 GAIN = 1.2  # how much faster bfloat16 must be, so that what is chosen does not change from run to run
 BUDGET_SECONDS = 0.4  # of repeating each of the two
 
@@ -26,7 +27,7 @@ class Precision:
         name: ``float32``, ``bfloat16`` or ``float16``.
         reason: why.
         float32_seconds: of one evaluation in the probe; None where nothing was probed.
-        reduced_seconds: of the same in bfloat16.
+        reduced_seconds: of the same in the reduced precision.
         rms_difference: between the two, prior units.
         seconds_per_pixel: that an evaluation takes in this precision.
     """
@@ -47,8 +48,8 @@ class Precision:
 def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], Tensor], pixels: int) -> Precision:
     """The precision for networks on a device.
 
-    On a processor bfloat16 is chosen where it has units for it, and where a probe of about a second finds it faster
-    and within :data:`TOLERANCE`; on a GPU where the card has it, else float16 on CUDA.
+    On a processor that has units for it bfloat16 is chosen where a probe of about a second finds it faster and within
+    :data:`TOLERANCE`; on CUDA likewise, float16 where the card has no bfloat16.
 
     Args:
         asked: one of :data:`PRECISIONS`.
@@ -57,46 +58,42 @@ def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], 
         pixels: that it evaluates.
 
     Raises:
-        InputError: for an unknown precision, or one the device has not.
+        InputError: for an unknown precision, or float16 on a processor.
     """
     if asked not in PRECISIONS:
         raise InputError(f"precision={asked} is not known; choose one of {', '.join(PRECISIONS)}.")
     kind = torch.device(device).type
     if kind == "cpu" and asked == "float16":
         raise InputError("precision=float16 is for GPUs; choose auto, float32 or bfloat16 on a processor.")
-    known = _without_probe(asked, kind)
-    if known is None:
+    if asked == "auto" and kind == "cuda":
+        return probe(
+            evaluate, pixels, "bfloat16" if torch.cuda.get_device_capability(device)[0] >= AMPERE else "float16"
+        )
+    if asked == "auto" and kind == "cpu" and multiplies_bfloat16():
         return probe(evaluate, pixels)
+    if asked != "auto":
+        known = Precision(asked, "as asked")
+    elif kind == "cpu":
+        known = Precision("float32", "the processor has no units for bfloat16")
+    else:
+        known = Precision("float32", f"reduced precision is not used on {kind}")
     _, seconds = _time(evaluate, known.dtype)
     return replace(known, seconds_per_pixel=seconds / pixels)
 
 
-def _without_probe(asked: str, kind: str) -> Precision | None:
-    """What is chosen by what is known, or None where a probe has to tell."""
-    if asked != "auto":
-        return Precision(asked, "as asked")
-    if kind == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Precision("bfloat16", "the GPU has it")
-        return Precision("float16", "the GPU has no bfloat16")
-    if kind != "cpu":
-        return Precision("float32", f"reduced precision is not used on {kind}")
-    return None if multiplies_bfloat16() else Precision("float32", "the processor has no units for bfloat16")
-
-
-def probe(evaluate: Callable[[torch.dtype], Tensor], pixels: int) -> Precision:
-    """Time and compare float32 and bfloat16 on one evaluation of some pixels."""
+def probe(evaluate: Callable[[torch.dtype], Tensor], pixels: int, name: str = "bfloat16") -> Precision:
+    """Time and compare float32 and a reduced precision on one evaluation of some pixels."""
     exact, slow = _time(evaluate, torch.float32)
-    reduced, fast = _time(evaluate, torch.bfloat16)
+    reduced, fast = _time(evaluate, Precision(name, "").dtype)
     difference = float((reduced.float() - exact.float()).square().mean().sqrt())
     figures = (round(slow, 4), round(fast, 4), round(difference, 5))
     if not difference <= TOLERANCE:
-        reason = f"bfloat16 differs by {difference:.2g}, more than {TOLERANCE:g}"
+        reason = f"{name} differs by {difference:.2g}, more than {TOLERANCE:g}"
         return Precision("float32", reason, *figures, slow / pixels)
     if slow < GAIN * fast:
-        return Precision("float32", f"bfloat16 is not {GAIN:g} times as fast here", *figures, slow / pixels)
+        return Precision("float32", f"{name} is not {GAIN:g} times as fast here", *figures, slow / pixels)
     reason = f"{slow / fast:.1f} times as fast here, and differs by {difference:.2g} (root mean square) of 2"
-    return Precision("bfloat16", reason, *figures, fast / pixels)
+    return Precision(name, reason, *figures, fast / pixels)
 
 
 def _time(evaluate: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> tuple[Tensor, float]:

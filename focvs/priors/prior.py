@@ -117,8 +117,11 @@ class Prior:
         """One evaluation of ``patches`` in a precision, each slice repeated as often as a slab has slices."""
         x = patches if self.dimensions == 3 else patches.repeat(1, self.slab, 1, 1)
         told = (ScanCondition.of(x, ScanNumbers(4.0, 4.0, 0.0)),) if self.conditioned else ()
+        network = self.denoise if self.denoise.dtype == dtype else self.denoise.at(dtype)
         with torch.inference_mode():
-            out = self.denoise.at(dtype)(x, 0.5, *told)
+            out = network(x, 0.5, *told)
         if out.device.type == "cuda":
             torch.cuda.synchronize(out.device)
+        elif out.device.type == "mps":
+            torch.mps.synchronize()
         return out

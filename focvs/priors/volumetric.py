@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -111,8 +111,8 @@ class VolumeDenoiser:
                 1 if x.device.type == "cpu" else PATCHES_PER_GPU_BATCH,
                 lambda part: self._denoise(part, sigma),
                 overlap=self.overlap,
-                mode="gaussian",
                 padding_mode="replicate",
+                roi_weight_map=_importance(tuple(size), native.device, native.dtype),
             )
             assert isinstance(merged, Tensor)
             out = merged
@@ -153,6 +153,14 @@ class VolumeDenoiser:
         out = outside.clone()
         out[tuple(source)] = self.denoise(frame, sigma)[tuple(target)]
         return out
+
+
+@lru_cache(maxsize=4)
+def _importance(size: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """MONAI's Gaussian weights of a patch, made once."""
+    from monai.data.utils import compute_importance_map
+
+    return compute_importance_map(size, mode="gaussian", sigma_scale=0.125, device=device, dtype=dtype)
 
 
 @lru_cache(maxsize=2)
@@ -206,6 +214,11 @@ class Padded:
 
     denoise: Any
     multiple: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That the network computes in."""
+        return cast(torch.dtype, self.denoise.dtype)
 
     def at(self, dtype: torch.dtype, *, compiled: bool = False) -> Padded:
         """The same in another precision, compiled if asked for."""

@@ -39,8 +39,9 @@ def interval_settings(config: RunConfig, rule: str, exact: bool) -> dict[str, st
     if sampler.name == "mean":
         return {
             "sampler": sampler.name,
-            "stages": config.steps or sampler.steps or "all",
             "consistency": rule,
+            "consistency.air": config.consistency.air if rule == "calibrated" else 0.0,
+            "consistency.strength": config.consistency.strength if rule == "diffpir" else 0.0,
             "planes": "average" if config.planes in (Planes.average, Planes.alternate) else config.planes.value,
             "final_replacement": exact,
         }
@@ -132,8 +133,8 @@ class Uncertainty:
 def measure_uncertainty(restoration: Restoration, scan: Scan, acquisition: Acquisition) -> Uncertainty | None:
     """Deviations of the written samples, and the interval around the mean.
 
-    The interval reaches as far as :func:`half_width` says, but not below zero where the scan does not, and is the mean
-    where nothing was sampled.
+    The interval reaches as far as :func:`half_width` says of samples, and a multiple of the deviation that a prior
+    tells of its mean; but not below zero where the scan does not, and it is the mean where nothing was computed.
 
     Args:
         restoration: its samples, and the interval that was chosen.

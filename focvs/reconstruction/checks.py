@@ -56,12 +56,17 @@ def check_options(config: RunConfig) -> None:
             raise InputError(f"{key}={number:g} must be {needed}.")
     drawn = config.samples or config.save_samples
     if config.method == "focvs" and config.sampler.name == "mean" and drawn:
-        raise InputError(
-            f"sampler=mean draws no samples, but samples={config.samples} and save_samples="
-            f"{str(config.save_samples).lower()} ask for them; add quality=samples."
-        )
-    if config.sampler.name != "mean" and config.method == "focvs" and not config.samples:
-        raise InputError(f"sampler={config.sampler.name} needs samples; add samples=4, or quality=samples.")
+        asked = f"samples={config.samples}" if config.samples else "save_samples=true"
+        cure = "leave out sampler=mean" if config.quality == "samples" else "add quality=samples"
+        raise InputError(f"sampler=mean draws no samples, and {asked} asks for them; {cure}.")
+    if config.method == "focvs" and config.sampler.name != "mean":
+        own = config.quality == "default" and config.prior.path is not None and config.samples
+        if config.quality != "samples" and not own:
+            raise InputError(f"sampler={config.sampler.name} is not for quality={config.quality}; add quality=samples.")
+        if not config.samples:
+            raise InputError(f"sampler={config.sampler.name} needs samples; give samples= at least 1.")
+        if config.sampler.mirrors != 1:
+            raise InputError("sampler.mirrors= is for sampler=mean; leave it out.")
     if config.consistency.rule in SPECTRAL_RULES and config.sampler.name != "ddpm":
         raise InputError(
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from focvs.config import RunConfig, parse_auto
+from focvs.errors import is_out_of_memory
 from focvs.priors.denoiser import Denoiser
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
@@ -18,6 +20,7 @@ from focvs.sampling.cascade import cascade
 from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, make_sampler
 
+log = logging.getLogger(__name__)
 VOLUMES_PER_SAMPLE, SHARE_OF_MEMORY = 12, 0.6  # that a step holds of each sample, and of a GPU that they may take
 NOTHING = -12.0  # logarithm of a deviation away from the head
 
@@ -62,10 +65,14 @@ def draw(
     on_gpu = start.device.type == "cuda"
     volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels), pin_memory=on_gpu)
     at_once = samples_at_once(case, config)
+    if on_gpu:
+        rule.prepare(start, len(plan.sigmas))
     with progress, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
-        for first in range(0, config.samples, at_once):
+        first = 0
+        while first < config.samples:
             numbers = range(first, min(first + at_once, config.samples))
             noise, count = NoiseSource(config.seed, [m + 1 for m in numbers], case.device), len(numbers)
+            before = progress.done
             run = make_sampler(
                 sampler.name,
                 measured,
@@ -77,8 +84,17 @@ def draw(
             )
             x = start.expand(count, *start.shape)
             x = x + float(plan.sigmas[0]) * noise.like(x)
-            found = grid.crop(run(denoise, x, plan.sigmas)).float()
+            try:
+                found = grid.crop(run(denoise, x, plan.sigmas)).float()
+            except (MemoryError, RuntimeError) as error:
+                if count == 1 or not is_out_of_memory(error):
+                    raise
+                at_once = count // 2
+                progress.advance(before - progress.done)
+                log.info("memory ran out: %d samples at once from here on", at_once)
+                continue
             volumes[first : first + count].copy_(found, non_blocking=on_gpu)
+            first += count
         if on_gpu:
             torch.cuda.synchronize(start.device)
     return Drawn(volumes.mean(0), volumes)
@@ -89,7 +105,7 @@ def samples_at_once(case: Case, config: RunConfig) -> int:
     given = parse_auto("batch", config.batch)
     if given is not None:
         return int(given)
-    if torch.device(case.device).type != "cuda":
+    if torch.device(case.device).type != "cuda" or case.prior.dimensions == 3:
         return 1
     free, _ = torch.cuda.mem_get_info(case.device)
     each = VOLUMES_PER_SAMPLE * case.start.numel() * case.start.element_size()

@@ -33,10 +33,10 @@ class Progress:
         self.bar = tqdm(total=total, desc=name, disable=not (shown and terminal), leave=False, bar_format=FORMAT)
 
     def advance(self, count: float = 1.0) -> None:
-        """``count`` more evaluations are done."""
+        """``count`` more evaluations are done; fewer than none where some have to be done again."""
         with self.lock:
             tenth = self._tenth()
-            more = min(count, self.total - self.done)  # what lies away from the head is not computed
+            more = min(count, self.total - self.done)  # a gradient evaluates twice what counts once
             self.done += more
             self.bar.update(more)
             spent = time.monotonic() - self.began

@@ -18,9 +18,10 @@ from focvs.reconstruction.restoration import Restoration
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.voxels import blank_voxels, hold
+from focvs.sampling.statistics import replaced_noise
 from focvs.scan.pixels import PixelGrid, noise_factor
 from focvs.scan.scan import Scan
-from focvs.scan.slices import take_slices
+from focvs.scan.slices import Slices, take_slices
 
 ROWS = 16  # of pixels refined at once
 
@@ -97,6 +98,23 @@ class Refinement:
         return np.ascontiguousarray(self.grid.upsample(image))
 
 
+def _with_noise(deviation: np.ndarray, refine: Refinement, noise_intensity: float, working: Slices) -> np.ndarray:
+    """A deviation with the noise that an exact replacement carries over of the acquired slices, not of averaged ones.
+
+    Args:
+        deviation: ``(p, q, n)`` as of working pixels.
+        refine: to the acquired ones.
+        noise_intensity: of the acquired slices.
+        working: slices on working pixels.
+    """
+    if not refine.exact:
+        return deviation
+    here = replaced_noise(refine.acquisition.written, noise_intensity).float().numpy()
+    there = float(replaced_noise(refine.working.written, working.noise_intensity).mean())
+    more = np.maximum(here**2 - there**2, 0)
+    return np.where(deviation > 0, np.sqrt(deviation**2 + more), 0).astype(np.float32)
+
+
 def restore_coarsely(case: Case, working: Scan, pixels: PixelGrid, config: RunConfig, clock: Stopwatch) -> Restoration:
     """:func:`restore` on working pixels, brought back to the acquired ones; noise in units of the acquired ones.
 
@@ -125,7 +143,9 @@ def restore_coarsely(case: Case, working: Scan, pixels: PixelGrid, config: RunCo
         samples=restoration.samples.mapped(refine),
         noise_intensity=case.slices.noise_intensity,
         sampled=None if restoration.sampled is None else refine.sampled(restoration.sampled),
-        deviation=None if restoration.deviation is None else refine.deviation(restoration.deviation),
+        deviation=None
+        if restoration.deviation is None
+        else _with_noise(refine.deviation(restoration.deviation), refine, case.slices.noise_intensity, taken),
         scale=refine.scale,
         misfit=None,  # it would be that of pixels that are not written
     )

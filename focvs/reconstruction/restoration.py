@@ -50,13 +50,13 @@ class Restoration:
 
     Attributes:
         mean: the best estimate.
-        samples: those of the posterior, each as it is written; none for methods without a prior.
+        samples: those of the posterior, each as it is written; none of ``sampler=mean`` and of methods without a prior.
         rule: consistency rule, or the method.
         exact: whether the last exact replacement was made.
         noise_intensity: standard deviation of the scan's noise.
         misfit: chi^2 = |y - A x|^2 / (m sigma_y^2) in the head before the last replacement; None where that is unknown.
         warnings: a sentence each.
-        interval: of ``q05`` and ``q95``, where there are several samples.
+        interval: of ``q05`` and ``q95``, where there are several samples or the prior tells a deviation.
         sampled: boolean, where the prior was sampled: in the head's box, but not in a background that was set to zero.
         scale: written voxels in a voxel that was sampled, along each axis.
         deviation: standard deviation of the error of the mean, where the prior tells it instead of samples.

@@ -1,4 +1,4 @@
-"""The algorithm itself: sample the prior under the scan."""
+"""The algorithm itself: the prior's mean, or samples of it, under the scan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from focvs.reconstruction.plan import Plan, make_plan
 from focvs.reconstruction.progress import Progress
 from focvs.reconstruction.restoration import Restoration, Samples
 from focvs.reconstruction.rules import make_rule
-from focvs.reconstruction.self_calibration import FALLBACK, calibrate
+from focvs.reconstruction.self_calibration import FALLBACK, FLAT, calibrate
 from focvs.reconstruction.stack_rules import sampled_stacks
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
 from focvs.reconstruction.volume_denoiser import volume_denoiser
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Restoration:
-    """Sample the prior under the scan.
+    """Draw samples of the prior under the scan, or take its mean.
 
     Args:
         case: the scan, its forward model and the prior.
@@ -48,7 +48,8 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         from focvs.reconstruction.adapt import adapt_prior  # and with it a trainer
 
         with clock.lap("adaptation"):
-            case = replace(case, prior=adapt_prior(case, config.adaptation, config.progress))
+            adapted = adapt_prior(case, config.adaptation, config.progress)
+            case = replace(case, prior=adapted.at(adapted.denoise.dtype, compiled=config.compile))
     network = case.prior.in_units_of(case.slices.units.white, float(case.scan.data.max()))
     progress = Progress(work(plan, config, case.prior), case.scan.stem, config.progress)
     denoise = clock.timed("network", volume_denoiser(case, network, config, plan, done=progress.advance))
@@ -62,7 +63,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
     drawn = run(case, plan, config, denoise, replacement, clock, progress)
 
     warnings = list(plan.warnings)
-    if source == FALLBACK:
+    if source in (FALLBACK, FLAT):
         warnings.append(f"the error spectrum of the prior is that of {source}.")
     grid, profile = case.acquisition.grid, case.acquisition.profile
     interval = choose_interval(

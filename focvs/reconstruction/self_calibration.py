@@ -26,6 +26,8 @@ from focvs.scan.head import bounding_box
 
 CALIBRATION_SLICES = 6
 CALIBRATION_EDGE = 96  # voxels
+ERROR_OF_MEAN = 0.1  # prior units; only its ratio to the scan's noise counts
+FLAT = "all frequencies alike, as the head is too small to measure it on"
 FALLBACK = "a Wiener filter of the scan's slices, as the prior has no table (focvs calibrate makes one)"
 
 
@@ -84,6 +86,9 @@ def calibrate(case: Case, network: Callable[..., Tensor], sigmas: Tensor, config
     except ValueError as error:
         if table is not None:
             return table, f"the table stored with the prior ({error})"
+        if config.sampler.name == "mean":
+            flat = torch.full((1, BLOCK), ERROR_OF_MEAN**2, dtype=torch.float64)
+            return ErrorTable(sigmas.double().sort().values[:1].cpu(), flat, pixel_mm), FLAT
         if not volumetric:
             raise InputError(f"the prior cannot be calibrated: {error}") from error
     try:

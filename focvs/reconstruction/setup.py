@@ -14,7 +14,7 @@ from focvs.config import (
     RunConfig,
     checkpoints_dir,
 )
-from focvs.errors import InputError
+from focvs.errors import InputError, first_line
 from focvs.priors.precision import Precision, choose_precision
 from focvs.priors.pretrained import load_prior
 from focvs.priors.prior import Prior
@@ -42,13 +42,13 @@ def choose_device(name: str) -> str:
     return name
 
 
-def schedule(config: RunConfig, *, conditioned: bool = False, stages: int = 1) -> Tensor:
+def schedule(config: RunConfig, *, conditioned: bool = False, stages: int | None = None) -> Tensor:
     """Noise levels of a configuration; of ``sampler=mean`` the same one for every stage.
 
     Args:
         config: steps, first and last level.
         conditioned: the prior is told of the scan, so that it can start from more noise where no level is given.
-        stages: of a prior that gives a mean.
+        stages: that a prior has to give a mean, where they are known.
 
     Raises:
         InputError: if they cannot be.
@@ -62,7 +62,9 @@ def schedule(config: RunConfig, *, conditioned: bool = False, stages: int = 1) -
                 f"steps={steps} with sampler.sigma_start={level:g} cannot be; sampler=mean needs a stage and "
                 "a noise level above 0."
             )
-        return torch.full((min(steps or stages, stages),), level, dtype=torch.float64)
+        if stages is not None and steps is not None and steps > stages:
+            raise InputError(f"steps={steps}, but prior={config.prior.name} has {stages} stages; leave steps= out.")
+        return torch.full((steps or stages or 1,), level, dtype=torch.float64)
     try:
         if steps is None:
             raise ValueError(f"sampler={sampler.name} needs a number of steps.")
@@ -104,6 +106,11 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
             f"sampler=mean needs a prior that is told of the scan, and prior={config.prior.name} is not; add "
             "quality=samples."
         )
+    if config.sampler.mirrors > 1 and not prior.mirrored:
+        raise InputError(
+            f"sampler.mirrors={config.sampler.mirrors} needs a prior that was trained on mirrored images, and prior="
+            f"{config.prior.name} does not say so; leave out quality=best."
+        )
     if not mean and not prior.samples:
         raise InputError(
             f"prior={config.prior.name} gives a mean and cannot be sampled; add sampler=mean, or quality=samples for a "
@@ -119,7 +126,13 @@ def in_precision(prior: Prior, config: RunConfig, device: str) -> tuple[Prior, P
     """
     patches = prior.patches(device)
     precision = choose_precision(config.precision, device, partial(prior.evaluate, patches), patches.numel())
-    return prior.at(precision.dtype, compiled=config.compile), precision
+    chosen = prior.at(precision.dtype, compiled=config.compile)
+    if config.compile:
+        try:
+            chosen.evaluate(patches, precision.dtype)
+        except Exception as error:  # of many kinds: no compiler, an operation it does not know
+            raise InputError(f"compile=true failed ({first_line(error)}); leave it out.") from error
+    return chosen, precision
 
 
 def voxel_warnings(scan: Scan, prior: Prior) -> list[str]:

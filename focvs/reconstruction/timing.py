@@ -48,10 +48,11 @@ class Stopwatch:
                     if out.device.type == "mps":
                         torch.mps.synchronize()
                     return out
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            out = function(x, *args)
-            end.record()
+            with torch.cuda.device(x.device):
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start.record()
+                out = function(x, *args)
+                end.record()
             self._events.append((name, start, end))
             return out
 
@@ -68,3 +69,4 @@ class TimedConsistency:
         self.replace = clock.timed("replacement", rule.replace)
         self.draw = clock.timed("replacement", rule.draw)
         self.renoise = rule.renoise and clock.timed("replacement", rule.renoise)
+        self.prepare = rule.prepare

@@ -28,10 +28,10 @@ class OtherStack:
     rule: Consistency
     _places: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
-    def shuffle(self, count: int) -> Tensor:
-        """``(p', q', m')`` random places among ``count``, always the same: white noise as a function of other."""
+    def shuffle(self, count: int, number: int) -> Tensor:
+        """``(p', q', m')`` random places among ``count``, the same for a number: white noise, by means of other."""
         if count not in self._places:
-            generator = torch.Generator().manual_seed(self.slices.numel())
+            generator = torch.Generator().manual_seed(number)
             self._places[count] = torch.randint(count, self.slices.shape, generator=generator)
         return self._places[count]
 
@@ -65,11 +65,16 @@ class AlternatingConsistency:
         items = [self._others(x, level, unit) for x, unit in zip(perturbed.float(), noise, strict=True)]
         return self.first.replace(torch.stack(items), scan + self.first.noise_sigma * scan_noise, level)
 
+    def prepare(self, like: Tensor, levels: int) -> None:
+        """Lay the gains of every stack on the device of ``like``."""
+        for rule in (self.first, *(stack.rule for stack in self.others)):
+            rule.prepare(like, levels)
+
     def _others(self, volume: Tensor, level: int, unit: Tensor | None = None) -> Tensor:
-        for stack in self.others:
+        for number, stack in enumerate(self.others):
             noise = None
             if unit is not None:
-                drawn = resident(stack.shuffle(unit.numel()), unit, keep_type=True)
+                drawn = resident(stack.shuffle(unit.numel(), number), unit, keep_type=True)
                 noise = stack.rule.noise_sigma * unit.flatten()[drawn]
             volume = stack.replace(volume, level, noise)
         return volume

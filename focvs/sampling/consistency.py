@@ -64,6 +64,10 @@ class ReplacementRule(Protocol):
     @property
     def renoise(self) -> Callable[[Tensor, Tensor, Tensor, int, Tensor], Tensor] | None: ...
 
+    @property
+    def prepare(self) -> Callable[[Tensor, int], None]:
+        """``prepare(like, levels)`` lays what the rule needs at all levels on the device of ``like``."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -118,7 +122,7 @@ class Consistency:
     sigmas: Sequence[float] = ()
     strength: float = 7.0
     renoise: None = field(default=None, init=False)
-    _kalman_gains: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+    _kalman_gains: dict[tuple[object, ...], list[Tensor]] = field(default_factory=dict, repr=False)
     _roots: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _support_map: Tensor | None = field(default=None, repr=False)
 
@@ -180,9 +184,7 @@ class Consistency:
 
     def correction(self, residual: Tensor, level: int) -> Tensor:
         """K_t r: a residual ``(..., m)`` of the scan to a correction ``(..., n)`` of the volume."""
-        if level not in self._kalman_gains:
-            self._kalman_gains[level] = self._make_kalman_gains(level)
-        gains = [resident(gain, residual) for gain in self._kalman_gains[level]]
+        gains = self._gains(level, residual)
         if len(gains) == 1:
             return residual @ gains[0].T
         assert self.support is not None
@@ -193,6 +195,23 @@ class Consistency:
         out = torch.empty_like(sorted_out)
         out[:, order] = sorted_out
         return out.view(*residual.shape[:-1], -1)
+
+    def prepare(self, like: Tensor, levels: int) -> None:
+        """Lay the gains of all levels on the device of ``like``, so that no step waits for them."""
+        for level in range(levels):
+            if self.rule != "none":
+                self._gains(level, like)
+            if self.spectra is not None:
+                self.perturb(like, level, like)
+        if self.support is not None:
+            resident(self.support.order, like, keep_type=True)
+        self.operator(like)
+
+    def _gains(self, level: int, like: Tensor) -> list[Tensor]:
+        key = (level, like.device, like.dtype, torch.is_inference_mode_enabled())
+        if key not in self._kalman_gains:
+            self._kalman_gains[key] = [gain.to(like) for gain in self._make_kalman_gains(level)]
+        return self._kalman_gains[key]
 
     def _make_kalman_gains(self, level: int) -> list[Tensor]:
         if self.rule == "ddnm" or (self.rule == "diffpir" and not self.noise_sigma):

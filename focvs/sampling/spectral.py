@@ -60,6 +60,11 @@ class SpectralRule(ABC):
         missing = (scan.to(denoised) - self.operator(denoised)) @ inverse.T
         return denoised + (missing * weight) @ right
 
+    def prepare(self, like: Tensor, levels: int) -> None:
+        """Lay weights and strengths of all levels on the device of ``like``."""
+        for tensor in (*self._weights[:levels], *self._strengths[:levels], self._inverse, self._right):
+            resident(tensor, like)
+
     @abstractmethod
     def weights(self, level: int) -> Tensor:
         """``(m,)`` how much of the scan is let in along each singular vector."""

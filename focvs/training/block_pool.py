@@ -29,12 +29,15 @@ class BlockPlan:
         depth: slices of a block; the other edges are those of a patch.
         refresh: steps after which the oldest block is replaced.
         per_volume: blocks after which the oldest volume is replaced.
+        any_stage: whether a block has the mean of any number of the stages, and not always of all: a deviation then
+            knows the errors of each.
     """
 
     blocks: int = 96
     depth: int = 32
     refresh: int = 8
     per_volume: int = 3
+    any_stage: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +96,9 @@ class BlockPool:
         y = degrade(clean) + sigma * white
         scan = mean = y @ degrade.interpolation.to(y).T
         inner, gain = _replacement(degrade, max(sigma, LEAST_NOISE))
+        count = int(rng.integers(1, len(self.stages) + 1)) if self.plan.any_stage else len(self.stages)
         with torch.inference_mode():
-            for stage in self.stages:
+            for stage in self.stages[:count]:
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
                     mean = mean_of_planes(stage, [scan, mean][: stage.images], stage.slab)
                 mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T

@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from focvs.priors import planes
 from focvs.priors.condition import ScanNumbers
 from focvs.priors.planes import (
     PIXELS_PER_BATCH,
+    SURROUNDINGS,
     AlternatedPlanes,
     AveragedPlanes,
     PlaneDenoiser,
@@ -52,6 +54,56 @@ def test_outside_the_window_stays_the_background():
     assert torch.equal(out[..., 2:6], 3 * volume[..., 2:6])
     assert torch.equal(out[..., :2], background[..., :2].expand(2, -1, -1, -1))
     assert torch.equal(PlaneDenoiser(lambda x, s: 3 * x, 1, slice(2, 6))(volume, 0.1)[..., 6:], volume[..., 6:])
+
+
+def ball(*shape):
+    """A head off the middle of a volume, touching one border."""
+    place = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in shape], indexing="ij")
+    return sum((p - c) ** 2 for p, c in zip(place, (0.0, -0.5, 0.2), strict=True)) < 0.3
+
+
+@pytest.mark.parametrize("across", [0, 1])
+def test_only_the_surroundings_of_the_head_are_computed(across):
+    volume, background, head, sizes = torch.randn(1, 60, 64, 90), torch.randn(60, 64, 90), ball(60, 64, 90), []
+
+    def triple(x, sigma):
+        sizes.append(x.numel())
+        return 3 * x
+
+    out = PlaneDenoiser(triple, across, None, background, head=head)(volume, 0.1)
+    assert torch.equal(out[0][head], 3 * volume[0][head])
+    computed = (out[0] == 3 * volume[0]).float()
+    assert sum(sizes) == int(computed.sum()) < 0.8 * volume.numel()
+    left = computed == 0
+    assert torch.equal(out[0][left], background[left])
+    within = torch.nn.functional.max_pool1d(head.float().flatten(0, 1)[:, None], 2 * SURROUNDINGS + 1, 1, SURROUNDINGS)
+    assert (computed[within.view_as(head) > 0] == 1).all()
+    nothing = PlaneDenoiser(triple, across, None, background, head=head, outside=-7.0)(volume, 0.1)
+    assert (nothing[0][left] == -7).all() and torch.equal(nothing[0][head], out[0][head])
+
+
+def test_memory_that_runs_out_halves_what_is_evaluated_and_changes_nothing(monkeypatch):
+    monkeypatch.setattr(planes, "_most_pixels", {})
+    volume, background, head, done = torch.randn(1, 40, 30, 50), torch.randn(40, 30, 50), ball(40, 30, 50), []
+    whole = PlaneDenoiser(blur, 0, None, background, head=head)(volume, 0.1)
+    tried = []
+
+    def crowded(x, sigma):
+        tried.append(len(x))
+        if len(x) > 3:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return blur(x, sigma)
+
+    denoise = PlaneDenoiser(crowded, 0, None, background, head=head, done=done.append)
+    assert torch.equal(denoise(volume, 0.1), whole)
+    assert max(tried) > 3 and sum(done) == pytest.approx(sum(n for n in tried if n <= 3) / 40, abs=0.2)
+    tried.clear()
+    denoise(volume, 0.1)
+    assert max(tried) <= 3  # it is remembered
+    with pytest.raises(RuntimeError, match="allocate"):
+        PlaneDenoiser(lambda x, s: crowded(torch.cat([x] * 4), s), 0)(volume, 0.1)
+    with pytest.raises(ZeroDivisionError):  # anything else is not taken for it
+        PlaneDenoiser(lambda x, s: 1 / 0, 0)(volume, 0.1)
 
 
 def test_fusion():

@@ -65,11 +65,14 @@ def test_what_is_asked_for_is_taken(name):
     assert choose_precision(name, "cpu", network(SLOW), PIXELS).name == name
 
 
-@pytest.mark.parametrize(("has", "name"), [(True, "bfloat16"), (False, "float16")])
-def test_a_gpu_says_what_it_has(monkeypatch, has, name):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has)
-    assert choose_precision("auto", "cuda", lambda dtype: torch.zeros(1), PIXELS).name == name
-    assert choose_precision("auto", "mps", lambda dtype: torch.zeros(1), PIXELS).name == "float32"
+@pytest.mark.parametrize(("capability", "name"), [((8, 0), "bfloat16"), ((7, 5), "float16")])
+def test_a_gpu_is_probed_in_what_it_has(monkeypatch, capability, name):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    seconds = {torch.float32: 0.012, torch.bfloat16: 0.004, torch.float16: 0.004}
+    assert choose_precision("auto", "cuda", network(seconds), PIXELS).name == name
+    assert choose_precision("auto", "mps", network(seconds), PIXELS).name == "float32"
+    overflow = lambda dtype: torch.full((4,), 0.0 if dtype == torch.float32 else float("inf"))  # noqa: E731
+    assert choose_precision("auto", "cuda", overflow, PIXELS).name == "float32"
 
 
 @pytest.mark.parametrize(("asked", "said"), [("double", "choose one of auto"), ("float16", "for GPUs")])
