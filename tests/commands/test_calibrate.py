@@ -14,6 +14,7 @@ from focvs.priors.error_table import CALIBRATION, ErrorTable
 from focvs.priors.pretrained import load_prior
 from focvs.priors.prior import Prior
 from networks_by_hand import bundle, definition, monai_network
+from runs import mean_prior
 
 DDPM = {"noise_scheduler": {"_target_": "DDPMScheduler"}}
 
@@ -127,3 +128,9 @@ def broken(folder):
     path = folder / "broken.nii"
     path.write_bytes(b"not an image")
     return path
+
+
+def test_a_mean_has_no_table_of_errors(tmp_path, volumes, capsys):
+    mean_prior(tmp_path / "mean")
+    assert main(["calibrate", str(volumes), f"path={tmp_path / 'mean'}"]) == 1
+    assert "gives a mean" in capsys.readouterr().err

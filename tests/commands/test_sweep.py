@@ -11,6 +11,7 @@ from focvs.cli import main
 from focvs.commands import sweep, sweep_tables
 from focvs.commands.overrides import UsageError, compose, run_overrides, to_schema, told_to_runs
 from focvs.commands.sweep import crop_for_grid, run_job
+from focvs.config import SweepConfig
 from focvs.errors import InputError
 from focvs.scan.nifti import read_nifti
 from scans import write_scan
@@ -66,6 +67,13 @@ def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkey
     # how a job is run and watched makes no other job
     assert main([*words, "progress=false", "device=cpu"]) == 0
     assert done == ["spline"] * 3
+
+
+@pytest.mark.parametrize(("run", "prior"), [({}, "mean2d"), ({"quality": "samples"}, "head2d")])
+def test_a_job_is_told_apart_by_the_weights_it_uses(tmp_path, head, run, prior):
+    settings = sweep.job_settings(SweepConfig(volume=str(head), output_dir=str(tmp_path), run=run))
+    files = [path for path in settings["files"] if path.endswith(".safetensors")]
+    assert files and all(f"/{prior}/" in path for path in files)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ from fine_scans import PIXEL
 from focvs.commands.overrides import compose, quote
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.refine import _with_noise
 from focvs.sampling.statistics import normal_quantile, replaced_noise
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
@@ -107,3 +109,22 @@ def test_a_zeroed_background_is_zero_in_every_image(tmp_path, fine_scan, tiny_pr
     same = (data["q05"] == data["q95"]) & ~blank[..., None]
     assert same.sum() > 100  # zeroed above or below the head
     assert (data["q95"] > data["mean"])[~blank].mean() > 0.5
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_deviation_takes_over_the_noise_of_the_acquired_pixels(fine_scan, exact):
+    config = OmegaConf.to_object(compose("config", [f"scan={quote(str(fine_scan))}", "thickness=2"]))
+    written = model_acquisition(read_scan(fine_scan), config).written
+    refinement = SimpleNamespace(
+        exact=exact, acquisition=SimpleNamespace(written=written), working=SimpleNamespace(written=written)
+    )
+    deviation = np.full((3, 4, len(written.pseudo_inverse_matrix)), 10.0, dtype=np.float32)
+    deviation[0] = 0
+    found = _with_noise(deviation, refinement, 8.0, SimpleNamespace(noise_intensity=4.0))
+    assert (found[0] == 0).all()
+    if not exact:
+        assert np.array_equal(found, deviation)
+        return
+    here, there = (replaced_noise(written, noise).numpy() for noise in (8.0, 4.0))
+    expected = np.sqrt(100 + np.maximum(here**2 - there.mean() ** 2, 0))
+    assert np.allclose(found[1:], expected, rtol=1e-5)
