@@ -57,7 +57,7 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
 
 def _super_resolve(config: RunConfig) -> dict[str, Path]:
     clock = Stopwatch()
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     with clock.lap("total"):
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)

@@ -32,11 +32,12 @@ from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.foreign import TimestepNetwork
 from focvs.priors.parameterisations import make_denoiser
 from focvs.priors.planes import PIXELS_PER_BATCH, PlaneDenoiser, in_parallel
+from focvs.priors.volumetric import Padded
 from focvs.sampling.consistency import Consistency, Measured
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import NoiseSource, make_sampler
 
-SLICES, PIXELS = 32, 96
+SLICES, PIXELS = 8, 96
 
 
 class Convention(torch.nn.Module):
@@ -74,8 +75,9 @@ def loops(steps: int) -> dict[str, Callable[[], Any]]:
     sigmas = karras_sigmas(steps, 0.8, 0.05)
     schedule = DDIMScheduler(num_train_timesteps=1000)
     denoise = make_denoiser(network, "epsilon", schedule.alphas_cumprod)
-    plane = PlaneDenoiser(denoise, 0)
-    images = start[:, None]
+    multiple = 2 ** (len(channels) - 1)
+    plane = PlaneDenoiser(Padded(denoise, multiple), 0)
+    images = torch.nn.functional.pad(start[:, None], (0, -grid.total % multiple))
     at_once = max(1, PIXELS_PER_BATCH // images[0].numel())
 
     def floor() -> None:

@@ -60,4 +60,4 @@ def test_the_shipped_prior_beats_interpolation_on_a_real_head(tmp_path, data_dir
     report = json.loads(paths["json"].read_text())
     assert report["consistency"]["relative_residual"] <= 1e-5
     # slices of a noisy head are quieter than its voxels, so that the mean may fit them far below the noise
-    assert 0.05 < report["consistency"]["chi2_before_last_replacement"] < 5
+    assert 0.01 < report["consistency"]["chi2_before_last_replacement"] < 5

@@ -77,14 +77,14 @@ def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], 
         known = Precision("float32", "the processor has no units for bfloat16")
     else:
         known = Precision("float32", f"reduced precision is not used on {kind}")
-    _, seconds = _time(evaluate, known.dtype)
+    _, seconds = _time(evaluate, known.dtype, budget_seconds=0.0)
     return replace(known, seconds_per_pixel=seconds / pixels)
 
 
 def probe(evaluate: Callable[[torch.dtype], Tensor], pixels: int, name: str = "bfloat16") -> Precision:
     """Time and compare float32 and a reduced precision on one evaluation of some pixels."""
-    exact, slow = _time(evaluate, torch.float32)
-    reduced, fast = _time(evaluate, Precision(name, "").dtype)
+    exact, slow = _time(evaluate, torch.float32, BUDGET_SECONDS)
+    reduced, fast = _time(evaluate, Precision(name, "").dtype, BUDGET_SECONDS)
     difference = float((reduced.float() - exact.float()).square().mean().sqrt())
     figures = (round(slow, 4), round(fast, 4), round(difference, 5))
     if not difference <= TOLERANCE:
@@ -96,9 +96,9 @@ def probe(evaluate: Callable[[torch.dtype], Tensor], pixels: int, name: str = "b
     return Precision(name, reason, *figures, fast / pixels)
 
 
-def _time(evaluate: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> tuple[Tensor, float]:
-    """The result, and the fewest seconds of a few evaluations after the first."""
-    out, fewest, until = evaluate(dtype), float("inf"), time.perf_counter() + BUDGET_SECONDS
+def _time(evaluate: Callable[[torch.dtype], Tensor], dtype: torch.dtype, budget_seconds: float) -> tuple[Tensor, float]:
+    """The result, and the fewest seconds of the evaluations after the first, at least one, that fit into a budget."""
+    out, fewest, until = evaluate(dtype), float("inf"), time.perf_counter() + budget_seconds
     while True:
         began = time.perf_counter()
         evaluate(dtype)

@@ -1,4 +1,5 @@
 import time
+from contextlib import nullcontext
 
 import torch
 
@@ -50,9 +51,10 @@ def test_a_gpu_is_timed_by_its_own_events_and_waited_for_at_the_end(monkeypatch)
             return 1500.0  # milliseconds
 
     class OnGpu:
-        device = torch.device("cuda")
+        device = torch.device("cuda:0")
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     clock = Stopwatch()
     network = clock.timed("network", lambda x: x)
     network(OnGpu())

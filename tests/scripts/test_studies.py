@@ -59,4 +59,7 @@ def test_each_stage_starts_from_the_one_before(import_script, tmp_path, truth, m
     assert list(runs) == ["synthetic", "MRI", "scan", "synthetic, MRI", "synthetic, MRI, scan"]
     assert [name for name, words in runs.items() if "adapt=true" in words] == ["scan", "synthetic, MRI, scan"]
     assert f"prior.path={tmp_path / 'synthetic_mr' / 'ema'}" in runs["synthetic, MRI, scan"]
-    assert restorations[-2:] == ["--", "samples=2"] and (tmp_path / "untrained" / "config.json").is_file()
+    assert (
+        restorations[-3:] == ["--", "quality=samples", "samples=2"]
+        and (tmp_path / "untrained" / "config.json").is_file()
+    )
