@@ -15,9 +15,10 @@ from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import in_words
 from focvs.reconstruction.voxels import voxel_window
 
-PROCESS_MIB = 700.0  # of the program with its libraries and a network, before anything is read
-WHOLE_VOLUMES = 12.0  # of the field of view in float32, held at once (scripts/benchmark_memory.py)
-BYTES_PER_PIXEL = 2500.0  # of activations for each pixel that is evaluated at once
+# the peaks of two heads, 192 x 224 x 192 and 512 x 512 x 300 voxels (docs/speed.md)
+PROCESS_MIB = 400.0  # of the program with its libraries and a network, before anything is read
+WHOLE_VOLUMES = 17.0  # of the field of view in float32, held at once
+BYTES_PER_PIXEL = 1300.0  # of activations for each pixel that is evaluated at once
 REST = 1.15  # seconds of a run for each second of its networks
 
 
