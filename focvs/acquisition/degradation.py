@@ -68,7 +68,7 @@ def make_degradation(profile: SliceProfile, spacing_px: float, pixels: int, phas
 
 def random_degradation(pixels: int, rng: np.random.Generator) -> Degradation:
     """An acquisition as clinics make them: 2-10 pixels apart, touching, gapped or slightly overlapping."""
-    spacing = float(np.exp(rng.uniform(np.log(1.8), np.log(10.0))))
+    spacing = float(rng.uniform(np.sqrt(1.8), np.sqrt(10.0))) ** 2
     kind = rng.random()
     ratio = 1.0 if kind < 0.5 else rng.uniform(0.6, 1.0) if kind < 0.85 else rng.uniform(1.0, 1.3)
     make = (gaussian_profile, gaussian_profile, gaussian_profile, rect_profile, slr_profile)[rng.integers(5)]
