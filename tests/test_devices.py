@@ -81,11 +81,10 @@ def on_meta(name, rule, steps=3):
     sampler = make_sampler(name, measured, NoiseSource(0), operator=problem.operator)
     start = torch.empty(1, 4, 6, n, device="meta")
 
-    def prepare():
-        consistency.prepare(start, steps)
-        problem.operator(start)
+    def run():
+        return sampler(AlternatedPlanes(planes, sigmas), start, sigmas)
 
-    return lambda: sampler(AlternatedPlanes(planes, sigmas), start, sigmas), prepare
+    return run, lambda: consistency.prepare(start[0], steps)
 
 
 @pytest.mark.parametrize("name", NAMES)

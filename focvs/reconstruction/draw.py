@@ -65,9 +65,9 @@ def draw(
     on_gpu = start.device.type == "cuda"
     volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels), pin_memory=on_gpu)
     at_once = samples_at_once(case, config)
-    if on_gpu:
-        rule.prepare(start, len(plan.sigmas))
     with progress, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
+        if on_gpu:
+            rule.prepare(start, len(plan.sigmas))
         first = 0
         while first < config.samples:
             numbers = range(first, min(first + at_once, config.samples))
@@ -90,6 +90,8 @@ def draw(
                 if count == 1 or not is_out_of_memory(error):
                     raise
                 at_once = count // 2
+                if on_gpu:
+                    torch.cuda.empty_cache()
                 progress.advance(before - progress.done)
                 log.info("memory ran out: %d samples at once from here on", at_once)
                 continue
@@ -132,8 +134,10 @@ def draw_mean(
         stages.append(clock.timed("network", later))
     measured = Measured(rule, case.slices.y.to(case.device)[None])
     with progress, clock.lap("sampling"), torch.inference_mode():
-        start = case.start.to(case.device)[None]
-        mean = cascade(stages, start, sigma, consistency=measured)
+        start = case.start.to(case.device)
+        if start.device.type == "cuda":
+            rule.prepare(start, len(plan.sigmas))
+        mean = cascade(stages, start[None], sigma, consistency=measured)
         deviation = None
         if prior.deviation is not None:
             whole = volume_denoiser(case, prior.deviation, config, plan, NOTHING, progress.advance)

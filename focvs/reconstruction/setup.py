@@ -22,6 +22,7 @@ from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.scan.scan import Scan
 
 SIGMA_START, SIGMA_START_CONDITIONED = 0.6, 1.0  # chosen on a validation head
+SLACK = 0.02  # headers round voxel sizes: 0.599 mm is 0.6 mm
 
 
 def choose_device(name: str) -> str:
@@ -95,7 +96,7 @@ def open_prior(config: PriorConfig, device: str) -> Prior:
 
 
 def require_fit(prior: Prior, config: RunConfig) -> None:
-    """Refuse a prior that cannot do what the sampler asks of it.
+    """Refuse a prior that cannot do what the sampler, the steps or the adaptation ask of it.
 
     Raises:
         InputError: one sentence.
@@ -116,6 +117,12 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
             f"prior={config.prior.name} gives a mean and cannot be sampled; add sampler=mean, or quality=samples for a "
             "prior that can."
         )
+    if config.adapt and not prior.samples:
+        raise InputError(
+            f"adapt=true needs a prior that can be sampled, and prior={config.prior.name} gives a mean; add "
+            "quality=samples."
+        )
+    schedule(config, conditioned=prior.conditioned, stages=1 + len(prior.stages))
 
 
 def in_precision(prior: Prior, config: RunConfig, device: str) -> tuple[Prior, Precision]:
@@ -138,7 +145,7 @@ def in_precision(prior: Prior, config: RunConfig, device: str) -> tuple[Prior, P
 def voxel_warnings(scan: Scan, prior: Prior) -> list[str]:
     """Whether the in-plane voxels lie outside what the prior was trained on."""
     low, high = prior.voxel_range_mm or (0.0, math.inf)
-    if low <= min(scan.in_plane_mm) and max(scan.in_plane_mm) <= high:
+    if (1 - SLACK) * low <= min(scan.in_plane_mm) and max(scan.in_plane_mm) <= (1 + SLACK) * high:
         return []
     sizes = " x ".join(f"{v:.3g}" for v in scan.in_plane_mm)
     return [

@@ -66,9 +66,16 @@ class AlternatingConsistency:
         return self.first.replace(torch.stack(items), scan + self.first.noise_sigma * scan_noise, level)
 
     def prepare(self, like: Tensor, levels: int) -> None:
-        """Lay the gains of every stack on the device of ``like``."""
-        for rule in (self.first, *(stack.rule for stack in self.others)):
-            rule.prepare(like, levels)
+        """Lay the gains, slices and random places of every stack on the device of ``like``, one volume ``(p, q, n)``.
+
+        What a stack turned against the first one is resampled by is made at every step.
+        """
+        self.first.prepare(like, levels)
+        for number, stack in enumerate(self.others):
+            y = resident(stack.slices, like)
+            for level in range(levels):
+                stack.rule.correction(y, level)
+            resident(stack.shuffle(like.numel(), number), like, keep_type=True)
 
     def _others(self, volume: Tensor, level: int, unit: Tensor | None = None) -> Tensor:
         for number, stack in enumerate(self.others):

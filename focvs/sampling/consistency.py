@@ -66,7 +66,7 @@ class ReplacementRule(Protocol):
 
     @property
     def prepare(self) -> Callable[[Tensor, int], None]:
-        """``prepare(like, levels)`` lays what the rule needs at all levels on the device of ``like``."""
+        """``prepare(like, levels)`` lays what the rule needs at all levels on the device of ``like``, one volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,12 +197,12 @@ class Consistency:
         return out.view(*residual.shape[:-1], -1)
 
     def prepare(self, like: Tensor, levels: int) -> None:
-        """Lay the gains of all levels on the device of ``like``, so that no step waits for them."""
+        """Lay the gains of all levels on the device of ``like`` ``(p, q, n)``, so that no step waits for them."""
         for level in range(levels):
             if self.rule != "none":
                 self._gains(level, like)
             if self.spectra is not None:
-                self.perturb(like, level, like)
+                self.perturb(like[None], level, like[None])
         if self.support is not None:
             resident(self.support.order, like, keep_type=True)
         self.operator(like)

@@ -61,7 +61,8 @@ class SpectralRule(ABC):
         return denoised + (missing * weight) @ right
 
     def prepare(self, like: Tensor, levels: int) -> None:
-        """Lay weights and strengths of all levels on the device of ``like``."""
+        """Lay the operator, and weights and strengths of all levels, on the device of ``like``."""
+        self.operator(like)
         for tensor in (*self._weights[:levels], *self._strengths[:levels], self._inverse, self._right):
             resident(tensor, like)
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from focvs.commands.overrides import compose
 from focvs.errors import InputError
 from focvs.priors.prior import Prior
-from focvs.reconstruction.setup import choose_device, open_prior, schedule, voxel_warnings
+from focvs.reconstruction.setup import choose_device, open_prior, require_fit, schedule, voxel_warnings
 from focvs.scan.scan import read_scan
 
 
@@ -31,6 +31,8 @@ def test_voxels_unlike_those_trained_on_are_said(thick_scan, tmp_path):
     assert voxel_warnings(scan, trained) == []
     fine = replace(scan, affine=scan.affine @ np.diag([0.43 / 1.2, 0.43 / 1.2, 1.0, 1.0]))
     assert "0.43" in voxel_warnings(fine, trained)[0]
+    rounded = replace(scan, affine=scan.affine @ np.diag([0.599 / 1.2, 0.599 / 1.2, 1.0, 1.0]))
+    assert voxel_warnings(rounded, trained) == []
     assert voxel_warnings(fine, replace(trained, voxel_range_mm=None)) == []
 
 
@@ -56,3 +58,18 @@ def test_priors_that_cannot_be_are_refused(tiny_prior):
         opened("prior.scaling=maximum")
     with pytest.raises(InputError, match=r"give prior\.path="):
         opened("prior=medforj")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["steps=5"], "has 2 stages"),
+        (["adapt=true"], "gives a mean"),
+        (["quality=samples"], "cannot be sampled"),
+    ],
+)
+def test_what_a_mean_cannot_do_is_refused_when_it_is_opened(words, message, tmp_path):
+    mean = Prior(torch.nn.Identity(), None, "", tmp_path, True, samples=False, stages=(torch.nn.Identity(),))
+    config = compose("config", ["scan=head.nii.gz", *words])
+    with pytest.raises(InputError, match=message):
+        require_fit(mean, config)
