@@ -23,8 +23,9 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
-from focvs.priors.mean import mean_of_planes
+from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.prior import Inference
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_last, nifti_stem
 from focvs.scan.units import IntensityUnits, white_level
@@ -38,18 +39,16 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="of the scan, fraction of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=48)
     options = parser.parse_args()
-    stages = [MeanUNet2D.from_pretrained(folder).eval() for folder in options.weights]
-    for stage in stages:
-        for parameter in stage.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    stages = [
+        Inference(SlabDenoiser(MeanUNet2D.from_pretrained(folder)), "cpu", torch.bfloat16) for folder in options.weights
+    ]
     print(f"{'truth':12s} {'slices mm':9s} {'replaced':>8s} {'mean':>6s} {'gain dB':>8s} {'SSIM':>14s} {'seconds':>8s}")
     for path in options.truth:
         for slices in options.slices:
             print(f"{nifti_stem(path):12s} {slices:9s} {compare(stages, path, slices, options)}", flush=True)
 
 
-def compare(stages: list[MeanUNet2D], path: Path, slices: str, options: argparse.Namespace) -> str:
+def compare(stages: list[Inference], path: Path, slices: str, options: argparse.Namespace) -> str:
     thickness, spacing = map(float, slices.split(":"))
     whole, _, axis = cropped(path, spacing)
     data, affine = axis_last(*middle_box(*whole, options.box), axis)
@@ -63,13 +62,10 @@ def compare(stages: list[MeanUNet2D], path: Path, slices: str, options: argparse
     y = units.to_prior(torch.from_numpy(scan))
     start = y @ interpolation_matrix(operator).float().T
     began = time.perf_counter()
-    images = [start]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    mean = start
+    with torch.inference_mode():
         for stage in stages:
-            mean = mean_of_planes(stage, images, stage.slab)
-            with torch.autocast("cpu", enabled=False):
-                mean = operator.replace(mean.double(), y.double()).float()
-            images.append(mean)
+            mean = operator.replace(mean_of_planes(stage, start, mean).double(), y.double()).float()
     seconds = time.perf_counter() - began
     mask = head_mask(data, white)
     found = [units.from_prior(image).numpy() for image in (start, mean)]

@@ -39,13 +39,11 @@ def main(config: DictConfig) -> None:
     torch.manual_seed(plan.seed)
     trained = {"voxel_range_mm": list(pool.plan.voxel_range_mm), "mirrored": True}
     network = instantiate(config.network, trained=trained, _convert_="all")
-    stages = [MeanUNet2D.from_pretrained(folder).eval() for folder in config.stages]
+    stages = [MeanUNet2D.from_pretrained(folder) for folder in config.stages]
     if config.start:
         network = type(network).from_pretrained(config.start)
     elif stages and isinstance(network, MeanUNet2D):
         network = stages[-1].next_stage()
-    for stage in stages:
-        stage.requires_grad_(False).to(memory_format=torch.channels_last)
     batches = BlockPool(pool, stages, instantiate(config.blocks, _convert_="all")) if stages else pool
     train_mean(network, batches, plan, Path(config.output), save_prior, config.device)
 

@@ -10,7 +10,6 @@ from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.config import checkpoints_dir
 from focvs.priors.mean import mean_of_planes
-from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.pretrained import load_prior
 from focvs.priors.weights import WEIGHTS
 
@@ -58,9 +57,8 @@ def test_shipped_means_better_the_interpolated_scan(folder, phantom):
     operator = ThroughPlaneOperator(profile, grid, "edge")
     y, clean = (2 * torch.from_numpy(image).float() - 1 for image in (scan, truth))
     start = y @ interpolation_matrix(operator).float().T
-    network = MeanUNet2D.from_pretrained(folder).eval()
     with torch.inference_mode():
-        mean = operator.replace(mean_of_planes(network, [start], network.slab).double(), y.double())
+        mean = operator.replace(mean_of_planes(load_prior(folder).denoise, start, start).double(), y.double())
     before, after = (float((image - clean).square().mean()) for image in (start, mean))
     assert after < 0.9 * before
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from focvs.priors.condition import ScanCondition
+from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.planes import AveragedPlanes, PlaneDenoiser
 
-PIXELS_PER_BATCH = 150_000  # of slices evaluated at once: large enough for every core, small in memory
+UNHEARD = ScanNumbers(0.0, 0.0, 0.0)  # numbers of the acquisition, and the noise level, that no slab denoiser hears
+UNHEARD_SIGMA = 1.0
 
 
 class SlabDenoiser(nn.Module):
@@ -29,24 +31,14 @@ class SlabDenoiser(nn.Module):
         return self.network(torch.cat(slabs[: self.network.images], dim=1))
 
 
-def mean_of_planes(network: Callable[[Tensor], Tensor], images: Sequence[Tensor], slab: int = 5) -> Tensor:
-    """E[volume | scan] ``(p, q, n)``: the mean over the two planes that contain the last axis.
+def mean_of_planes(stage: Callable[..., Tensor], scan: Tensor, mean: Tensor, slab: int = 5) -> Tensor:
+    """E[volume | scan] ``(p, q, n)`` by one stage: the mean over the two planes that contain the last axis.
 
     Args:
-        network: slabs ``(b, len(images) * slab, h, w)`` to their middle slices ``(b, 1, h, w)``.
-        images: volumes ``(p, q, n)`` that the network sees, prior units: the interpolated scan, then earlier means.
-        slab: slices of a slab, an odd number; at the ends of the volume the last slice repeats.
+        stage: a :class:`SlabDenoiser`, in the precision it is to compute in.
+        scan: ``(p, q, n)`` the interpolated scan, prior units.
+        mean: ``(p, q, n)`` what the stages before it gave; a first stage does not look at it.
+        slab: slices that the network sees.
     """
-    return (mean_of_plane(network, images, 0, slab) + mean_of_plane(network, images, 1, slab)) / 2
-
-
-def mean_of_plane(network: Callable[[Tensor], Tensor], images: Sequence[Tensor], across: int, slab: int = 5) -> Tensor:
-    """The same of one plane, whose slices are counted along the axis ``across``, 0 for p or 1 for q."""
-    stacks = [image.movedim(across, 0) for image in images]
-    count, height, width = stacks[0].shape
-    offsets = torch.arange(-(slab // 2), slab // 2 + 1)
-    parts = []
-    for places in torch.arange(count).split(max(1, PIXELS_PER_BATCH // (height * width))):
-        around = (places[:, None] + offsets).clamp(0, count - 1)
-        parts.append(network(torch.cat([stack[around] for stack in stacks], dim=1))[:, 0])
-    return torch.cat(parts).movedim(0, across)
+    planes = [PlaneDenoiser(stage, across, None, scan, UNHEARD, slab=slab) for across in (0, 1)]
+    return AveragedPlanes(planes)(mean[None], UNHEARD_SIGMA)[0]

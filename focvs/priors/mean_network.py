@@ -34,12 +34,23 @@ class ResidualBlock(nn.Module):
 class _SlabUNet2D(FolderNetwork):
     """A U-Net on the Haar coefficients of slabs, which gives four numbers for every 2 x 2 pixels."""
 
-    def _build(self, slab: int, images: int, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    def _build(
+        self,
+        slab: int,
+        images: int,
+        channels: tuple[int, ...],
+        blocks: tuple[int, ...],
+        trained: dict[str, Any] | None,
+        **numbers: float,
+    ) -> None:
+        """Make the layers and keep everything in ``config``, ``numbers`` of the kind of network included."""
         if slab < 1 or slab % 2 == 0:
             raise ValueError(f"slab={slab} must be an odd number of slices.")
         if len(channels) != len(blocks):
             raise ValueError(f"channels={channels} and blocks={blocks} must name as many levels.")
         self.config = {"slab": slab, "images": images, "channels": list(channels), "blocks": list(blocks)}
+        self.config |= {**numbers, "trained": trained}
+        self.trained = trained
         self.slab, self.images, self.multiple = slab, images, 2 ** len(channels)
         self.stem = nn.Conv2d(4 * slab * images, channels[0], 3, padding=1)
         self.down = nn.ModuleList(_level(c, n) for c, n in zip(channels, blocks, strict=True))
@@ -96,9 +107,8 @@ class MeanUNet2D(_SlabUNet2D):
         trained: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self._build(slab, images, channels, blocks)
-        self.config |= {"sigma_residual": sigma_residual, "trained": trained}
-        self.sigma_residual, self.trained = sigma_residual, trained
+        self._build(slab, images, channels, blocks, trained, sigma_residual=sigma_residual)
+        self.sigma_residual = sigma_residual
 
     def forward(self, images: Tensor) -> Tensor:
         """The mean ``(b, 1, h, w)`` of images ``(b, images * slab, h, w)`` in prior units."""
@@ -148,9 +158,8 @@ class DeviationUNet2D(_SlabUNet2D):
         trained: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self._build(slab, images, channels, blocks)
-        self.config |= {"sigma_start": sigma_start, "trained": trained}
-        self.sigma_start, self.trained = sigma_start, trained
+        self._build(slab, images, channels, blocks, trained, sigma_start=sigma_start)
+        self.sigma_start = sigma_start
 
     def forward(self, images: Tensor) -> Tensor:
         """Logarithm of the standard deviation ``(b, 1, h, w)``, prior units, of images ``(b, images * slab, h, w)``."""

@@ -8,7 +8,7 @@ import torch
 
 from focvs.config import Planes, RunConfig, parse_auto
 from focvs.hardware import usable_memory_mib
-from focvs.priors.planes import PIXELS_PER_BATCH, PIXELS_PER_GPU_BATCH
+from focvs.priors.planes import pixels_at_once
 from focvs.priors.prior import Prior
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
@@ -83,7 +83,7 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     if prior.deviation is not None:
         small, large = (sum(p.numel() for p in net.parameters()) for net in (prior.deviation, _network(prior)))
         cost += (work(plan, config, prior) - count) * small / large
-    at_once = PIXELS_PER_BATCH * torch.get_num_threads() if case.device == "cpu" else PIXELS_PER_GPU_BATCH
+    at_once = pixels_at_once(torch.device(case.device)) * (torch.get_num_threads() if case.device == "cpu" else 1)
     held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
     return Estimate(
         count,

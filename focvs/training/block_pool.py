@@ -12,8 +12,9 @@ from torch import Tensor
 
 from focvs.acquisition.degradation import Degradation
 from focvs.acquisition.linear_operator import MatrixOperator
-from focvs.priors.mean import mean_of_planes
+from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.prior import Inference
 from focvs.training.pool import FOREGROUND, LEAST_HEAD, PoolVolume, VolumePool
 
 ERROR = 0.1  # assumed of a mean where it is replaced, prior units; only its ratio to the scan's noise counts
@@ -58,14 +59,16 @@ class BlockPool:
         volumes: whose held volumes are cut; those whose slices lie far apart are passed over.
         stages: trained networks, in order; both planes of each are averaged and the scan replaced.
         plan: see :class:`BlockPlan`.
-        bfloat16: whether the stages are evaluated under autocast.
+        bfloat16: whether the stages are evaluated in it.
 
     Raises:
         ValueError: by :meth:`batch`, where no held volume can be cut in every direction.
     """
 
     def __init__(self, volumes: VolumePool, stages: Sequence[MeanUNet2D], plan: BlockPlan, bfloat16: bool = True):
-        self.volumes, self.stages, self.plan, self.bfloat16 = volumes, stages, plan, bfloat16
+        self.volumes, self.plan = volumes, plan
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.stages = [(Inference(SlabDenoiser(stage), "cpu", dtype), stage.slab) for stage in stages]
         self.held: deque[Block] = deque()
         self.first = -1
 
@@ -98,9 +101,8 @@ class BlockPool:
         inner, gain = _replacement(degrade, max(sigma, LEAST_NOISE))
         count = int(rng.integers(1, len(self.stages) + 1)) if self.plan.any_stage else len(self.stages)
         with torch.inference_mode():
-            for stage in self.stages[:count]:
-                with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-                    mean = mean_of_planes(stage, [scan, mean][: stage.images], stage.slab)
+            for stage, slab in self.stages[:count]:
+                mean = mean_of_planes(stage, scan, mean, slab)
                 mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
         return Block(clean.half(), scan.half(), mean.half())
 
