@@ -8,12 +8,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from focvs.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -11,7 +11,6 @@ from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError, is_out_of_memory
 from focvs.files import require_writable
 from focvs.hardware import usable_cores
-from focvs.reconstruction.baselines import restore_without_prior
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.checks import check_options
@@ -85,6 +84,8 @@ def _super_resolve(config: RunConfig) -> dict[str, Path]:
         with clock.lap("alignment"):
             stacks = open_stacks(config, working, acquisition)
         if prior is None:
+            from focvs.reconstruction.baselines import restore_without_prior  # and with it two trainers
+
             with clock.lap("sampling"):
                 restoration = restore_without_prior(scan, slices, acquisition, config)
         else:

@@ -16,7 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TOLERANCE = 0.01  # root mean square difference to float32 that is let through, prior units (a head spans 2)
 AMPERE = 8  # compute capability of the first GPUs of NVIDIA with bfloat16
 GAIN = 1.2  # how much faster bfloat16 must be, so that what is chosen does not change from run to run
-BUDGET_SECONDS = 0.4  # of repeating each of the two
+BUDGET_SECONDS = 0.2  # of repeating each of the two
 
 
 @dataclass(frozen=True)

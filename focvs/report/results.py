@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from focvs.files import write_atomically
 from focvs.reconstruction.bounds import Uncertainty
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
-from focvs.report.figures import draw_planes
 from focvs.scan.nifti import axis_back, write_nifti
 from focvs.scan.scan import Scan
 
 log = logging.getLogger(__name__)
 
 MAPS = tuple(field.name for field in fields(Uncertainty))
+WRITERS = 2  # images that are compressed at a time
 
 
 def write_images(
@@ -45,29 +45,38 @@ def write_images(
         InputError: if a file cannot be written or removed.
     """
     affine, stem = acquisition.grid.affine(scan.affine), f"{scan.stem}_{config.method}"
-    paths = {}
-    for name, data in _images(restoration, uncertainty, config.save_samples):
-        paths[name] = folder / (f"{stem}.nii.gz" if name == "mean" else f"{stem}-{name}.nii.gz")
+    paths = {"mean": folder / f"{stem}.nii.gz"}
+    images = {"mean": restoration.mean}
+    if uncertainty is not None:
+        images |= {name: getattr(uncertainty, name) for name in MAPS}
+
+    def write(name: str, data: np.ndarray) -> None:
         write_nifti(paths[name], *axis_back(data, affine, scan.file_axis), scan.header)
-    if config.figure:
-        paths["figure"] = folder / f"{stem}.png"
-        name = "FOCVS" if config.method == "focvs" else config.method.replace("_", " ")
-        std = None if uncertainty is None else uncertainty.std
-        figure = draw_planes(scan, acquisition.grid, restoration.mean, std, name)
-        write_atomically(paths["figure"], ".png", figure.savefig)
+
+    paths |= {name: folder / f"{stem}-{name}.nii.gz" for name in images if name != "mean"}
+    with ThreadPoolExecutor(WRITERS) as writers:
+        written = [writers.submit(write, *image) for image in images.items()]
+        if config.figure:
+            paths["figure"] = folder / f"{stem}.png"
+            std = None if uncertainty is None else uncertainty.std
+            _draw(scan, acquisition, restoration.mean, std, config.method, paths["figure"])
+        for image in written:
+            image.result()
+    if config.save_samples:
+        for m, sample in enumerate(restoration.samples, start=1):  # one at a time: they are made as they are asked for
+            paths[name := f"sample-{m:02d}"] = folder / f"{stem}-sample-{m:02d}.nii.gz"
+            write(name, sample)
     _remove_stale(folder, stem, set(paths.values()))
     return paths
 
 
-def _images(
-    restoration: Restoration, uncertainty: Uncertainty | None, samples: bool
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Volumes ``(p, q, n)`` by name, one at a time."""
-    yield "mean", restoration.mean
-    if uncertainty is not None:
-        yield from ((name, getattr(uncertainty, name)) for name in MAPS)
-    if samples:
-        yield from ((f"sample-{m:02d}", sample) for m, sample in enumerate(restoration.samples, start=1))
+def _draw(
+    scan: Scan, acquisition: Acquisition, mean: np.ndarray, std: np.ndarray | None, method: str, path: Path
+) -> None:
+    from focvs.report.figures import draw_planes  # with matplotlib, beside the writing of images
+
+    name = "FOCVS" if method == "focvs" else method.replace("_", " ")
+    write_atomically(path, ".png", draw_planes(scan, acquisition.grid, mean, std, name).savefig)
 
 
 def _remove_stale(folder: Path, stem: str, written: set[Path]) -> None:
