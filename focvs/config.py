@@ -51,6 +51,7 @@ class SamplerConfig:
     sigma_end: float = 0.02
     rho: float = 7.0
     mirrors: int = 1
+    levels: int = 10
     eta: float = 0.0
     temperature: float = 1.0
     guidance: float = 1.0

@@ -1,10 +1,12 @@
 """Train the mean: ``python scripts/train_mean.py [key=value ...]``, keys in conf/train_mean.yaml.
 
 Makes the cache on first use, resumes from ``output/state.pt`` where it exists, and leaves the weights in
-``output/ema``. A later stage of the cascade and the deviation learn from the means of trained stages:
+``output/ema``. A later stage of the cascade, the deviation and the residual learn from the means of trained stages:
 
     python scripts/train_mean.py output=runs/stage2 stages=[runs/mean2d/ema]
     python scripts/train_mean.py output=runs/deviation stages=[runs/mean2d/ema,runs/stage2/ema] network=deviation2d
+    python scripts/train_mean.py output=runs/residual stages=[runs/mean2d/ema,runs/stage2/ema] \\
+        deviation=runs/deviation/ema network=residual2d
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from focvs.config import conf_dir
-from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.own import save_prior
 from focvs.training.block_pool import BlockPool
 from focvs.training.cache import build_cache, load_cache
@@ -44,7 +46,8 @@ def main(config: DictConfig) -> None:
         network = type(network).from_pretrained(config.start)
     elif stages and isinstance(network, MeanUNet2D):
         network = stages[-1].next_stage()
-    batches = BlockPool(pool, stages, instantiate(config.blocks, _convert_="all")) if stages else pool
+    deviation = DeviationUNet2D.from_pretrained(config.deviation) if config.deviation else None
+    batches = BlockPool(pool, stages, instantiate(config.blocks, _convert_="all"), deviation) if stages else pool
     train_mean(network, batches, plan, Path(config.output), save_prior, config.device)
 
 

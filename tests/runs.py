@@ -10,6 +10,7 @@ from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.networks3d import HaarUNet3D
 from focvs.priors.own import save_prior
 from focvs.priors.pretrained import load_prior
+from focvs.priors.residual_network import ResidualUNet2D
 
 TRAINED = {"voxel_range_mm": [0.59, 1.4], "mirrored": True}  # what priors of tests claim
 
@@ -34,12 +35,12 @@ def volumetric_prior(folder, **changes):
 
 
 def mean_prior(folder):
-    """A small mean of two stages with its deviation, all with weights of their own; the networks are returned."""
+    """A small mean of two stages, its deviation and residual, all with weights of their own; they are returned."""
     torch.manual_seed(0)
     small = {"channels": (8, 12), "blocks": (1, 1), "trained": TRAINED}
     first = MeanUNet2D(**small)
-    networks = first, first.next_stage(), DeviationUNet2D(**small)
-    for network, name in zip(networks, (".", "stage2", "deviation"), strict=True):
+    networks = first, first.next_stage(), DeviationUNet2D(**small), ResidualUNet2D(**small)
+    for network, name in zip(networks, (".", "stage2", "deviation", "residual"), strict=True):
         for parameter in network.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,11 +28,25 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         _start_at_zero(self.second)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
+    def forward(self, x: Tensor, change: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """``change`` is an offset and a factor ``(b, channels, 1, 1)`` of what the first convolution gives."""
+        hidden = self.first(x)
+        if change is not None:
+            offset, factor = change
+            hidden = torch.addcmul(offset.to(hidden), hidden, factor.to(hidden))
+        return x + self.second(F.relu(hidden))
 
 
-class _SlabUNet2D(FolderNetwork):
+class Level(nn.Sequential):
+    """Residual blocks one after the other, all changed alike."""
+
+    def forward(self, x: Tensor, change: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        for block in self:
+            x = block(x, change)
+        return x
+
+
+class SlabUNet2D(FolderNetwork):
     """A U-Net on the Haar coefficients of slabs, which gives four numbers for every 2 x 2 pixels."""
 
     def _build(
@@ -61,26 +76,28 @@ class _SlabUNet2D(FolderNetwork):
         self.head = nn.Conv2d(channels[0], 4, 3, padding=1)
         _start_at_zero(self.head)
 
-    def _quarters(self, images: Tensor) -> Tensor:
+    def _quarters(self, images: Tensor, changes: Sequence[tuple[Tensor, Tensor] | None] | None = None) -> Tensor:
         """``(b, 4, h', w')`` of images ``(b, images * slab, h, w)``, h' and w' half of those padded to ``multiple``.
 
-        Edges are replicated. The result has the precision of ``images``, whatever the layers compute in.
+        Edges are replicated. The result has the precision of ``images``, whatever the layers compute in. ``changes``
+        are those of the blocks of each level, the finest first.
         """
+        changes = changes or [None] * len(self.down)
         pad_h, pad_w = (-n % self.multiple for n in images.shape[-2:])
         padded = F.pad(images, (0, pad_w, 0, pad_h), mode="replicate") if pad_h or pad_w else images
         x = self.stem(haar(padded).contiguous(memory_format=torch.channels_last))
         skips = []
-        for level, halve in zip(self.down, self.halve, strict=False):
-            x = level(x)
+        for level, halve, change in zip(self.down, self.halve, changes, strict=False):
+            x = level(x, change)
             skips.append(x)
             x = halve(x)
-        x = self.down[-1](x)
-        for level, widen in zip(reversed(self.up), reversed(self.widen), strict=True):
-            x = level(skips.pop() + F.interpolate(widen(x), scale_factor=2.0))
+        x = self.down[-1](x, changes[-1])
+        for level, widen, change in zip(reversed(self.up), reversed(self.widen), changes[-2::-1], strict=True):
+            x = level(skips.pop() + F.interpolate(widen(x), scale_factor=2.0), change)
         return self.head(x).to(images.dtype)
 
 
-class MeanUNet2D(_SlabUNet2D):
+class MeanUNet2D(SlabUNet2D):
     """The middle slice of the last image plus a learned residual.
 
     Args:
@@ -131,7 +148,7 @@ class MeanUNet2D(_SlabUNet2D):
         return following
 
 
-class DeviationUNet2D(_SlabUNet2D):
+class DeviationUNet2D(SlabUNet2D):
     """How far a mean may be from the truth: the logarithm of the standard deviation of its error, for every pixel.
 
     Trained by the likelihood of the error under a normal distribution (Nix and Weigend 1994).
@@ -167,8 +184,8 @@ class DeviationUNet2D(_SlabUNet2D):
         return math.log(self.sigma_start) + F.pixel_shuffle(self._quarters(images), 2)[..., :height, :width]
 
 
-def _level(channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+def _level(channels: int, blocks: int) -> Level:
+    return Level(*(ResidualBlock(channels) for _ in range(blocks)))
 
 
 def _start_at_zero(layer: nn.Conv2d) -> None:

@@ -17,14 +17,15 @@ from focvs.priors.folder_network import FolderNetwork
 from focvs.priors.mean import SlabDenoiser
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference, Prior
+from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D
 from focvs.priors.weights import CONFIG, WEIGHTS, sha256_of
 
-STAGE, DEVIATION = "stage{}", "deviation"  # folders inside that of a mean
+STAGE, DEVIATION, RESIDUAL = "stage{}", "deviation", "residual"  # folders inside that of a mean
 KNOWN = ("HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
 
 
 def load_own(folder: Path, device: str) -> Prior:
-    """A prior of ours: a diffusion prior, or a mean with its later stages ``stage2`` ... and its ``deviation``.
+    """A prior of ours: a diffusion prior, or a mean with later stages, ``deviation`` and ``residual``.
 
     Raises:
         PriorError: if a file is missing, truncated, or not such a network.
@@ -62,10 +63,15 @@ def _load_mean(folder: Path, device: str) -> Prior:
         folders.append(later)
     stages = [_read(MeanUNet2D, later) for later in folders[1:]]
     deviation = _read(DeviationUNet2D, folder / DEVIATION) if (folder / DEVIATION).is_dir() else None
-    for network in (*stages, *([deviation] if deviation else ())):
+    residual = _read(ResidualUNet2D, folder / RESIDUAL) if (folder / RESIDUAL).is_dir() else None
+    if residual and not deviation:
+        raise PriorError(f"{folder / RESIDUAL} needs {folder / DEVIATION}, which is missing; get the prior again.")
+    others = {DEVIATION: deviation, RESIDUAL: residual}
+    for network in (*stages, *filter(None, others.values())):
         if network.slab != first.slab:
             raise PriorError(f"{folder} has stages of {first.slab} and of {network.slab} slices; get the prior again.")
-    hashes = [sha256_of(part / WEIGHTS) for part in (*folders, *([folder / DEVIATION] if deviation else ()))]
+    folders += [folder / name for name, network in others.items() if network]
+    hashes = [sha256_of(part / WEIGHTS) for part in folders]
     return Prior(
         Inference(SlabDenoiser(first), device),
         None,
@@ -80,6 +86,7 @@ def _load_mean(folder: Path, device: str) -> Prior:
         samples=False,
         stages=tuple(Inference(SlabDenoiser(stage), device) for stage in stages),
         deviation=Inference(SlabDenoiser(deviation), device) if deviation else None,
+        residual=Inference(ResidualDenoiser(residual), device) if residual else None,
     )
 
 

@@ -100,6 +100,7 @@ class PlaneDenoiser:
             neighbouring slices it is the box around them and :data:`SURROUNDINGS` more pixels.
         outside: value of what is not computed; None takes the background, and without one the input.
         done: called with the fraction of an item's slices that was done, from any thread.
+        further: ``(p, q, n)`` volumes that a conditioned prior is told after the interpolated scan, slab by slab.
 
     Raises:
         ValueError: for numbers without the interpolated scan as background.
@@ -115,15 +116,16 @@ class PlaneDenoiser:
     head: Tensor | None = None
     outside: float | None = None
     done: Callable[[float], None] | None = None
+    further: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         require_background(self.numbers, self.background)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        noisy, known = self._stack(x), None
+        noisy, known = self._stack(x), []
         if self.numbers is not None:
             assert self.background is not None
-            known = self._stack(self.background.to(x)[None])
+            known = [self._stack(volume.to(x)[None])[0] for volume in (self.background, *self.further)]
 
         def denoise(part: Part) -> Tensor:
             if torch.is_grad_enabled() and x.requires_grad:  # else activations of a whole head would be held
@@ -135,10 +137,10 @@ class PlaneDenoiser:
 
         def denoise_slabs(part: Part) -> Tensor:
             some = self._slabs(noisy[part.item], part)
-            if known is None:
+            if self.numbers is None:
                 return self.denoise(some, sigma).flip(self.flips)
-            assert self.numbers is not None
-            told = ScanCondition.of(self._slabs(known[0], part), self.numbers)
+            slabs = torch.cat([self._slabs(stack, part) for stack in known], dim=1)
+            told = ScanCondition.of(slabs, self.numbers)
             return self.denoise(some, sigma, told).flip(self.flips)
 
         counted: list[float] = []

@@ -70,6 +70,8 @@ class Prior:
         stages: evaluations after the first that improve such a mean. They take the mean so far where a denoiser takes
             the noisy image.
         deviation: gives the logarithm of the standard deviation of the error of the mean, likewise; or None.
+        residual: denoises the residual of samples around the mean in units of that deviation, told of the scan, the
+            mean and the deviation (:class:`focvs.priors.residual_network.ResidualDenoiser`); or None.
     """
 
     denoise: Inference | Padded
@@ -89,6 +91,7 @@ class Prior:
     samples: bool = True
     stages: tuple[Inference, ...] = ()
     deviation: Inference | None = None
+    residual: Inference | None = None
 
     def in_units_of(self, white: float, maximum: float) -> Callable[..., Tensor]:
         """The denoiser for volumes whose ``white`` level is +1, whatever +1 is for the prior.
@@ -106,6 +109,7 @@ class Prior:
             denoise=self.denoise.at(dtype, compiled=compiled),
             stages=tuple(stage.at(dtype, compiled=compiled) for stage in self.stages),
             deviation=self.deviation and self.deviation.at(dtype, compiled=compiled),
+            residual=self.residual and self.residual.at(dtype, compiled=compiled),
         )
 
     def patches(self, device: str) -> Tensor:

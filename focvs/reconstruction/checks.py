@@ -41,6 +41,7 @@ def check_options(config: RunConfig) -> None:
         ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
         ("baseline.training_steps", config.baseline.training_steps, config.baseline.training_steps >= 2, "at least 2"),
+        ("sampler.levels", config.sampler.levels, config.sampler.levels >= 2, "at least 2"),
         ("sampler.mirrors", config.sampler.mirrors, config.sampler.mirrors in (1, 2, 4), "1, 2 or 4"),
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
         ("sampler.temperature", config.sampler.temperature, 0 <= config.sampler.temperature <= 1, "between 0 and 1"),
@@ -54,11 +55,8 @@ def check_options(config: RunConfig) -> None:
     for key, number, good, needed in ranges:
         if not good:
             raise InputError(f"{key}={number:g} must be {needed}.")
-    drawn = config.samples or config.save_samples
-    if config.method == "focvs" and config.sampler.name == "mean" and drawn:
-        asked = f"samples={config.samples}" if config.samples else "save_samples=true"
-        cure = "leave out sampler=mean" if config.quality == "samples" else "add quality=samples"
-        raise InputError(f"sampler=mean draws no samples, and {asked} asks for them; {cure}.")
+    if config.save_samples and not config.samples:
+        raise InputError("save_samples=true needs samples to save; give samples= at least 1.")
     if config.method == "focvs" and config.sampler.name != "mean":
         own = config.quality == "default" and config.prior.path is not None and config.samples
         if config.quality != "samples" and not own:

@@ -14,6 +14,7 @@ from focvs.priors.denoiser import Denoiser
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import Progress
+from focvs.reconstruction.residuals import draw_residuals
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.volume_denoiser import volume_denoiser
 from focvs.sampling.cascade import cascade
@@ -31,7 +32,7 @@ class Drawn:
 
     Attributes:
         mean: ``(p, q, n)``.
-        samples: ``(M, p, q, n)``, none for ``sampler=mean``.
+        samples: ``(M, p, q, n)``.
         deviation: ``(p, q, n)`` standard deviation of the error of the mean, where the prior tells it.
     """
 
@@ -123,7 +124,7 @@ def draw_mean(
     clock: Stopwatch,
     progress: Progress,
 ) -> Drawn:
-    """The mean of the volume given the scan by every stage of the prior, and the deviation that the prior tells.
+    """The mean of the volume given the scan by every stage of the prior, the deviation that it tells, and samples.
 
     Arguments as of :func:`draw`; ``first`` is the first stage.
     """
@@ -138,9 +139,12 @@ def draw_mean(
         if start.device.type == "cuda":
             rule.prepare(start, len(plan.sigmas))
         mean = cascade(stages, start[None], sigma, consistency=measured)
-        deviation = None
+        deviation, cropped = None, grid.crop(mean[0]).to("cpu", torch.float32)
+        samples = cropped.new_empty((0, *cropped.shape))
         if prior.deviation is not None:
             whole = volume_denoiser(case, prior.deviation, config, plan, NOTHING, progress.advance)
-            deviation = grid.crop(clock.timed("network", whole)(mean, sigma)[0].exp()).to("cpu", torch.float32)
-        mean = grid.crop(mean[0]).to("cpu", torch.float32)
-    return Drawn(mean, mean.new_empty((0, *mean.shape)), deviation)
+            log_deviation = clock.timed("network", whole)(mean, sigma)[0]
+            deviation = grid.crop(log_deviation.exp()).to("cpu", torch.float32)
+            if config.samples:
+                samples = draw_residuals(case, plan, config, mean[0], log_deviation, clock, progress)
+    return Drawn(cropped, samples, deviation)

@@ -55,9 +55,18 @@ def evaluations(plan: Plan, config: RunConfig, prior: Prior) -> int:
 
 
 def work(plan: Plan, config: RunConfig, prior: Prior) -> int:
-    """The same with those of the deviation."""
+    """The same with those of the deviation and of samples around the mean."""
     count = evaluations(plan, config, prior)
-    return count + (count // len(plan.sigmas) if deviates(config, prior) else 0)
+    if not deviates(config, prior):
+        return count
+    return count + count // len(plan.sigmas) + residual_evaluations(config, prior)
+
+
+def residual_evaluations(config: RunConfig, prior: Prior) -> int:
+    """How often the network of samples around a mean is evaluated."""
+    if config.sampler.name != "mean" or prior.residual is None:
+        return 0
+    return config.samples * config.sampler.levels * (2 if config.planes is Planes.average else 1)
 
 
 def deviates(config: RunConfig, prior: Prior) -> bool:
@@ -79,10 +88,10 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     window = voxel_window(grid, case.slices.region.slices)
     box = case.slices.y.shape[:2].numel() * (window.stop - window.start)
     whole = case.scan.data[..., 0].size * grid.voxels
-    cost = float(count)
-    if prior.deviation is not None:
-        small, large = (sum(p.numel() for p in net.parameters()) for net in (prior.deviation, _network(prior)))
-        cost += (work(plan, config, prior) - count) * small / large
+    cost, drawn = float(count), residual_evaluations(config, prior)
+    for network, times in ((prior.deviation, work(plan, config, prior) - count - drawn), (prior.residual, drawn)):
+        if network is not None:
+            cost += times * _weights(network) / _weights(_network(prior))
     at_once = pixels_at_once(torch.device(case.device)) * (torch.get_num_threads() if case.device == "cpu" else 1)
     held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
     return Estimate(
@@ -90,6 +99,10 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
         REST * cost * box * seconds_per_pixel,
         PROCESS_MIB + (held + BYTES_PER_PIXEL * min(at_once, box)) / 2**20,
     )
+
+
+def _weights(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _network(prior: Prior) -> torch.nn.Module:

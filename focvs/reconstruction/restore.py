@@ -8,22 +8,18 @@ from dataclasses import replace
 from torch import Tensor
 
 from focvs.config import RunConfig
-from focvs.priors.error_table import ErrorTable
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.draw import draw, draw_mean
 from focvs.reconstruction.estimate import estimate_run, evaluations, work
 from focvs.reconstruction.finishing import Finishing
-from focvs.reconstruction.plan import Plan, make_plan
+from focvs.reconstruction.plan import make_plan
 from focvs.reconstruction.progress import Progress
+from focvs.reconstruction.replacement import replacement_of
 from focvs.reconstruction.restoration import Restoration, Samples
-from focvs.reconstruction.rules import make_rule
 from focvs.reconstruction.self_calibration import FALLBACK, FLAT, calibrate
-from focvs.reconstruction.stack_rules import sampled_stacks
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
 from focvs.reconstruction.volume_denoiser import volume_denoiser
-from focvs.sampling.alternating import AlternatingConsistency
-from focvs.sampling.consistency import Consistency, ReplacementRule, Support
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         with clock.lap("calibration"):
             table, source = calibrate(case, network, plan.sigmas.unique(), config)
         log.info("error spectrum of the prior from %s", source)
-    replacement = TimedConsistency(_replacement(case, plan, config, table), clock)
+    replacement = TimedConsistency(replacement_of(case, plan, config, table), clock)
     run = draw_mean if config.sampler.name == "mean" else draw
     drawn = run(case, plan, config, denoise, replacement, clock, progress)
 
@@ -87,21 +83,6 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         deviation=None if drawn.deviation is None else finish.deviation(drawn.deviation),
         evaluations=evaluations(plan, config, case.prior),
     )
-
-
-def _replacement(case: Case, plan: Plan, config: RunConfig, table: ErrorTable | None) -> ReplacementRule:
-    """The consistency rule at every level, of one stack or several."""
-    grid, operator = case.acquisition.grid, case.acquisition.sampled
-    spectra = support = None
-    if table is not None:
-        spectra = table.at(plan.sigmas, grid.total, grid.voxel_mm)
-        support = Support.from_mask(case.head, config.consistency.air)
-    rule = make_rule(plan.rule, config.consistency, operator, plan.sigmas, plan.noise_prior, spectra, support)
-    if not case.stacks or plan.rule == "none":
-        return rule
-    assert isinstance(rule, Consistency)  # check_options lets no other through
-    others = sampled_stacks(case.stacks, case, plan.rule, config.consistency, plan.sigmas, table)
-    return AlternatingConsistency(rule, others)
 
 
 def _misfit(case: Case, mean: Tensor, noise_prior: float) -> float | None:

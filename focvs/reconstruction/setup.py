@@ -117,6 +117,11 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
             f"prior={config.prior.name} gives a mean and cannot be sampled; add sampler=mean, or quality=samples for a "
             "prior that can."
         )
+    if mean and config.samples and prior.residual is None:
+        raise InputError(
+            f"samples={config.samples} need a prior with samples around its mean, and prior={config.prior.name} has "
+            "none; leave out sampler=mean, or samples=."
+        )
     if config.adapt and not prior.samples:
         raise InputError(
             f"adapt=true needs a prior that can be sampled, and prior={config.prior.name} gives a mean; add "

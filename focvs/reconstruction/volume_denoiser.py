@@ -37,9 +37,10 @@ def volume_denoiser(
     Raises:
         InputError: if the plane asked for does not contain the slice axis, or patches cannot be.
     """
-    prior, scan, background = case.prior, case.scan, case.start.to(case.device)
-    numbers = case.numbers(plan.noise_prior) if prior.conditioned else None
+    prior = case.prior
     if prior.dimensions == 3:
+        scan, background = case.scan, case.start.to(case.device)
+        numbers = case.numbers(plan.noise_prior) if prior.conditioned else None
         patch = None if config.prior.patch is None else tuple(config.prior.patch)
         if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
             raise InputError(
@@ -54,35 +55,54 @@ def volume_denoiser(
             turns = [_counted(turn, done) for turn in turned_in_turn(whole)[: config.sampler.mirrors]]
             return AveragedPlanes(turns)
         return _counted(AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole, done)
-    names, planes = scan.plane_names, config.planes
-    window = voxel_window(case.acquisition.grid, case.slices.region.slices)
-    members = [
+    members = plane_denoisers(case, network, config, plan, outside, done)
+    if config.sampler.name == "mean":
+        return AveragedPlanes(mirrored(members, config.sampler.mirrors))
+    if len(members) == 1:
+        return members[0]
+    if config.planes is Planes.average:
+        return AveragedPlanes(members)
+    return AlternatedPlanes(mirrored_in_turn(members) if prior.mirrored else members, plan.sigmas)
+
+
+def plane_denoisers(
+    case: Case,
+    network: Callable[..., Tensor],
+    config: RunConfig,
+    plan: Plan,
+    outside: float | None = None,
+    done: Callable[[float], None] | None = None,
+    further: tuple[Tensor, ...] = (),
+) -> list[PlaneDenoiser]:
+    """A 2D prior on slices of the planes that ``planes=`` names: both that hold the slice axis, or one of them.
+
+    Arguments as of :func:`volume_denoiser`; ``further`` are volumes ``(p, q, total)`` told after the interpolated scan.
+
+    Raises:
+        InputError: for a plane that does not contain the slice axis.
+    """
+    prior, names, planes = case.prior, case.scan.plane_names, config.planes
+    both = planes in (Planes.average, Planes.alternate)
+    if not both and planes.value not in names:
+        raise InputError(
+            f"planes={planes.value} does not contain the {case.scan.slice_direction} slice axis; "
+            f"choose average, alternate, {names[0]} or {names[1]}."
+        )
+    return [
         PlaneDenoiser(
             network,
             across,
-            window,
-            background,
-            numbers,
+            voxel_window(case.acquisition.grid, case.slices.region.slices),
+            case.start.to(case.device),
+            case.numbers(plan.noise_prior) if prior.conditioned else None,
             slab=prior.slab,
             head=case.head,
             outside=outside,
             done=done,
+            further=further,
         )
-        for across in (0, 1)
+        for across in ((0, 1) if both else (names.index(planes.value),))
     ]
-    if config.sampler.name == "mean" and planes in (Planes.average, Planes.alternate):
-        return AveragedPlanes(mirrored(members, config.sampler.mirrors))
-    if planes is Planes.average:
-        return AveragedPlanes(members)
-    if planes is Planes.alternate:
-        return AlternatedPlanes(mirrored_in_turn(members) if prior.mirrored else members, plan.sigmas)
-    if planes.value not in names:
-        raise InputError(
-            f"planes={planes.value} does not contain the {scan.slice_direction} slice axis; "
-            f"choose average, alternate, {names[0]} or {names[1]}."
-        )
-    chosen = [members[names.index(planes.value)]]
-    return AveragedPlanes(mirrored(chosen, config.sampler.mirrors)) if config.sampler.name == "mean" else chosen[0]
 
 
 def _counted(denoise: Denoiser, done: Callable[[float], None] | None) -> Denoiser:

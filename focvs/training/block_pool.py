@@ -13,7 +13,7 @@ from torch import Tensor
 from focvs.acquisition.degradation import Degradation
 from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
-from focvs.priors.mean_network import MeanUNet2D
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference
 from focvs.training.pool import FOREGROUND, LEAST_HEAD, PoolVolume, VolumePool
 
@@ -43,15 +43,19 @@ class BlockPlan:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Clean, interpolated and estimated ``(depth, h, w)``, prior units, float16, the slice axis last."""
+    """Clean, interpolated and estimated ``(depth, h, w)``, prior units, float16, the slice axis last.
+
+    Attributes:
+        clean: the truth.
+        images: what networks see: the interpolated scan, its mean, and log s where a deviation is told.
+    """
 
     clean: Tensor
-    scan: Tensor
-    mean: Tensor
+    images: tuple[Tensor, ...]
 
 
 class BlockPool:
-    """Batches as of :class:`VolumePool`, each slab of the scan followed by that of its mean.
+    """Batches as of :class:`VolumePool`, each slab of the scan followed by that of its mean, and that of the deviation.
 
     The pool at a step is a function of the seeds, the stages and the step alone.
 
@@ -59,21 +63,30 @@ class BlockPool:
         volumes: whose held volumes are cut; those whose slices lie far apart are passed over.
         stages: trained networks, in order; both planes of each are averaged and the scan replaced.
         plan: see :class:`BlockPlan`.
+        deviation: of the last mean, for a diffusion of the residual: clean images are whole slabs then.
         bfloat16: whether the stages are evaluated in it.
 
     Raises:
         ValueError: by :meth:`batch`, where no held volume can be cut in every direction.
     """
 
-    def __init__(self, volumes: VolumePool, stages: Sequence[MeanUNet2D], plan: BlockPlan, bfloat16: bool = True):
+    def __init__(
+        self,
+        volumes: VolumePool,
+        stages: Sequence[MeanUNet2D],
+        plan: BlockPlan,
+        deviation: DeviationUNet2D | None = None,
+        bfloat16: bool = True,
+    ):
         self.volumes, self.plan = volumes, plan
         dtype = torch.bfloat16 if bfloat16 else torch.float32
-        self.stages = [(Inference(SlabDenoiser(stage), "cpu", dtype), stage.slab) for stage in stages]
+        self.stages = [Inference(SlabDenoiser(stage), "cpu", dtype) for stage in stages]
+        self.deviation = deviation and Inference(SlabDenoiser(deviation), "cpu", dtype)
         self.held: deque[Block] = deque()
         self.first = -1
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """Clean slices ``(size, 1, h, w)``, and slabs of scan and mean ``(size, 2 slab, h, w)``."""
+        """Clean slices ``(size, 1, h, w)``, or slabs, and slabs of all that is seen ``(size, images * slab, h, w)``."""
         first = step // self.plan.refresh
         if not self.first <= first < self.first + len(self.held):
             self.held.clear()
@@ -101,10 +114,13 @@ class BlockPool:
         inner, gain = _replacement(degrade, max(sigma, LEAST_NOISE))
         count = int(rng.integers(1, len(self.stages) + 1)) if self.plan.any_stage else len(self.stages)
         with torch.inference_mode():
-            for stage, slab in self.stages[:count]:
-                mean = mean_of_planes(stage, scan, mean, slab)
+            for stage in self.stages[:count]:
+                mean = mean_of_planes(stage, scan, mean, self.volumes.plan.slab)
                 mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
-        return Block(clean.half(), scan.half(), mean.half())
+            images = [scan, mean]
+            if self.deviation:
+                images.append(mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab))
+        return Block(clean.half(), tuple(image.half() for image in images))
 
     def _cut(self, rng: np.random.Generator) -> tuple[PoolVolume, np.ndarray]:
         """A block ``(depth, h, w)`` of random orientation and place, and the volume it is of."""
@@ -127,13 +143,14 @@ class BlockPool:
         return volume, np.flip(block, tuple(a for a in range(3) if rng.random() < 0.5))
 
     def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A clean slice ``(1, h, w)``, and its slabs of scan and mean, mirrored by chance."""
+        """A clean slice ``(1, h, w)``, or slab, and its slabs of what networks see, mirrored by chance."""
         block, reach = self.held[rng.integers(len(self.held))], self.volumes.plan.slab // 2
         place = int(rng.integers(reach, self.plan.depth - reach))
         around = slice(place - reach, place + reach + 1)
         flips = [axis for axis in (0, 1, 2) if rng.random() < 0.5]
-        slabs = torch.cat([image[around].flip(flips) for image in (block.scan, block.mean)])
-        return block.clean[place : place + 1].flip(flips).float(), slabs.float()
+        slabs = torch.cat([image[around].flip(flips) for image in block.images])
+        clean = block.clean[around if self.deviation else slice(place, place + 1)]
+        return clean.flip(flips).float(), slabs.float()
 
 
 def _replacement(degrade: Degradation, noise_sigma: float) -> tuple[Tensor, Tensor]:

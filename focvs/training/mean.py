@@ -1,4 +1,4 @@
-"""Training of the mean E[volume | scan] from slabs of the interpolated scan, and of the deviation of its error."""
+"""Training of a cascade's networks: the mean E[volume | scan], the deviation of its error, what it leaves open."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.mean_network import SlabUNet2D
 from focvs.training.muon import MuonAdamW
+from focvs.training.objectives import objective_of
 
 log = logging.getLogger(__name__)
 
-LEAST_ERROR = 2e-4  # mean square error of the interpolated scan below which the weight of a patch stops growing
-LEAST_DEVIATION = 1e-3  # prior units: errors smaller than this tell nothing more
 STATE = "state.pt"
-Network = TypeVar("Network", MeanUNet2D, DeviationUNet2D)
+SEEDS = 1000  # seeds of a plan, each with noise of its own
+Network = TypeVar("Network", bound=SlabUNet2D)
 
 
 class Batches(Protocol):
     """Where batches come from, each a function of the step alone."""
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """Clean slices ``(size, 1, h, w)`` and what the network sees ``(size, c, h, w)``, the scan's slab first."""
+        """Clean slices ``(size, 1, h, w)``, or slabs, and what the network sees ``(size, c, h, w)``, the scan first."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,6 @@ class MeanPlan:
         return warm * min(1.0, max(0.0, (self.steps - step) / max(self.decay_steps, 1)))
 
 
-def relative_error(estimate: Tensor, clean: Tensor, interpolated: Tensor) -> Tensor:
-    """Mean square error of each patch over that of its interpolated scan, ``(b,)``: easy and hard ones count alike."""
-    error = (estimate - clean).square().flatten(1).mean(1)
-    return error / (interpolated - clean).square().flatten(1).mean(1).clamp_min(LEAST_ERROR)
-
-
-def surprise(log_deviation: Tensor, clean: Tensor, mean: Tensor) -> Tensor:
-    """Negative log likelihood of the error of each patch under N(0, s^2), less a constant, ``(b,)``."""
-    variance = (2 * log_deviation).exp() + LEAST_DEVIATION**2
-    return ((mean - clean).square() / variance + variance.log()).flatten(1).mean(1) / 2
-
-
 def train_mean(
     network: Network,
     pool: Batches,
@@ -81,7 +69,7 @@ def train_mean(
 ) -> Network:
     """Train ``network`` and return its exponential moving average.
 
-    A mean learns by :func:`relative_error`, a deviation by :func:`surprise`.
+    What each kind learns by is in :mod:`focvs.training.objectives`.
 
     Args:
         network: raw network.
@@ -107,17 +95,15 @@ def train_mean(
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
         log.info("resumed at step %d of %d", first, plan.steps)
-    learns_mean = isinstance(network, MeanUNet2D)
+    objective = objective_of(network)
     losses: list[float] = []
     gains: list[float] = []
     began = time.monotonic()
     for step in range(first, plan.steps):
         clean, images = (t.to(device) for t in pool.batch(step, plan.batch_size))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.bfloat16):
-            estimate = network(images)
-        scan, last = (images[:, place].unsqueeze(1) for place in (network.slab // 2, -1 - network.slab // 2))
-        relative = relative_error(estimate if learns_mean else last, clean, scan)
-        loss = relative.mean() if learns_mean else surprise(estimate, clean, last).mean()
+            each, relative = objective(network, clean, images, plan.seed + SEEDS * step)
+        loss = each.mean()
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), plan.gradient_clip))
         if math.isfinite(norm):

@@ -8,6 +8,7 @@ import torch
 from focvs.errors import PriorError
 from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.pretrained import load_prior
+from focvs.priors.residual_network import ResidualDenoiser
 from focvs.priors.weights import WEIGHTS
 from runs import mean_prior
 
@@ -15,7 +16,7 @@ NUMBERS = ScanNumbers(4.0, 4.0, 0.0)
 
 
 def test_a_mean_comes_with_its_stages_and_its_deviation(tmp_path):
-    networks = mean_prior(tmp_path / "mean")
+    *networks, residual = mean_prior(tmp_path / "mean")
     prior = load_prior(tmp_path / "mean")
     assert not prior.samples and prior.conditioned and prior.mirrored and prior.slab == 5
     assert prior.voxel_range_mm == (0.59, 1.4) and len(prior.stages) == 1
@@ -27,17 +28,31 @@ def test_a_mean_comes_with_its_stages_and_its_deviation(tmp_path):
     assert torch.equal(prior.denoise(0 * mean, 0.1, told), prior.denoise(mean, 3.0, told))  # hears of the scan alone
     assert torch.allclose(prior.stages[0](mean, 3.0, told), second, atol=1e-5)
     assert torch.allclose(prior.deviation(mean, 3.0, told), deviation, atol=1e-5)
+    around = ScanCondition.of(torch.cat([scan, mean, scan], dim=1), NUMBERS)
+    with torch.no_grad():
+        assert torch.allclose(
+            prior.residual(mean, 0.7, around), ResidualDenoiser(residual)(mean, 0.7, around), atol=1e-5
+        )
 
 
 def test_the_hash_is_that_of_all_weights(tmp_path):
     mean_prior(tmp_path / "mean")
     whole = load_prior(tmp_path / "mean").sha256
+    shutil.rmtree(tmp_path / "mean" / "residual")
+    fewer = load_prior(tmp_path / "mean").sha256
     shutil.rmtree(tmp_path / "mean" / "deviation")
     without = load_prior(tmp_path / "mean").sha256
     shutil.rmtree(tmp_path / "mean" / "stage2")
     alone = load_prior(tmp_path / "mean")
-    assert len({whole, without, alone.sha256}) == 3
+    assert len({whole, fewer, without, alone.sha256}) == 4
     assert alone.stages == () and alone.deviation is None
+
+
+def test_samples_around_a_mean_need_its_deviation(tmp_path):
+    mean_prior(tmp_path / "mean")
+    shutil.rmtree(tmp_path / "mean" / "deviation")
+    with pytest.raises(PriorError, match="deviation, which is missing"):
+        load_prior(tmp_path / "mean")
 
 
 def test_a_slice_alone_repeats_itself(tmp_path):

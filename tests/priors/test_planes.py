@@ -219,3 +219,16 @@ def test_gradients_pass_and_activations_are_not_kept(across):
     expected[1:] += w[:-1]
     expected[-1] += w[-1]
     assert torch.allclose(gradient.movedim(1 + across, 0), expected)
+
+
+def test_further_volumes_are_told_after_the_scan():
+    scan, mean, other, x = torch.randn(4, 6, 7, 8)
+    seen = []
+
+    def denoise(slabs, sigma, told):
+        seen.append(told.image)
+        return told.image[:, 4:5]  # the middle of the second volume
+
+    plane = PlaneDenoiser(denoise, 0, None, scan, ScanNumbers(4.0, 4.0, 0.0), slab=3, further=(mean, other))
+    assert torch.equal(plane(x[None], 0.5)[0], mean)
+    assert seen[0].shape[1] == 9 and torch.equal(seen[0][:, 7], other[: len(seen[0])])

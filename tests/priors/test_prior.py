@@ -23,8 +23,8 @@ def test_all_networks_of_a_prior_have_its_precision(tmp_path):
     mean_prior(tmp_path)
     prior = load_prior(tmp_path)
     reduced = prior.at(torch.bfloat16)
-    networks = (reduced.denoise, *reduced.stages, reduced.deviation)
-    assert [n.dtype for n in networks] == [torch.bfloat16] * 3
+    networks = (reduced.denoise, *reduced.stages, reduced.deviation, reduced.residual)
+    assert [n.dtype for n in networks] == [torch.bfloat16] * 4
     assert prior.denoise.dtype == torch.float32  # the loaded one is shared
     assert reduced.denoise.denoiser is prior.denoise.denoiser
 
@@ -34,7 +34,7 @@ def test_compiled_networks_are_handed_to_torch(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(torch, "compile", lambda network, **_: seen.append(network) or network)
     load_prior(tmp_path).at(torch.float32, compiled=True)
-    assert len(seen) == 3
+    assert len(seen) == 4
 
 
 def test_units_are_those_of_the_scan(tiny_prior):

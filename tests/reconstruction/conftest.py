@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from focvs.priors.pretrained import load_prior
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.restore import restore
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
-from runs import settings
+from runs import mean_prior, settings
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +26,18 @@ def posed(thick_scan, tmp_path):
     acquisition = model_acquisition(scan, config)
     assert acquisition.grid.margin > 0
     return Case(scan, take_slices(scan), acquisition, None), config
+
+
+@pytest.fixture
+def told(posed, thick_scan, tmp_path):
+    """Restores that scan by a small mean of two stages; fields of the prior can be changed."""
+    case, _ = posed
+    mean_prior(tmp_path / "mean")
+    prior = load_prior(tmp_path / "mean")
+
+    def run(*words, **changes):
+        config = settings(thick_scan, None, tmp_path / "mean", "quality=default", "samples=0", "thickness=5", *words)
+        config.steps = changes.pop("steps", None)
+        return restore(replace(case, prior=replace(prior, **changes)), config)
+
+    return run

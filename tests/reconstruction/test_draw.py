@@ -13,21 +13,7 @@ from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.draw import samples_at_once
 from focvs.reconstruction.restore import restore
 from focvs.sampling.samplers import make_sampler
-from runs import mean_prior, settings
-
-
-@pytest.fixture
-def told(posed, thick_scan, tmp_path):
-    case, _ = posed
-    mean_prior(tmp_path / "mean")
-    prior = load_prior(tmp_path / "mean")
-
-    def run(*words, **changes):
-        config = settings(thick_scan, None, tmp_path / "mean", "quality=default", "samples=0", "thickness=5", *words)
-        config.steps = changes.pop("steps", None)
-        return restore(replace(case, prior=replace(prior, **changes)), config)
-
-    return run
+from runs import settings
 
 
 def test_the_mean_reproduces_the_scan_and_says_how_far_it_may_be_off(posed, told):

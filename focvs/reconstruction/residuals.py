@@ -1,0 +1,77 @@
+"""Samples of the volume around its mean: a diffusion of the residual, in deviations of the mean, under the scan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from focvs.config import Planes, RunConfig
+from focvs.priors.denoiser import Denoiser
+from focvs.priors.error_table import ErrorTable
+from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, mirrored_in_turn
+from focvs.priors.residual_network import as_image, deviation_scale
+from focvs.reconstruction.case import Case
+from focvs.reconstruction.plan import Plan
+from focvs.reconstruction.progress import Progress
+from focvs.reconstruction.replacement import replacement_of
+from focvs.reconstruction.timing import Stopwatch, TimedConsistency
+from focvs.reconstruction.volume_denoiser import plane_denoisers
+from focvs.sampling.around import MeasuredAround
+from focvs.sampling.noise_schedule import karras_sigmas
+from focvs.sampling.samplers import NoiseSource, dpmpp_2m
+
+SIGMAS = 20.0, 0.05  # first and last noise level, in deviations of the mean
+
+
+def residual_sigmas(config: RunConfig) -> Tensor:
+    """``(levels,)`` noise levels of the residual, in deviations of the mean."""
+    return karras_sigmas(config.sampler.levels, *SIGMAS)
+
+
+def draw_residuals(
+    case: Case,
+    plan: Plan,
+    config: RunConfig,
+    mean: Tensor,
+    log_deviation: Tensor,
+    clock: Stopwatch,
+    progress: Progress,
+) -> Tensor:
+    """Samples ``(M, p, q, n)`` on the CPU, prior units.
+
+    They are drawn by :func:`focvs.sampling.samplers.dpmpp_2m`, whose ten levels keep 99 to 110 % of the variance of a
+    Gaussian residual; ancestral sampling keeps 48 to 60 % in as many (``tests/sampling/test_around.py``).
+
+    Args:
+        case: the scan and the prior, which has a ``residual``.
+        plan: rule and noise.
+        config: number of samples and levels, planes, seed.
+        mean: ``(p, q, total)`` of the cascade.
+        log_deviation: ``(p, q, total)`` logarithm of the deviation of its error, prior units.
+        clock: gets the laps ``network`` and ``replacement``.
+        progress: counts evaluations.
+    """
+    prior, grid, sigmas = case.prior, case.acquisition.grid, residual_sigmas(config)
+    assert prior.residual is not None
+    scale = deviation_scale(log_deviation)
+    further = mean, as_image(log_deviation)
+    planes = plane_denoisers(case, prior.residual, config, plan, 0.0, progress.advance, further)
+    averaged = config.planes is Planes.average
+    whole: Denoiser = AveragedPlanes(planes) if averaged else AlternatedPlanes(mirrored_in_turn(planes), sigmas)
+    denoise = clock.timed("network", whole)
+    # errors of the denoiser are taken for alike at all frequencies: those that the scan knows are hardly left open
+    typical = float(scale[case.head.to(scale.device)].square().mean()) if case.head.any() else 1.0
+    variance = typical * sigmas**2 / (1 + sigmas**2)
+    table = ErrorTable(sigmas.flip(0), variance.flip(0)[:, None].expand(-1, 2), grid.voxel_mm)
+    rule = replacement_of(case, replace(plan, sigmas=sigmas), config, table)
+    scan = case.slices.y.to(mean)[None]
+    measured = MeasuredAround(TimedConsistency(rule, clock), scan, mean, scale)
+    samples = torch.empty((config.samples, *mean.shape[:2], grid.voxels))
+    for m in range(config.samples):
+        noise = NoiseSource(config.seed, [m + 1], case.device)
+        start = float(sigmas[0]) * noise.like(mean[None])
+        residual = dpmpp_2m(denoise, start, sigmas, consistency=measured)
+        samples[m] = grid.crop((mean + scale * residual)[0]).to("cpu", torch.float32)
+    return samples
