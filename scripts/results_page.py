@@ -10,7 +10,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from results_sections import SECTIONS, Section
+from results_section import Section
+from results_sections import SECTIONS
 from results_tables import Rows
 
 ROOT = Path(__file__).resolve().parents[1]
