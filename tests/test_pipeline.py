@@ -15,7 +15,7 @@ from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.voxels import blank_voxels
 from focvs.scan.scan import read_scan
-from runs import reread, settings
+from runs import mean_prior, reread, settings
 from scans import write_scan
 
 
@@ -131,6 +131,15 @@ def test_a_sample_does_not_depend_on_the_batch(tmp_path, thick_scan, tiny_prior)
     two = super_resolve(settings(thick_scan, tmp_path / "2", tiny_prior, "batch=2"))
     assert np.allclose(reread(one["mean"]), reread(two["mean"]), atol=0.05)
     assert np.allclose(reread(one["std"]), reread(two["std"]), atol=0.05)
+
+
+def test_samples_around_a_mean_are_written_beside_it(tmp_path, thick_scan):
+    mean_prior(tmp_path / "mean")
+    words = ["quality=default", "samples=2", "sampler.levels=3", "thickness=5"]
+    paths = super_resolve(settings(thick_scan, tmp_path / "out", tmp_path / "mean", *words))
+    mean, first, second = (reread(paths[name]) for name in ("mean", "sample-01", "sample-02"))
+    assert not np.array_equal(first, second) and not np.array_equal(first, mean)
+    assert json.loads(paths["json"].read_text())["samples"] == 2
 
 
 def test_a_zeroed_background_stays_zero(tmp_path, phantom, tiny_prior):

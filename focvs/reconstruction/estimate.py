@@ -47,19 +47,22 @@ class Estimate:
 
 def evaluations(plan: Plan, config: RunConfig, prior: Prior) -> int:
     """How many times a network is evaluated on all slices of a plane, or on the whole volume; not of the deviation."""
-    levels, sampler = len(plan.sigmas), config.sampler
-    if sampler.name == "mean":
-        both = prior.dimensions == 2 and config.planes in (Planes.average, Planes.alternate)
-        return levels * sampler.mirrors * (2 if both else 1)
+    levels = len(plan.sigmas)
+    if config.sampler.name == "mean":
+        return levels * _of_a_stage(config, prior) + residual_evaluations(config, prior)
     return levels * config.samples * (2 if prior.dimensions == 2 and config.planes is Planes.average else 1)
 
 
 def work(plan: Plan, config: RunConfig, prior: Prior) -> int:
-    """The same with those of the deviation and of samples around the mean."""
+    """The same with those of the deviation."""
     count = evaluations(plan, config, prior)
-    if not deviates(config, prior):
-        return count
-    return count + count // len(plan.sigmas) + residual_evaluations(config, prior)
+    return count + (_of_a_stage(config, prior) if deviates(config, prior) else 0)
+
+
+def _of_a_stage(config: RunConfig, prior: Prior) -> int:
+    """Evaluations of one stage of a mean."""
+    both = prior.dimensions == 2 and config.planes in (Planes.average, Planes.alternate)
+    return config.sampler.mirrors * (2 if both else 1)
 
 
 def residual_evaluations(config: RunConfig, prior: Prior) -> int:
@@ -88,8 +91,9 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     window = voxel_window(grid, case.slices.region.slices)
     box = case.slices.y.shape[:2].numel() * (window.stop - window.start)
     whole = case.scan.data[..., 0].size * grid.voxels
-    cost, drawn = float(count), residual_evaluations(config, prior)
-    for network, times in ((prior.deviation, work(plan, config, prior) - count - drawn), (prior.residual, drawn)):
+    drawn = residual_evaluations(config, prior)
+    cost = float(count - drawn)
+    for network, times in ((prior.deviation, work(plan, config, prior) - count), (prior.residual, drawn)):
         if network is not None:
             cost += times * _weights(network) / _weights(_network(prior))
     at_once = pixels_at_once(torch.device(case.device)) * (torch.get_num_threads() if case.device == "cpu" else 1)

@@ -62,7 +62,7 @@ def write_images(
             _draw(scan, acquisition, restoration.mean, std, config.method, paths["figure"])
         for image in written:
             image.result()
-    if config.save_samples:
+    if config.save_samples or config.sampler.name == "mean":  # whose samples serve nothing else
         for m, sample in enumerate(restoration.samples, start=1):  # one at a time: they are made as they are asked for
             paths[name := f"sample-{m:02d}"] = folder / f"{stem}-sample-{m:02d}.nii.gz"
             write(name, sample)

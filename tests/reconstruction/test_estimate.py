@@ -36,6 +36,8 @@ def planned(posed, thick_scan, tiny_prior, tmp_path):
         ([], True, 4),
         (["sampler.mirrors=4"], True, 16),
         (["planes=coronal"], True, 2),
+        (["samples=3", "sampler.levels=5"], True, 19),
+        (["samples=3", "sampler.levels=5", "planes=average"], True, 34),
     ],
 )
 def test_evaluations_are_counted(planned, words, mean, count):
