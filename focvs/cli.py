@@ -48,7 +48,7 @@ common keys (focvs --cfg job prints all of them with their values):
   method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
                       self_super_resolution, implicit_representation
   sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
-  samples=4 steps=12  with quality=samples: how many, and denoising steps of each
+  samples=4           volumes drawn around the mean and written beside it; quality=samples averages its own
   consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
   adapt=false         true, with quality=samples: fine-tune the prior on the scan's own slices first (minutes)
   planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
