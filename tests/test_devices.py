@@ -11,13 +11,15 @@ from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.planes import AlternatedPlanes, PlaneDenoiser
 from focvs.priors.pretrained import load_prior
+from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D, as_image, deviation_scale
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.restore import restore
+from focvs.sampling.around import MeasuredAround
 from focvs.sampling.consistency import Consistency, Measured, Support
 from focvs.sampling.noise_schedule import karras_sigmas
-from focvs.sampling.samplers import NoiseSource, make_sampler
+from focvs.sampling.samplers import NoiseSource, dpmpp_2m, make_sampler
 from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import take_slices
@@ -110,6 +112,29 @@ def test_no_step_waits_for_the_device(name, rule, monkeypatch):
         with waits:
             run()
     assert waits.count == 0
+
+
+def test_no_step_of_samples_around_a_mean_waits():
+    problem, sigmas = Problem(columns=24, slices=8), karras_sigmas(3, 20.0, 0.05)
+    n = problem.operator.matrix.shape[1]
+    network = ResidualUNet2D(slab=3, channels=(8, 12), blocks=(1, 1), embedding=16)
+    denoise = ResidualDenoiser(network).to("meta")
+    scan, mean, log = (torch.empty(4, 6, n, device="meta") for _ in range(3))
+    numbers = ScanNumbers(4.0, 4.0, 0.02)
+    planes = [
+        PlaneDenoiser(denoise, k, None, scan, numbers, slab=3, outside=0.0, further=(mean, as_image(log)))
+        for k in (0, 1)
+    ]
+    rule = Consistency("calibrated", problem.operator, torch.ones(3, n, dtype=torch.float64), 0.02)
+    measured = MeasuredAround(rule, torch.empty(1, 4, 6, 8, device="meta"), mean, deviation_scale(log))
+    waits = Waits()
+    with torch.inference_mode():
+        rule.prepare(mean, 3)
+        with waits, WithoutFloat64():
+            found = dpmpp_2m(
+                AlternatedPlanes(planes, sigmas), torch.empty_like(mean)[None], sigmas, consistency=measured
+            )
+    assert waits.count == 0 and found.shape == (1, 4, 6, n)
 
 
 def test_a_wait_is_noticed():

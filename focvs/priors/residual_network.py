@@ -63,7 +63,8 @@ class ResidualUNet2D(SlabUNet2D):
     def forward(self, images: Tensor, noise_condition: Tensor) -> Tensor:
         """Raw output ``(b, 1, h, w)`` of images ``(b, images * slab, h, w)`` and ``(b,)`` about -1 to 1."""
         height, width = images.shape[-2:]
-        angles = noise_condition[:, None] * torch.arange(1, FREQUENCIES + 1).to(noise_condition)
+        multiples = torch.arange(1, FREQUENCIES + 1, device=noise_condition.device, dtype=noise_condition.dtype)
+        angles = noise_condition[:, None] * multiples
         told = self.embed(torch.cat([noise_condition[:, None], angles.sin(), angles.cos()], dim=1))
         changes = []
         for layer in self.change:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from focvs.config import RunConfig, parse_auto
-from focvs.errors import is_out_of_memory
+from focvs.config import RunConfig
 from focvs.priors.denoiser import Denoiser
+from focvs.reconstruction.batches import draw_batches
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import Progress
@@ -21,8 +20,6 @@ from focvs.sampling.cascade import cascade
 from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, make_sampler
 
-log = logging.getLogger(__name__)
-VOLUMES_PER_SAMPLE, SHARE_OF_MEMORY = 12, 0.6  # that a step holds of each sample, and of a GPU that they may take
 NOTHING = -12.0  # logarithm of a deviation away from the head
 
 
@@ -63,17 +60,11 @@ def draw(
     """
     sampler, grid, start = config.sampler, case.acquisition.grid, case.start.to(case.device)
     measured = Measured(rule, case.slices.y.to(case.device)[None])
-    on_gpu = start.device.type == "cuda"
-    volumes = torch.empty((config.samples, *start.shape[:2], grid.voxels), pin_memory=on_gpu)
-    at_once = samples_at_once(case, config)
     with progress, clock.lap("sampling"), torch.no_grad() if sampler.name == "dps" else torch.inference_mode():
-        if on_gpu:
+        if start.device.type == "cuda":
             rule.prepare(start, len(plan.sigmas))
-        first = 0
-        while first < config.samples:
-            numbers = range(first, min(first + at_once, config.samples))
-            noise, count = NoiseSource(config.seed, [m + 1 for m in numbers], case.device), len(numbers)
-            before = progress.done
+
+        def draw_some(noise: NoiseSource, count: int) -> Tensor:
             run = make_sampler(
                 sampler.name,
                 measured,
@@ -84,35 +75,10 @@ def draw(
                 guidance=sampler.guidance,
             )
             x = start.expand(count, *start.shape)
-            x = x + float(plan.sigmas[0]) * noise.like(x)
-            try:
-                found = grid.crop(run(denoise, x, plan.sigmas)).float()
-            except (MemoryError, RuntimeError) as error:
-                if count == 1 or not is_out_of_memory(error):
-                    raise
-                at_once = count // 2
-                if on_gpu:
-                    torch.cuda.empty_cache()
-                progress.advance(before - progress.done)
-                log.info("memory ran out: %d samples at once from here on", at_once)
-                continue
-            volumes[first : first + count].copy_(found, non_blocking=on_gpu)
-            first += count
-        if on_gpu:
-            torch.cuda.synchronize(start.device)
+            return grid.crop(run(denoise, x + float(plan.sigmas[0]) * noise.like(x), plan.sigmas))
+
+        volumes = draw_batches(case, config, draw_some, progress)
     return Drawn(volumes.mean(0), volumes)
-
-
-def samples_at_once(case: Case, config: RunConfig) -> int:
-    """How many samples are computed together: ``batch=``, or what the free memory of a GPU holds, else one."""
-    given = parse_auto("batch", config.batch)
-    if given is not None:
-        return int(given)
-    if torch.device(case.device).type != "cuda" or case.prior.dimensions == 3:
-        return 1
-    free, _ = torch.cuda.mem_get_info(case.device)
-    each = VOLUMES_PER_SAMPLE * case.start.numel() * case.start.element_size()
-    return max(1, min(config.samples, int(SHARE_OF_MEMORY * free / each)))
 
 
 def draw_mean(

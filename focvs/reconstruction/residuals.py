@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from focvs.config import Planes, RunConfig
@@ -12,6 +11,7 @@ from focvs.priors.denoiser import Denoiser
 from focvs.priors.error_table import ErrorTable
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, mirrored_in_turn
 from focvs.priors.residual_network import as_image, deviation_scale
+from focvs.reconstruction.batches import draw_batches
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import Progress
@@ -47,7 +47,7 @@ def draw_residuals(
     Args:
         case: the scan and the prior, which has a ``residual``.
         plan: rule and noise.
-        config: number of samples and levels, planes, seed.
+        config: number of samples and levels, planes, batch and seed.
         mean: ``(p, q, total)`` of the cascade.
         log_deviation: ``(p, q, total)`` logarithm of the deviation of its error, prior units.
         clock: gets the laps ``network`` and ``replacement``.
@@ -56,8 +56,11 @@ def draw_residuals(
     prior, grid, sigmas = case.prior, case.acquisition.grid, residual_sigmas(config)
     assert prior.residual is not None
     scale = deviation_scale(log_deviation)
-    further = mean, as_image(log_deviation)
-    planes = plane_denoisers(case, prior.residual, config, plan, 0.0, progress.advance, further)
+    told = (mean, as_image(log_deviation))
+    planes = [
+        replace(plane, outside=0.0, done=progress.advance, further=told)
+        for plane in plane_denoisers(case, prior.residual, config, plan)
+    ]
     averaged = config.planes is Planes.average
     whole: Denoiser = AveragedPlanes(planes) if averaged else AlternatedPlanes(mirrored_in_turn(planes), sigmas)
     denoise = clock.timed("network", whole)
@@ -66,12 +69,12 @@ def draw_residuals(
     variance = typical * sigmas**2 / (1 + sigmas**2)
     table = ErrorTable(sigmas.flip(0), variance.flip(0)[:, None].expand(-1, 2), grid.voxel_mm)
     rule = replacement_of(case, replace(plan, sigmas=sigmas), config, table)
-    scan = case.slices.y.to(mean)[None]
-    measured = MeasuredAround(TimedConsistency(rule, clock), scan, mean, scale)
-    samples = torch.empty((config.samples, *mean.shape[:2], grid.voxels))
-    for m in range(config.samples):
-        noise = NoiseSource(config.seed, [m + 1], case.device)
-        start = float(sigmas[0]) * noise.like(mean[None])
-        residual = dpmpp_2m(denoise, start, sigmas, consistency=measured)
-        samples[m] = grid.crop((mean + scale * residual)[0]).to("cpu", torch.float32)
-    return samples
+    if mean.device.type == "cuda":
+        rule.prepare(mean, len(sigmas))
+    measured = MeasuredAround(TimedConsistency(rule, clock), case.slices.y.to(mean)[None], mean, scale)
+
+    def draw_some(noise: NoiseSource, count: int) -> Tensor:
+        start = float(sigmas[0]) * noise.like(mean.expand(count, *mean.shape))
+        return grid.crop(mean + scale * dpmpp_2m(denoise, start, sigmas, consistency=measured))
+
+    return draw_batches(case, config, draw_some, progress)

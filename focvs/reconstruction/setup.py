@@ -43,6 +43,11 @@ def choose_device(name: str) -> str:
     return name
 
 
+def steps_of(config: RunConfig) -> int | None:
+    """``steps=``, or those of the sampler; None where a mean takes all its stages."""
+    return config.sampler.steps if config.steps is None else config.steps
+
+
 def schedule(config: RunConfig, *, conditioned: bool = False, stages: int | None = None) -> Tensor:
     """Noise levels of a configuration; of ``sampler=mean`` the same one for every stage.
 
@@ -55,7 +60,7 @@ def schedule(config: RunConfig, *, conditioned: bool = False, stages: int | None
         InputError: if they cannot be.
     """
     sampler = config.sampler
-    steps = sampler.steps if config.steps is None else config.steps
+    steps = steps_of(config)
     if sampler.name == "mean":
         level = sampler.sigma_start or 0.0
         if (steps is not None and steps < 1) or not level > 0:
@@ -120,7 +125,12 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
     if mean and config.samples and prior.residual is None:
         raise InputError(
             f"samples={config.samples} need a prior with samples around its mean, and prior={config.prior.name} has "
-            "none; leave out sampler=mean, or samples=."
+            "none; add quality=samples, or leave out samples=."
+        )
+    if mean and config.samples and steps_of(config) not in (None, 1 + len(prior.stages)):
+        raise InputError(
+            f"samples={config.samples} are drawn around the mean by all {1 + len(prior.stages)} stages; leave out "
+            "steps= and quality=fast, or samples=."
         )
     if config.adapt and not prior.samples:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def volume_denoiser(
             turns = [_counted(turn, done) for turn in turned_in_turn(whole)[: config.sampler.mirrors]]
             return AveragedPlanes(turns)
         return _counted(AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole, done)
-    members = plane_denoisers(case, network, config, plan, outside, done)
+    members = [replace(p, outside=outside, done=done) for p in plane_denoisers(case, network, config, plan)]
     if config.sampler.name == "mean":
         return AveragedPlanes(mirrored(members, config.sampler.mirrors))
     if len(members) == 1:
@@ -65,18 +66,8 @@ def volume_denoiser(
     return AlternatedPlanes(mirrored_in_turn(members) if prior.mirrored else members, plan.sigmas)
 
 
-def plane_denoisers(
-    case: Case,
-    network: Callable[..., Tensor],
-    config: RunConfig,
-    plan: Plan,
-    outside: float | None = None,
-    done: Callable[[float], None] | None = None,
-    further: tuple[Tensor, ...] = (),
-) -> list[PlaneDenoiser]:
+def plane_denoisers(case: Case, network: Callable[..., Tensor], config: RunConfig, plan: Plan) -> list[PlaneDenoiser]:
     """A 2D prior on slices of the planes that ``planes=`` names: both that hold the slice axis, or one of them.
-
-    Arguments as of :func:`volume_denoiser`; ``further`` are volumes ``(p, q, total)`` told after the interpolated scan.
 
     Raises:
         InputError: for a plane that does not contain the slice axis.
@@ -97,9 +88,6 @@ def plane_denoisers(
             case.numbers(plan.noise_prior) if prior.conditioned else None,
             slab=prior.slab,
             head=case.head,
-            outside=outside,
-            done=done,
-            further=further,
         )
         for across in ((0, 1) if both else (names.index(planes.value),))
     ]

@@ -17,3 +17,9 @@ def test_a_missing_stack_is_one_sentence(tmp_path, axial, capsys):
     assert main([str(axial), str(tmp_path / "none.nii.gz"), str(tmp_path / "out"), "thickness=3.6"]) == 1
     assert "none.nii.gz does not exist" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_samples_that_are_saved_have_to_be_drawn(thick_scan, tmp_path, capsys):
+    assert main([str(thick_scan), str(tmp_path / "out"), "save_samples=true"]) == 1
+    assert "give samples= at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

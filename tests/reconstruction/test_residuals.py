@@ -21,6 +21,8 @@ def test_samples_around_the_mean_reproduce_the_scan_and_leave_mean_and_maps_alon
         assert np.abs(seen - case.scan.data).max() < 1e-5 * np.ptp(case.scan.data)
     assert np.array_equal(told("samples=1", "sampler.levels=3").samples[0], first)  # whatever comes after it
     assert not np.array_equal(told("samples=1", "sampler.levels=3", "seed=1").samples[0], first)
+    together = told("samples=2", "sampler.levels=3", "batch=2")
+    assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(together.samples, few.samples, strict=True))
     other = told("samples=1", "sampler.levels=3", "planes=average").samples[0]
     assert not np.allclose(other, first)
 

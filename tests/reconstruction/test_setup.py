@@ -66,6 +66,7 @@ def test_priors_that_cannot_be_are_refused(tiny_prior):
         (["steps=5"], "has 2 stages"),
         (["adapt=true"], "gives a mean"),
         (["quality=samples"], "cannot be sampled"),
+        (["samples=2"], "has none; add quality=samples"),
     ],
 )
 def test_what_a_mean_cannot_do_is_refused_when_it_is_opened(words, message, tmp_path):
@@ -73,3 +74,12 @@ def test_what_a_mean_cannot_do_is_refused_when_it_is_opened(words, message, tmp_
     config = compose("config", ["scan=head.nii.gz", *words])
     with pytest.raises(InputError, match=message):
         require_fit(mean, config)
+
+
+@pytest.mark.parametrize("words", [["steps=1"], ["quality=fast"]])
+def test_samples_are_drawn_around_the_mean_of_all_stages(words, tmp_path):
+    network = torch.nn.Identity()
+    mean = Prior(network, None, "", tmp_path, True, samples=False, stages=(network,), residual=network)
+    require_fit(mean, compose("config", ["scan=head.nii.gz", "samples=2"]))
+    with pytest.raises(InputError, match="all 2 stages"):
+        require_fit(mean, compose("config", ["scan=head.nii.gz", "samples=2", *words]))
