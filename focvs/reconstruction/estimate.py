@@ -95,7 +95,7 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     cost = float(count - drawn)
     for network, times in ((prior.deviation, work(plan, config, prior) - count), (prior.residual, drawn)):
         if network is not None:
-            cost += times * _weights(network) / _weights(_network(prior))
+            cost += times * _parameters(network) / _parameters(_network(prior))
     at_once = pixels_at_once(torch.device(case.device)) * (torch.get_num_threads() if case.device == "cpu" else 1)
     held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
     return Estimate(
@@ -105,7 +105,7 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     )
 
 
-def _weights(network: torch.nn.Module) -> int:
+def _parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 

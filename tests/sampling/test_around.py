@@ -32,6 +32,15 @@ def test_a_replaced_residual_reproduces_the_scan_around_any_mean():
     assert torch.allclose(operator(found), y[None], atol=1e-5)
 
 
+def test_a_draw_without_noise_is_the_replaced_residual():
+    operator, y, mean, _ = problem()
+    rule = Consistency("calibrated", operator, torch.full((1, 12), 0.01, dtype=torch.float64), 0.05)
+    measured = MeasuredAround(rule, y[None], mean, torch.rand(40, 40, 12) + 0.05)
+    residual = torch.randn(1, 40, 40, 12)
+    drawn = measured.draw(residual, 0, torch.zeros_like(residual), torch.zeros_like(y[None]))
+    assert torch.allclose(drawn, measured.replace(residual, 0), atol=1e-4)
+
+
 def test_samples_have_the_spread_of_the_posterior():
     """x | y ~ N(A^+ y, s^2 (I - A^+ A)): the prior's denoiser is E[r | r_t], the replacement does the rest."""
     operator, y, mean, left = problem()
