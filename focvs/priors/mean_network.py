@@ -83,7 +83,8 @@ class SlabUNet2D(FolderNetwork):
         are those of the blocks of each level, the finest first.
         """
         changes = changes or [None] * len(self.down)
-        pad_h, pad_w = (-n % self.multiple for n in images.shape[-2:])
+        # without the remainder of a negative number, which torch.compile does not take for sizes that vary
+        pad_h, pad_w = ((n + self.multiple - 1) // self.multiple * self.multiple - n for n in images.shape[-2:])
         padded = F.pad(images, (0, pad_w, 0, pad_h), mode="replicate") if pad_h or pad_w else images
         x = self.stem(haar(padded).contiguous(memory_format=torch.channels_last))
         skips = []
