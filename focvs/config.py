@@ -129,6 +129,9 @@ class RunConfig:
     slice_gains: str = "auto"
     rician_bias: str = "auto"
     stacks: list[str] = field(default_factory=list)
+    exclude: list[Any] = field(default_factory=list)
+    series: str | None = None
+    echo: int | None = None
     align: str = "rigid"
     samples: int = 0
     batch: Any = "auto"
@@ -138,6 +141,7 @@ class RunConfig:
     compile: bool = False
     save_samples: bool = False
     final_replacement: Any = "auto"
+    nonnegative: Any = "auto"
     figure: bool = True
     progress: bool = True
 
@@ -178,6 +182,9 @@ class EstimateConfig:
     method: str = "spectral"
     seeds: int = 5
     spacing: float | None = None
+    exclude: list[int] = field(default_factory=list)
+    series: str | None = None
+    echo: int | None = None
     slice_gains: str = "auto"
 
 
@@ -252,8 +259,10 @@ GROUPS = {
 }
 # keys, of any command, that take a number, null, or this word
 NUMBER_OR_WORD = {"thickness": "estimate", "voxel": "auto", "noise": "auto", "batch": "auto"}
+# of those, the ones that may be a list, one for each stack
+LISTS = ("thickness",)
 # keys that take true, false, or this word
-FLAG_OR_WORD = {"final_replacement": "auto"}
+FLAG_OR_WORD = {"final_replacement": "auto", "nonnegative": "auto"}
 
 
 def parse_auto(name: str, value: Any) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from focvs.errors import InputError
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write JSON under a temporary name and rename."""
-    write_atomically(path, ".json", lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+    """Write JSON under a temporary name and rename; what is not a finite number becomes null, as JSON knows no NaN."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    write_atomically(path, ".json", lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -25,6 +27,14 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, ".csv", lambda temporary: temporary.write_text(text.getvalue()))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no-untyped-def]

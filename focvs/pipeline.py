@@ -13,19 +13,19 @@ from focvs.files import require_writable
 from focvs.hardware import usable_cores
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
-from focvs.reconstruction.checks import check_options
+from focvs.reconstruction.checks import check_options, excluded, leave_out
 from focvs.reconstruction.forward_model import model_acquisition, slice_spacing
 from focvs.reconstruction.refine import restore_coarsely
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.rules import carried_over, without_bias
-from focvs.reconstruction.setup import choose_device, in_precision, open_prior, require_fit
+from focvs.reconstruction.setup import choose_device, in_precision, open_prior, require_fit, restored_voxels
 from focvs.reconstruction.stacks import open_stacks
 from focvs.reconstruction.timing import Stopwatch
+from focvs.reconstruction.voxels import left_below_zero
 from focvs.report.results import write_images
 from focvs.report.run_report import Run, describe_run, write_report
-from focvs.scan.brightness import balance_slices
-from focvs.scan.dicom import open_scan
 from focvs.scan.pixels import PixelGrid, coarsen
+from focvs.scan.preparation import prepare_scan
 from focvs.scan.slices import take_slices
 
 log = logging.getLogger(__name__)
@@ -61,14 +61,16 @@ def _super_resolve(config: RunConfig) -> dict[str, Path]:
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
         converted = folder if config.output_dir else None  # gets the NIfTI of a DICOM series
-        acquired = balance_slices(open_scan(Path(config.scan), converted), config.slice_gains)
+        numbers, left_out = excluded(config)
+        acquired = prepare_scan(Path(config.scan), converted, config.slice_gains, numbers, config.series, config.echo)
+        config = leave_out(config, left_out)
         device = choose_device(config.device) if config.method == "focvs" else "cpu"
         prior, precision = None, None
         if config.method == "focvs":
             with clock.lap("prior"):
                 prior = open_prior(config.prior, device)
                 require_fit(prior, config)
-                prior, precision = in_precision(prior, config, device)
+                prior, precision = in_precision(prior, config, device, restored_voxels(acquired))
             log.info("networks compute in %s: %s", precision.name, precision.reason)
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(acquired, slice_spacing(acquired, config.spacing), known_mm)
@@ -100,6 +102,8 @@ def _super_resolve(config: RunConfig) -> dict[str, Path]:
     warnings = list(restoration.warnings)
     if prior is not None and restoration.exact and restoration.rule != "ddnm":  # whose every step carries it over
         warnings += carried_over(restoration.noise_intensity / scan.units.white)
+    if config.method == "focvs" and config.nonnegative is not False:
+        warnings += left_below_zero(restoration.mean, scan)
     for warning in warnings:
         log.warning("%s: %s", scan.path.name, warning)
     run = Run(config, acquired, scan, working, pixels, acquisition, stacks, prior, device, precision)

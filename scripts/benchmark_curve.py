@@ -25,8 +25,9 @@ from focvs.evaluation.metrics import edge_sharpness, peak_signal_to_noise, struc
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_last, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.units import white_level
 
 RUNS = {
@@ -67,7 +68,7 @@ def main() -> None:
                 report = json.loads(paths["json"].read_text())
                 found: np.ndarray = axis_last(*read_nifti(paths["mean"])[:2], scan.file_axis)[0]
                 row = {
-                    "truth": nifti_stem(truth_path),
+                    "truth": image_stem(truth_path),
                     "run": run,
                     "evaluations": report["evaluations"],
                     "gain_db": round(peak_signal_to_noise(truth, found, mask, white) - before, 3),

@@ -29,7 +29,7 @@ from focvs.evaluation.denoising import (
 from focvs.files import write_csv
 from focvs.priors.pretrained import load_prior
 from focvs.priors.prior import Prior
-from focvs.scan.nifti import nifti_stem
+from focvs.scan.formats import image_stem
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         head = held_out(path)
         for name, folder in options.priors:
             for found in measure(load_prior(folder), head, head.acquisition(thickness, spacing)):
-                rows.append({"truth": nifti_stem(path), "slices": options.slices, "prior": name, **found})
+                rows.append({"truth": image_stem(path), "slices": options.slices, "prior": name, **found})
                 words, figures = list(rows[-1].values()), list(found.values())[1:]
                 print(f"{words[0]:12s} {name:16s} {words[3]:32s}", *(f"{f:>7s}" for f in figures), flush=True)
         if options.csv and rows:

@@ -38,8 +38,9 @@ from focvs.reconstruction.bounds import interval_settings
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import open_prior
 from focvs.sampling.statistics import normal_quantile
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_last, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.units import white_level
 
 SHARE = 0.9
@@ -64,7 +65,7 @@ def main() -> None:
                 ratios.setdefault(slices, []).append(ratio)
                 print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in row.items()), flush=True)
     if options.measure:
-        heads = tuple(nifti_stem(path) for path in options.truth)
+        heads = tuple(image_stem(path) for path in options.truth)
         table = [
             IntervalRow(
                 *map(float, slices.split(":")), tuple(map(float, np.quantile(np.concatenate(r), LEVELS))), heads
@@ -103,7 +104,7 @@ def judge(
     held = (low <= truth) & (truth <= high)
     every = max(1, len(error) // 200_000)
     row = {
-        "truth": nifti_stem(truth_path),
+        "truth": image_stem(truth_path),
         "slices": slices,
         "noise": noise,
         "gain_db": float(gain),

@@ -28,7 +28,7 @@ from focvs.commands.scores import measure_estimates
 from focvs.config import EvaluateConfig, RunConfig
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
-from focvs.scan.nifti import nifti_stem
+from focvs.scan.formats import image_stem
 
 CASE = ("truth", "slices", "noise", "box", "method")
 
@@ -71,7 +71,7 @@ def main() -> None:
         for run in options.run or ["FOCVS:"]:
             name, _, rest = run.partition(":")
             words = [*overrides, *rest.split()]
-            values = (nifti_stem(options.truth), slices, options.noise, options.box, name.strip())
+            values = (image_stem(options.truth), slices, options.noise, options.box, name.strip())
             case = dict(zip(CASE, values, strict=True))
             how = {"overrides": " ".join(words), "prior": hash_of_prior(words)}
             with tempfile.TemporaryDirectory() as folder:

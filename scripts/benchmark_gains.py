@@ -28,8 +28,9 @@ from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.files import write_csv
 from focvs.scan.brightness import balance_odd_even, balance_slices, bright_head
+from focvs.scan.formats import image_stem
 from focvs.scan.interleaving import FEWEST_PIXELS
-from focvs.scan.nifti import axis_along, axis_last, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_along, axis_last, read_nifti
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
 from focvs.scan.units import white_level
@@ -94,7 +95,7 @@ def balance(path: Path, thickness_mm: float, spacing_mm: float) -> list[dict[str
         taken = np.zeros(m) if result.gains is None else np.log(result.gains)
         spread, anatomy = (found.spread, found.anatomy) if found else (np.nan, np.nan)
         done = (balanced is not uneven, found is not None and found.clear)
-        row = (nifti_stem(path), thickness_mm, spacing_mm, kind, spread, anatomy, *done)
+        row = (image_stem(path), thickness_mm, spacing_mm, kind, spread, anatomy, *done)
         rows.append(dict(zip(COLUMNS, (*row, rough(logs, shown), rough(logs - taken, shown)), strict=True)))
     return rows
 

@@ -26,8 +26,9 @@ from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.prior import Inference
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_last, nifti_stem
+from focvs.scan.nifti import axis_last
 from focvs.scan.units import IntensityUnits, white_level
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     print(f"{'truth':12s} {'slices mm':9s} {'replaced':>8s} {'mean':>6s} {'gain dB':>8s} {'SSIM':>14s} {'seconds':>8s}")
     for path in options.truth:
         for slices in options.slices:
-            print(f"{nifti_stem(path):12s} {slices:9s} {compare(stages, path, slices, options)}", flush=True)
+            print(f"{image_stem(path):12s} {slices:9s} {compare(stages, path, slices, options)}", flush=True)
 
 
 def compare(stages: list[Inference], path: Path, slices: str, options: argparse.Namespace) -> str:

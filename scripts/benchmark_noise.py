@@ -23,8 +23,9 @@ import torch
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.files import write_csv
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.nifti import read_nifti
 from focvs.scan.noise import background_noise, estimate_noise, find_air
 from focvs.scan.units import white_level
 
@@ -63,9 +64,9 @@ def main() -> None:
                         noisy = np.hypot(noisy, level * rng.standard_normal(clean.shape, np.float32))
                     estimated = estimate(noisy)
                     found.append(np.nan if estimated is None else estimated / np.hypot(level, own))
-                    rows.append(dict(zip(COLUMNS, (nifti_stem(path), where, kind, level, found[-1]), strict=True)))
+                    rows.append(dict(zip(COLUMNS, (image_stem(path), where, kind, level, found[-1]), strict=True)))
                 print(
-                    f"{nifti_stem(path):18s} {where:5s} {kind:9s} {100 * own:5.2f} % "
+                    f"{image_stem(path):18s} {where:5s} {kind:9s} {100 * own:5.2f} % "
                     + " ".join("      -" if np.isnan(r) else f"{r:7.2f}" for r in found),
                     flush=True,
                 )

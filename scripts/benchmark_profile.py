@@ -29,8 +29,9 @@ from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, detail_rat
 from focvs.acquisition.profile import make_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.files import write_csv
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_directions, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_directions, read_nifti
 from focvs.scan.units import white_level
 
 WIDTHS = {  # FWHM and spacing in mm, by shape
@@ -79,7 +80,7 @@ def main() -> None:
             }
             cells = []
             for name in options.assumed:
-                case = (nifti_stem(path), options.across, options.noise, shape, fwhm_mm, spacing_mm, name)
+                case = (image_stem(path), options.across, options.noise, shape, fwhm_mm, spacing_mm, name)
                 rows.append(dict.fromkeys(COLUMNS, "") | dict(zip(COLUMNS, case, strict=False)))
                 try:
                     found = estimators[name](y, mask, (voxels[0], voxels[1]), spacing_mm, anisotropy=(first, second))
@@ -91,7 +92,7 @@ def main() -> None:
                 inside = found.low_mm <= fwhm_mm <= found.high_mm
                 cells.append("{:5.2f} [{:5.2f}, {:5.2f}]".format(*answer) + (" " if inside else "!"))
             told = " ".join(f"{cell:24s}" for cell in cells)
-            print(f"{nifti_stem(path):16s} {shape:9s} {fwhm_mm:5g} {spacing_mm:5g}  {told}", flush=True)
+            print(f"{image_stem(path):16s} {shape:9s} {fwhm_mm:5g} {spacing_mm:5g}  {told}", flush=True)
             with suppress(ValueError):
                 true = make_profile(shape, fwhm_mm)
                 measured.append(detail_ratios(y, mask, (voxels[0], voxels[1]), spacing_mm, true))

@@ -47,8 +47,9 @@ from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import choose_device, open_prior
 from focvs.reconstruction.thickness import estimate_thickness
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_along, axis_last, nifti_stem, read_nifti, write_nifti
+from focvs.scan.nifti import axis_along, axis_last, read_nifti, write_nifti
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.slices import take_slices
 from focvs.scan.units import white_level
@@ -145,7 +146,7 @@ def run_case(
 ) -> Iterator[dict[str, str]]:
     thickness, spacing = map(float, slices.split(":"))
     noise = f"{options.noise} Rician" if options.rician else options.noise
-    common = {"truth": nifti_stem(truth_path), "slices": slices, "noise": noise, "box": options.box}
+    common = {"truth": image_stem(truth_path), "slices": slices, "noise": noise, "box": options.box}
     cases = {
         method: common | {"seed": seed, "method": method, "overrides": " ".join(words), "prior": hash_of_prior(words)}
         for method, words in runs.items()

@@ -37,8 +37,9 @@ from focvs.evaluation.metrics import peak_signal_to_noise, spectrum_ratio
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_last, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.units import white_level
 
 SHARE = 0.9
@@ -102,7 +103,7 @@ def judge(
     every = max(1, len(error) // 200_000)
     mean_error = (mean - truth)[mask][::every]
     return {
-        "truth": nifti_stem(truth_path),
+        "truth": image_stem(truth_path),
         "slices": slices,
         "noise": noise,
         "samples": count,

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from focvs.commands.overrides import compose, quote
 from focvs.errors import FocvsError
 from focvs.pipeline import super_resolve
-from focvs.scan.nifti import nifti_stem
+from focvs.scan.formats import image_stem
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def line(path: Path, report: dict[str, Any]) -> str:
     acquisition, consistency = report["acquisition"], report["consistency"]
     misfit = consistency["chi2_before_last_replacement"]  # None where pixels were averaged for the network
     return (
-        f"{nifti_stem(path):24s} {acquisition['slices']:6d} {acquisition['spacing_mm']:8.2f} "
+        f"{image_stem(path):24s} {acquisition['slices']:6d} {acquisition['spacing_mm']:8.2f} "
         f"{acquisition['voxel_mm']:8.3f} {report['seconds']['total'] / 60:7.2f} "
         f"{consistency['relative_residual']:8.1e} {'-' if misfit is None else format(misfit, '.2f'):>6s} "
         f"{'; '.join(report['warnings'])}"

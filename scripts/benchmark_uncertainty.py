@@ -42,8 +42,9 @@ from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import open_prior
 from focvs.report.run_report import plain
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_last, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.units import white_level
 
@@ -83,7 +84,7 @@ def main() -> None:
         thickness, spacing = map(float, slices.split(":"))
         errors, deviations = [], []
         for truth in options.truth:
-            stem = nifti_stem(truth)
+            stem = image_stem(truth)
             folder = options.keep / f"{stem}_{thickness:g}_{spacing:g}_{options.samples}_{options.box}"
             folder = folder.with_name(f"{folder.name}_{options.noise:g}") if options.noise else folder
             restore(truth, slices, options, overrides, folder)
@@ -102,7 +103,7 @@ def main() -> None:
                 print("  ".join(shown), flush=True)
         if options.measure:
             factors = uncertainty.factors_of(errors, deviations, LEVELS)
-            heads = tuple(map(nifti_stem, options.truth))
+            heads = tuple(map(image_stem, options.truth))
             measured.append(IntervalRow(thickness, spacing, tuple(round(k, 3) for k in factors), heads))
             each = [uncertainty.coverage(e, factors[2] * d) for e, d in zip(errors, deviations, strict=True)]
             print(slices, "factors", factors, "90 % holds", dict(zip(heads, each, strict=True)), flush=True)

@@ -32,7 +32,7 @@ from benchmark_quality import degraded_box
 from focvs.commands.scores import measure_estimates
 from focvs.config import EvaluateConfig, ProfileConfig
 from focvs.errors import FocvsError
-from focvs.scan.nifti import nifti_stem
+from focvs.scan.formats import image_stem
 
 COLUMNS = ("truth", "slices", "method", "psnr_db", "ssim", "seconds", "memory_mib", "residual", "header", "budget")
 WATCH = """
@@ -110,7 +110,7 @@ def compare(
     }
     command = [word.format(**places) for word in shlex.split(peer["command"])]
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "-")
-    row |= {"truth": nifti_stem(truth), "slices": slices, "method": name, "budget": peer["budget"]}
+    row |= {"truth": image_stem(truth), "slices": slices, "method": name, "budget": peer["budget"]}
     try:
         row["seconds"], row["memory_mib"] = run(command, options.timeout)
         found = sorted(out.rglob(peer["output"]))

@@ -22,8 +22,9 @@ from scipy import ndimage
 from focvs.config import EvaluateConfig
 from focvs.evaluation.lesions import find_lesions, neighbourhoods
 from focvs.files import write_csv
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import nifti_stem, read_nifti
+from focvs.scan.nifti import read_nifti
 from focvs.scan.units import white_level
 
 SMALLEST_ML, MOST = 0.3, 8
@@ -49,7 +50,7 @@ def main() -> None:
     else:  # as bright as they are dark, about the median
         median = np.median(data[head])
         lesions = find_lesions(2 * median - data, head, voxel_mm, 2 - options.below, options.inside)
-    found = {"scan": nifti_stem(options.scan), "lesions": f"above {options.above:g}"}
+    found = {"scan": image_stem(options.scan), "lesions": f"above {options.above:g}"}
     if options.below is not None:
         found["lesions"] = f"below {options.below:g}"
     rows: list[dict[str, str]] = []

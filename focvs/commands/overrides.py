@@ -143,7 +143,7 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from focvs.config import FLAG_OR_WORD, NUMBER_OR_WORD, conf_dir, register_schemas
+    from focvs.config import FLAG_OR_WORD, LISTS, NUMBER_OR_WORD, conf_dir, register_schemas
 
     register_schemas()
     outer = GlobalHydra.get_state()  # of the job this is called from, if any
@@ -153,8 +153,10 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
             config = hydra_compose(name, list(overrides))
         for key, word in NUMBER_OR_WORD.items():
             value = config.get(key)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (value is None or value == word or number):
+            each = (
+                list(value) if key in LISTS and not isinstance(value, str) and isinstance(value, Sequence) else [value]
+            )
+            if not each or not all(v is None or v == word or _is_number(v) for v in each):
                 raise UsageError(f"{key}={value} is not accepted; give a number or {word}.")
         for key, word in FLAG_OR_WORD.items():
             value = config.get(key, word)
@@ -165,6 +167,10 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     finally:
         GlobalHydra.set_state(outer)
     return config
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:

@@ -17,8 +17,7 @@ from focvs.files import require_writable, write_atomically, write_json
 from focvs.reconstruction.forward_model import slice_spacing
 from focvs.reconstruction.thickness import profile_of_scan
 from focvs.report.figures import draw_profile
-from focvs.scan.brightness import balance_slices
-from focvs.scan.dicom import open_scan
+from focvs.scan.preparation import prepare_scan
 from focvs.scan.sidecar import find_thickness
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,14 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         raise InputError(f"seeds={config.seeds} leaves no spread to judge by; give at least 2.")
     seeds = config.seeds if config.method == "adversarial" else None
     folder = Path(config.output_dir or Path(config.scan).parent)
-    scan = balance_slices(open_scan(Path(config.scan), folder if config.output_dir else None), config.slice_gains)
+    scan = prepare_scan(
+        Path(config.scan),
+        folder if config.output_dir else None,
+        config.slice_gains,
+        config.exclude,
+        config.series,
+        config.echo,
+    )
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)

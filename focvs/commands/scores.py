@@ -23,16 +23,9 @@ from focvs.evaluation.perceptual import describe_slices
 from focvs.evaluation.segment_command import open_segmenters, segment_estimate
 from focvs.evaluation.uncertainty import rank_correlation
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import (
-    axis_along,
-    axis_last,
-    nifti_stem,
-    on_same_voxels,
-    read_nifti,
-    read_volume,
-    require_direction,
-)
+from focvs.scan.nifti import axis_along, axis_last, on_same_voxels, read_nifti, read_volume, require_direction
 from focvs.scan.scan import Scan
 from focvs.scan.units import white_level
 
@@ -103,7 +96,7 @@ def measure_estimates(config: EvaluateConfig) -> tuple[list[dict[str, Any]], dic
         if not true_labels.any():
             raise InputError(f"{name}: the truth has no labels in its head.")
     rows: list[dict[str, Any]] = []
-    stems = [nifti_stem(path) for path in paths]
+    stems = [image_stem(path) for path in paths]
     for path, stem, data, where in zip(paths, stems, volumes, covered, strict=True):
         rows.append(
             {
@@ -149,8 +142,8 @@ def measure_interval(
         percentile; ``rank_correlation`` of the width with the absolute error, None where all widths are equal. None
         without such files on the truth's voxels, or where the interval has no width.
     """
-    ending = path.name.removeprefix(nifti_stem(path))
-    files = [path.with_name(f"{nifti_stem(path)}-{name}{ending}") for name in ("q05", "q95")]
+    ending = path.name.removeprefix(image_stem(path))
+    files = [path.with_name(f"{image_stem(path)}-{name}{ending}") for name in ("q05", "q95")]
     if not all(file.is_file() for file in files):
         return None
     bounds = []

@@ -13,7 +13,8 @@ from focvs.config import SimulateConfig
 from focvs.errors import InputError
 from focvs.files import write_json
 from focvs.reconstruction.thickness import load_profile, require_width
-from focvs.scan.nifti import axis_along, axis_back, axis_last, nifti_stem, read_volume, write_nifti
+from focvs.scan.formats import image_stem
+from focvs.scan.nifti import axis_along, axis_back, axis_last, read_volume, write_nifti
 from focvs.scan.units import white_level
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,10 @@ def simulate_scan(config: SimulateConfig) -> Path:
     grid = type(grid)(grid.slices, grid.spacing_mm, slices.shape[-1], spacing_mm)
     output = Path(config.output)
     if not output.name.endswith((".nii", ".nii.gz")):
-        output = output / f"{nifti_stem(Path(config.volume))}_thick.nii.gz"
+        output = output / f"{image_stem(Path(config.volume))}_thick.nii.gz"
     write_nifti(output, *axis_back(slices, grid.affine(affine), axis), header)
     write_json(
-        output.with_name(nifti_stem(output) + ".json"),
+        output.with_name(image_stem(output) + ".json"),
         {"SliceThickness": thickness_mm, "SpacingBetweenSlices": spacing_mm, "SliceProfile": profile.kind},
     )
     log.info("wrote %s: %d slices of %.4g mm every %.4g mm", output, slices.shape[-1], thickness_mm, spacing_mm)

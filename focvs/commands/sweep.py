@@ -23,7 +23,8 @@ from focvs.pipeline import super_resolve
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.thickness import load_profile, require_width
 from focvs.report.tables import COLUMNS
-from focvs.scan.nifti import DIRECTIONS, axis_along, nifti_stem, read_nifti, read_volume, write_nifti
+from focvs.scan.formats import image_stem
+from focvs.scan.nifti import DIRECTIONS, axis_along, read_nifti, read_volume, write_nifti
 
 log = logging.getLogger(__name__)
 NOTES = {".md", ".txt", ".jsonl", ".png"}  # files beside the weights of a prior that decide nothing
@@ -91,7 +92,7 @@ def job_settings(config: SweepConfig) -> dict[str, Any]:
 
 def job_folder(settings: dict[str, Any], parent: Path) -> Path:
     """Where a job goes: the main settings in words, all of them in a short hash."""
-    stem, digest = nifti_stem(Path(settings["volume"])), hash_of(settings)
+    stem, digest = image_stem(Path(settings["volume"])), hash_of(settings)
     words = f"{settings['thickness']:g}mm_gap{settings['gap']:g}_seed{settings['seed']}"
     return parent / f"{stem}_{settings['method']}_{words}_{digest[:8]}"
 

@@ -17,6 +17,7 @@ TOLERANCE = 0.01  # root mean square difference to float32 that is let through, 
 AMPERE = 8  # compute capability of the first GPUs of NVIDIA with bfloat16
 GAIN = 1.2  # how much faster bfloat16 must be, so that what is chosen does not change from run to run
 BUDGET_SECONDS = 0.2  # of repeating each of the two
+SMALL = 500_000  # voxels that take seconds either way: not worth what reduced precision changes
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Precision:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.name]
 
 
-def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], Tensor], pixels: int) -> Precision:
+def choose_precision(
+    asked: str, device: str, evaluate: Callable[[torch.dtype], Tensor], pixels: int, voxels: int | None = None
+) -> Precision:
     """The precision for networks on a device.
 
     On a processor that has units for it bfloat16 is chosen where a probe of about a second finds it faster and within
@@ -56,6 +59,7 @@ def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], 
         device: torch device.
         evaluate: one typical evaluation of the network in a precision.
         pixels: that it evaluates.
+        voxels: of the volume that is restored; ``auto`` keeps float32 on a processor where they are few.
 
     Raises:
         InputError: for an unknown precision, or float16 on a processor.
@@ -69,10 +73,13 @@ def choose_precision(asked: str, device: str, evaluate: Callable[[torch.dtype], 
         return probe(
             evaluate, pixels, "bfloat16" if torch.cuda.get_device_capability(device)[0] >= AMPERE else "float16"
         )
-    if asked == "auto" and kind == "cpu" and multiplies_bfloat16():
+    small = kind == "cpu" and voxels is not None and voxels < SMALL
+    if asked == "auto" and kind == "cpu" and not small and multiplies_bfloat16():
         return probe(evaluate, pixels)
     if asked != "auto":
         known = Precision(asked, "as asked")
+    elif small:
+        known = Precision("float32", "so small a volume takes seconds either way")
     elif kind == "cpu":
         known = Precision("float32", "the processor has no units for bfloat16")
     else:

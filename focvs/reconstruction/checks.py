@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from focvs.acquisition.profile import SHAPES
@@ -15,6 +17,36 @@ from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.setup import schedule
 from focvs.sampling.consistency import RULES, SPECTRAL_RULES
 from focvs.sampling.samplers import SAMPLERS
+
+
+def excluded(config: RunConfig) -> tuple[list[int], list[str]]:
+    """Numbers of slices of the first stack, and names of further stacks, that ``exclude=`` leaves out.
+
+    Raises:
+        InputError: for a stack that is not there, or a number that is none.
+    """
+    numbers, names = [], []
+    for value in config.exclude:
+        if isinstance(value, int) and not isinstance(value, bool):
+            numbers.append(value)
+            continue
+        found = [name for name in config.stacks if str(value) in (name, Path(name).name)]
+        if not found:
+            raise InputError(
+                f"exclude={value} is neither the number of a slice nor one of the further stacks "
+                f"({', '.join(config.stacks) or 'there are none'})."
+            )
+        names += found
+    return numbers, names
+
+
+def leave_out(config: RunConfig, names: Sequence[str]) -> RunConfig:
+    """The configuration without some of its further stacks, and without their thickness where each has one."""
+    kept = [i for i, name in enumerate(config.stacks) if name not in names]
+    thickness = config.thickness
+    if isinstance(thickness, list) and len(thickness) == 1 + len(config.stacks):
+        thickness = [thickness[0], *(thickness[1 + i] for i in kept)]
+    return replace(config, stacks=[config.stacks[i] for i in kept], thickness=thickness)
 
 
 def check_options(config: RunConfig) -> None:
@@ -41,7 +73,8 @@ def check_options(config: RunConfig) -> None:
         ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
         ("baseline.training_steps", config.baseline.training_steps, config.baseline.training_steps >= 2, "at least 2"),
-        ("sampler.levels", config.sampler.levels, config.sampler.levels >= 2, "at least 2"),
+        ("sampler.levels", config.sampler.levels, config.sampler.levels >= 1, "at least 1"),
+        ("steps", 1 if config.steps is None else config.steps, config.steps is None or config.steps >= 1, "at least 1"),
         ("sampler.mirrors", config.sampler.mirrors, config.sampler.mirrors in (1, 2, 4), "1, 2 or 4"),
         ("sampler.rho", config.sampler.rho, config.sampler.rho > 0, "above 0"),
         ("sampler.temperature", config.sampler.temperature, 0 <= config.sampler.temperature <= 1, "between 0 and 1"),
@@ -65,6 +98,9 @@ def check_options(config: RunConfig) -> None:
             raise InputError(f"sampler={config.sampler.name} needs samples; give samples= at least 1.")
         if config.sampler.mirrors != 1:
             raise InputError("sampler.mirrors= is for sampler=mean; leave it out.")
+    excluded(config)
+    if config.echo is not None and config.echo < 1:
+        raise InputError(f"echo={config.echo} must be at least 1.")
     if config.consistency.rule in SPECTRAL_RULES and config.sampler.name != "ddpm":
         raise InputError(
             f"consistency={config.consistency.rule} is an ancestral sampler and cannot go with "

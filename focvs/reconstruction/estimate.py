@@ -13,6 +13,7 @@ from focvs.priors.prior import Prior
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import in_words
+from focvs.reconstruction.setup import levels_of
 from focvs.reconstruction.voxels import voxel_window
 
 # the peaks of two heads, 192 x 224 x 192 and 512 x 512 x 300 voxels (docs/speed.md)
@@ -69,7 +70,7 @@ def residual_evaluations(config: RunConfig, prior: Prior) -> int:
     """How often the network of samples around a mean is evaluated."""
     if config.sampler.name != "mean" or prior.residual is None:
         return 0
-    return config.samples * config.sampler.levels * (2 if config.planes is Planes.average else 1)
+    return config.samples * levels_of(config) * (2 if config.planes is Planes.average else 1)
 
 
 def deviates(config: RunConfig, prior: Prior) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.reconciliation import Reconciliation
-from focvs.reconstruction.voxels import blank_voxels, hold
+from focvs.reconstruction.voxels import blank_voxels, hold, keep_positive
 
 
 class Finishing:
@@ -18,10 +18,11 @@ class Finishing:
     Args:
         case: the scan that was restored.
         exact: whether the last exact replacement is made; of several stacks it is that of all.
+        nonnegative: as :func:`focvs.reconstruction.voxels.keep_positive` takes it.
     """
 
-    def __init__(self, case: Case, exact: bool):
-        self.case, self.exact = case, exact
+    def __init__(self, case: Case, exact: bool, nonnegative: bool | str = "auto"):
+        self.case, self.exact, self.nonnegative = case, exact, nonnegative
         self.blank = blank_voxels(torch.from_numpy(case.scan.data), case.acquisition.grid)
         self.together = Reconciliation(case.stacks, case.scan, case.acquisition) if case.stacks and exact else None
 
@@ -50,4 +51,5 @@ class Finishing:
             hold(whole, scan, acquisition)
             if self.together:
                 self.together(whole, self.blank)
+        keep_positive(whole, scan, acquisition, self.exact, self.nonnegative)
         return whole.numpy()

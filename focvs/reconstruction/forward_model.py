@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
@@ -56,10 +57,11 @@ def model_acquisition(
     if not 0 < voxel_mm < spacing_mm:
         raise InputError(f"voxel={voxel_mm:.4g} mm must be above 0 and below the slice spacing of {spacing_mm:.4g} mm.")
     known = thickness is not None
-    if thickness is None and config.thickness == "estimate":
+    given = thickness_of(config)
+    if thickness is None and given == "estimate":
         thickness = estimate_thickness(scan, spacing_mm, config.profile)
     elif thickness is None:
-        thickness = find_thickness(scan.path, spacing_mm, config.thickness)
+        thickness = find_thickness(scan.path, spacing_mm, given)
     profile = load_profile(config.profile, thickness.thickness_mm)
     thickness = thickness if known else agree(thickness, profile, scan.path)
     grid = make_grid(
@@ -70,10 +72,26 @@ def model_acquisition(
         keep_extent=given_voxel_mm is None,
     )
     try:
-        sampled, written = (ThroughPlaneOperator(profile, grid, ends) for ends in ("margin", "edge"))
+        sampled, written = (ThroughPlaneOperator(profile, grid, ends, scan.missing) for ends in ("margin", "edge"))
     except ValueError as error:
         raise InputError(f"{scan.path.name}: {error}") from error
     return Acquisition(thickness, profile, grid, sampled, written)
+
+
+def thickness_of(config: RunConfig, number: int = 0) -> Any:
+    """``thickness=`` of the scan or, from 1, of a further stack: a number for all, or a list with one for each.
+
+    Raises:
+        InputError: for a list of another length.
+    """
+    if not isinstance(config.thickness, list):
+        return config.thickness
+    if len(config.thickness) != 1 + len(config.stacks):
+        raise InputError(
+            f"thickness={config.thickness} has {len(config.thickness)} values for {1 + len(config.stacks)} stacks; give one "
+            "for each, or one for all."
+        )
+    return config.thickness[number]
 
 
 def slice_spacing(scan: Scan, given_mm: float | None) -> float:

@@ -17,7 +17,7 @@ from focvs.reconstruction.forward_model import Acquisition, model_acquisition
 from focvs.reconstruction.restoration import Restoration
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.timing import Stopwatch
-from focvs.reconstruction.voxels import blank_voxels, hold
+from focvs.reconstruction.voxels import blank_voxels, hold, keep_positive
 from focvs.sampling.statistics import replaced_noise
 from focvs.scan.pixels import PixelGrid, noise_factor
 from focvs.scan.scan import Scan
@@ -40,6 +40,7 @@ class Refinement:
         acquisition: of the written ones; the same unless ``voxel=`` asks for another size.
         grid: acquired and working pixels.
         exact: whether the volume reproduces the acquired slices.
+        nonnegative: as :func:`focvs.reconstruction.voxels.keep_positive` takes it.
     """
 
     scan: Scan
@@ -47,6 +48,7 @@ class Refinement:
     acquisition: Acquisition
     grid: PixelGrid
     exact: bool
+    nonnegative: bool | str = "auto"
 
     @cached_property
     def blank(self) -> Tensor:
@@ -64,6 +66,7 @@ class Refinement:
         whole[self.blank] = 0
         if self.exact:
             hold(whole, self.scan, self.acquisition)
+        keep_positive(whole, self.scan, self.acquisition, self.exact, self.nonnegative)
         return whole.numpy()
 
     def deviation(self, coarse: np.ndarray) -> np.ndarray:
@@ -135,8 +138,8 @@ def restore_coarsely(case: Case, working: Scan, pixels: PixelGrid, config: RunCo
         acquisition=coarse_model,
         written_noise_prior=case.slices.noise_prior,
     )
-    restoration = restore(coarse, config, clock)
-    refine = Refinement(scan, coarse_model, case.acquisition, pixels, restoration.exact)
+    restoration = restore(coarse, replace(config, nonnegative=False), clock)
+    refine = Refinement(scan, coarse_model, case.acquisition, pixels, restoration.exact, config.nonnegative)
     return replace(
         restoration,
         mean=refine(restoration.mean),

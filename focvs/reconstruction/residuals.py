@@ -16,6 +16,7 @@ from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import Progress
 from focvs.reconstruction.replacement import replacement_of
+from focvs.reconstruction.setup import levels_of
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
 from focvs.reconstruction.volume_denoiser import plane_denoisers
 from focvs.sampling.around import MeasuredAround
@@ -27,7 +28,7 @@ SIGMAS = 20.0, 0.05  # first and last noise level, in deviations of the mean
 
 def residual_sigmas(config: RunConfig) -> Tensor:
     """``(levels,)`` noise levels of the residual, in deviations of the mean."""
-    return karras_sigmas(config.sampler.levels, *SIGMAS)
+    return karras_sigmas(levels_of(config), *SIGMAS)
 
 
 def draw_residuals(

@@ -69,7 +69,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         log.info("q05 and q95: %.3g predictive deviations, %s", interval.factor, interval.reason)
         if not interval.calibrated:
             warnings.append(f"what q05 and q95 hold between them is not known: {interval.reason}.")
-    finish = Finishing(case, plan.exact)
+    finish = Finishing(case, plan.exact, config.nonnegative)
     return Restoration(
         mean=finish(drawn.mean),
         samples=Samples(lambda i: finish(drawn.samples[i]), len(drawn.samples)),

@@ -44,8 +44,14 @@ def choose_device(name: str) -> str:
 
 
 def steps_of(config: RunConfig) -> int | None:
-    """``steps=``, or those of the sampler; None where a mean takes all its stages."""
-    return config.sampler.steps if config.steps is None else config.steps
+    """``steps=``, or those of the sampler; None where a mean takes all its stages, as it does for samples around it."""
+    around = config.sampler.name == "mean" and config.samples
+    return config.sampler.steps if config.steps is None or around else config.steps
+
+
+def levels_of(config: RunConfig) -> int:
+    """Noise levels of samples around a mean: ``steps=``, or those of the sampler."""
+    return config.sampler.levels if config.steps is None else config.steps
 
 
 def schedule(config: RunConfig, *, conditioned: bool = False, stages: int | None = None) -> Tensor:
@@ -130,7 +136,7 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
     if mean and config.samples and steps_of(config) not in (None, 1 + len(prior.stages)):
         raise InputError(
             f"samples={config.samples} are drawn around the mean by all {1 + len(prior.stages)} stages; leave out "
-            "steps= and quality=fast, or samples=."
+            "quality=fast and sampler.steps=, or samples=."
         )
     if config.adapt and not prior.samples:
         raise InputError(
@@ -140,14 +146,20 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
     schedule(config, conditioned=prior.conditioned, stages=1 + len(prior.stages))
 
 
-def in_precision(prior: Prior, config: RunConfig, device: str) -> tuple[Prior, Precision]:
+def in_precision(prior: Prior, config: RunConfig, device: str, voxels: int | None = None) -> tuple[Prior, Precision]:
     """The prior in the precision that was asked for, or that a probe found best, compiled if asked for.
+
+    Args:
+        prior: in float32.
+        config: precision, compile.
+        device: torch device.
+        voxels: of the volume that is restored, about.
 
     Raises:
         InputError: as :func:`focvs.priors.precision.choose_precision`.
     """
     patches = prior.patches(device)
-    precision = choose_precision(config.precision, device, partial(prior.evaluate, patches), patches.numel())
+    precision = choose_precision(config.precision, device, partial(prior.evaluate, patches), patches.numel(), voxels)
     chosen = prior.at(precision.dtype, compiled=config.compile)
     if config.compile:
         try:
@@ -156,6 +168,11 @@ def in_precision(prior: Prior, config: RunConfig, device: str) -> tuple[Prior, P
         except Exception as error:  # of many kinds: no compiler, an operation it does not know
             raise InputError(f"compile=true failed ({first_line(error)}); leave it out.") from error
     return chosen, precision
+
+
+def restored_voxels(scan: Scan) -> int:
+    """About how many voxels a restored scan has: isotropic ones."""
+    return round(scan.data.size * max(1.0, scan.spacing_mm / min(scan.in_plane_mm)))
 
 
 def voxel_warnings(scan: Scan, prior: Prior) -> list[str]:

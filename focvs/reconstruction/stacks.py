@@ -17,11 +17,10 @@ from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
 from focvs.acquisition.stack_operator import StackOperator
 from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError
-from focvs.reconstruction.forward_model import Acquisition, model_acquisition
+from focvs.reconstruction.forward_model import Acquisition, model_acquisition, thickness_of
 from focvs.reconstruction.voxels import volume_affine
-from focvs.scan.brightness import balance_slices
-from focvs.scan.dicom import open_scan
 from focvs.scan.pixels import ROUNDING, PixelGrid, coarsen, noise_factor
+from focvs.scan.preparation import prepare_scan
 from focvs.scan.registration import register_rigidly
 from focvs.scan.scan import Scan
 from focvs.scan.slices import take_slices
@@ -102,7 +101,7 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> tupl
     for number, name in enumerate(config.stacks, start=2):
         # folders of DICOM series often have one name
         folder = Path(config.output_dir) / f"stack-{number:02d}" if config.output_dir else None
-        other = balance_slices(open_scan(Path(name), folder), config.slice_gains)
+        other = prepare_scan(Path(name), folder, config.slice_gains)
         moved = np.eye(4)
         if config.align == "rigid":
             moved = register_rigidly(spaced(scan, acquisition.grid.spacing_mm), other)
@@ -114,7 +113,7 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> tupl
         averaged = noise_factor(other, pixels)
         other = replace(coarsen(other, pixels), warnings=other.warnings)
         fine = [max(1, math.ceil(factor / ratio - ROUNDING)) for factor, ratio in zip(factors, ratios, strict=True)]
-        wanted = replace(config, scan=name, spacing=None, voxel="auto")
+        wanted = replace(config, scan=name, spacing=None, voxel="auto", thickness=thickness_of(config, number - 1))
         model = model_acquisition(other, wanted, min(voxel_mm, 0.99 * other.spacing_mm))
         affine = np.linalg.inv(moved) @ other.affine
         stack = Stack(other, model, affine, (fine[0], fine[1]), moved)
@@ -169,14 +168,16 @@ def match(
         raise InputError(f"{names}: {error}") from error
     inside = operator.covered & torch.from_numpy(stack.scan.head)
     if inside.sum() < 1000:
-        raise InputError(f"{names} hardly overlap; are both of one head, in one space?")
+        raise InputError(
+            f"{names} hardly overlap; are both of one head, in one space? Scans of several heads are restored one by one."
+        )
     expected, found = operator(first)[inside].double(), torch.from_numpy(stack.scan.data)[inside].double()
     gain = float(expected.sum() / found.sum())  # blur does not change sums; least squares would take it for a gain
     correlation = float(torch.corrcoef(torch.stack([expected, found]))[0, 1])
     if not (correlation >= LEAST_CORRELATION and gain > 0):
         raise InputError(
             f"{names} correlate by {correlation:.2f} where they overlap; give stacks of one head in one contrast, "
-            "aligned (align=rigid)."
+            "aligned (align=rigid). Scans of several heads are restored one by one."
         )
     given = parse_auto("noise", config.noise)  # in the intensities of the first
     noise = take_slices(stack.scan).noise_intensity if given is None else given * averaged / gain

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.nonnegative import project_nonnegative
 from focvs.scan.scan import Scan
 from focvs.scan.slices import Region
 
+WORTH_SAYING = 0.005  # of the white level, that a volume goes below zero
 BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
 
@@ -67,6 +69,35 @@ def hold(whole: Tensor, scan: Scan, acquisition: Acquisition) -> None:
     """Replace what the scan knows in ``whole`` ``(p, q, n)``, in place: exactly, in float64, a row at a time."""
     for x, y in zip(whole, torch.from_numpy(scan.data), strict=True):
         x[:] = acquisition.written.replace(x.double(), y.double()).float()
+
+
+def keep_positive(whole: Tensor, scan: Scan, acquisition: Acquisition, exact: bool, wanted: bool | str) -> None:
+    """Leave nothing in ``whole`` ``(p, q, n)``, in place, below zero where the scan has nothing there.
+
+    Args:
+        whole: intensities.
+        scan: the scan; nothing is done where it has negative values itself.
+        acquisition: its forward model.
+        exact: whether ``whole`` reproduces the scan, which is kept.
+        wanted: ``auto``: as far as the scan can still be reproduced; True: also where it cannot; False: not at all.
+    """
+    if wanted is False or scan.data.min() < 0:
+        return
+    if exact:
+        project_nonnegative(whole, torch.from_numpy(scan.data), acquisition.written, scan.units.white)
+    if not exact or wanted is True:
+        whole.clamp_min_(0)
+
+
+def left_below_zero(volume: np.ndarray, scan: Scan) -> list[str]:
+    """A warning where a volume goes clearly below zero and its scan does not."""
+    lowest = float(volume.min()) / scan.units.white
+    if scan.data.min() < 0 or lowest > -WORTH_SAYING:
+        return []
+    return [
+        f"{100 * float((volume < 0).mean()):.2g} % of the voxels are negative, down to {-100 * lowest:.2g} % of the white "
+        "level below zero: without them the scan could not be reproduced there; nonnegative=true sets them to zero."
+    ]
 
 
 def volume_mask(mask: Tensor, grid: ThroughPlaneGrid) -> Tensor:

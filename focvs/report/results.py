@@ -22,6 +22,7 @@ from focvs.scan.scan import Scan
 log = logging.getLogger(__name__)
 
 MAPS = tuple(field.name for field in fields(Uncertainty))
+DEVIATIONS = ("std", "nullstd")  # which have no background
 WRITERS = 2  # images that are compressed at a time
 
 
@@ -51,6 +52,8 @@ def write_images(
         images |= {name: getattr(uncertainty, name) for name in MAPS}
 
     def write(name: str, data: np.ndarray) -> None:
+        if name not in DEVIATIONS and scan.background:
+            data = data + np.float32(scan.background)
         write_nifti(paths[name], *axis_back(data, affine, scan.file_axis), scan.header)
 
     paths |= {name: folder / f"{stem}-{name}.nii.gz" for name in images if name != "mean"}

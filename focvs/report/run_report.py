@@ -80,6 +80,8 @@ class SlicesReport:
     source: str
     slices: int
     slice_gains: list[float] | None
+    missing_slices: list[int]
+    background: float
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class ConsistencyReport:
         chi2: mean squared residual over the variance of the noise: 0 after exact replacement, 1 where the data are
             fitted to the noise; None without noise.
         chi2_before_last_replacement: the same of the sampled volume, in the head.
+        below_zero: share of the voxels of the written file below zero; None where the scan has negative values itself.
+        lowest: its lowest intensity.
     """
 
     rule: str
@@ -132,6 +136,8 @@ class ConsistencyReport:
     relative_residual: float
     chi2: float | None
     chi2_before_last_replacement: float | None
+    below_zero: float | None
+    lowest: float
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ def describe_run(
         written: the file of the mean, which is read again.
     """
     config, prior = run.config, run.prior
-    volume = torch.from_numpy(axis_last(*read_nifti(written)[:2], run.scan.file_axis)[0].copy())
+    volume = torch.from_numpy(axis_last(*read_nifti(written)[:2], run.scan.file_axis)[0] - run.scan.background)
     return RunReport(
         version=__version__,
         config=plain(asdict(config)),
@@ -216,6 +222,8 @@ def measure_consistency(
         relative_residual=largest / float(np.ptp(scan.data)),
         chi2=squares / scan.data.size / noise**2 if noise > 0 else None,
         chi2_before_last_replacement=restoration.misfit,
+        below_zero=None if scan.data.min() < 0 else round(float((volume < 0).double().mean()), 6),
+        lowest=float(volume.min()),
     )
 
 
@@ -229,6 +237,8 @@ def _describe_slices(scan: Scan, acquisition: Acquisition) -> dict[str, Any]:
         "source": acquisition.thickness.source,
         "slices": acquisition.grid.slices,
         "slice_gains": None if scan.gains is None else [round(float(g), 5) for g in scan.gains],
+        "missing_slices": list(scan.missing),
+        "background": scan.background,
     }
 
 

@@ -14,6 +14,7 @@ from focvs.scan.interleaving import odd_even_difference
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
 
+MOST_GAIN = 2.0
 BRIGHT = 0.15  # of the white level: head that is compared between slices
 ODD_EVEN_SIGNIFICANCE, ODD_EVEN_DIFFERENCE = (
     3.0,
@@ -59,6 +60,13 @@ def balance_slices(scan: Scan, wanted: str) -> Scan:
     found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
     if found is None or not found.clear:
         return scan
+    if float(found.log_gains.abs().max()) > math.log(MOST_GAIN):
+        largest = math.exp(float(found.log_gains.abs().max()))
+        warning = (
+            f"slices seem to differ by factors of up to {largest:.2g} in brightness, more than {MOST_GAIN:g}, which no "
+            "scanner makes: they were left as they are."
+        )
+        return replace(scan, warnings=(*scan.warnings, warning))
     return divide_out(
         scan,
         found.log_gains.exp(),

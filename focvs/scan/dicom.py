@@ -3,81 +3,106 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from focvs.errors import InputError
 from focvs.files import require_writable
+from focvs.scan.dicom_series import choose_series, find_series, inspect
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import Scan, read_scan
 
 log = logging.getLogger(__name__)
 
-
-def open_scan(path: Path, output: Path | None) -> Scan:
-    """The scan in a NIfTI file, or in a folder of DICOM files, which is converted into ``output`` first.
-
-    Raises:
-        InputError: as :func:`focvs.scan.scan.read_scan` and :func:`convert_series`; for DICOM without an output folder.
-    """
-    if not path.is_dir():
-        return read_scan(path)
-    if output is None:
-        raise InputError(f"{path} is a folder of DICOM files: give an output folder as well, its NIfTI is left there.")
-    return read_scan(convert_series(path, output))
+# endings of names that dcm2niix gives to more than it was asked for
+COPIES = {"_Eq": "a copy resampled to even slices", "_Tilt": "a copy corrected for gantry tilt", "_ph": "phase"}
 
 
-def convert_series(folder: Path, output: Path) -> Path:
-    """Convert the one DICOM series in ``folder``.
+def open_scan(path: Path, output: Path | None, series: str | None = None, echo: int | None = None) -> Scan:
+    """The scan in an image file, or in a folder of DICOM files, which is converted into ``output`` first.
 
     Args:
-        folder: DICOM files of one series.
+        path: file or folder.
         output: gets ``<name of the folder>.nii.gz`` and its ``.json``, unless the same scan is there already.
-
-    Returns:
-        The NIfTI file.
+        series: number or description of one of several DICOM series.
+        echo: number of one of its echoes, from 1.
 
     Raises:
-        InputError: if dcm2niix is not installed, finds no series or more than one, another scan has that name, or
-            the output folder cannot be written.
+        InputError: as :func:`focvs.scan.scan.read_scan`, :func:`focvs.scan.dicom_series.choose_series` and
+            :func:`focvs.scan.dicom_series.inspect`; for DICOM without an output folder, if dcm2niix is not installed or
+            fails, or if another scan has that name. Nothing is left in ``output`` then.
     """
+    if not path.is_dir():
+        if series is not None or echo is not None:
+            raise InputError(f"series= and echo= choose from a folder of DICOM files, and {path} is a file.")
+        return read_scan(path)
     try:
         import dcm2niix
+        import pydicom  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"{folder} is a folder: to read DICOM, install dcm2niix (pip install 'focvs[dicom]'), or give a NIfTI file."
+            f"{path} is a folder: to read DICOM, install dcm2niix (pip install 'focvs[dicom]'), or give a NIfTI file."
         ) from error
-    stem = folder.resolve().name
+    chosen = choose_series(find_series(path), path, series, echo)
+    warnings = inspect(chosen, path)
+    if output is None:
+        raise InputError(f"{path} is a folder of DICOM files: give an output folder as well, its NIfTI is left there.")
+    files = list(dict.fromkeys(plane.file for plane in chosen.planes))
     with tempfile.TemporaryDirectory() as name:
-        command = [dcm2niix.bin, "-b", "y", "-z", "y", "-f", "%s_%d", "-o", name, str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        found = sorted(Path(name).glob("*.nii.gz"))
-        if not found:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise InputError(f"dcm2niix found no series in {folder} ({said[-1] if said else 'it said nothing'}).")
-        if len(found) > 1:
-            names = ", ".join(path.name.removesuffix(".nii.gz") for path in found)
-            raise InputError(f"{folder} holds {len(found)} series ({names}); give a folder with one of them.")
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Warning", "Error"))]
-        if done.returncode:
-            said.append(f"dcm2niix ended with {done.returncode}; is the series complete?")
-        for line in said:
-            log.warning("%s: %s", folder, line.strip())
-        scan = output / f"{stem}.nii.gz"
-        if scan.exists():
-            require_same(found[0], scan)
-            return scan
-        require_writable(output)
-        sidecar = found[0].with_name(found[0].name.removesuffix(".nii.gz") + ".json")
-        for source, target in ((sidecar, output / f"{stem}.json"), (found[0], scan)):
-            if source.is_file():
-                shutil.move(source, target)
-    log.info("converted %s to %s", folder, scan)
-    return scan
+        fresh, said = convert(files, Path(name), dcm2niix.bin, path)
+        scan = read_scan(fresh)
+        final = _leave(fresh, output, path.resolve().name)
+    for line in said:
+        log.warning("%s: %s", path, line)
+    return replace(scan, path=final, warnings=(*warnings, *said, *scan.warnings))
+
+
+def convert(files: Sequence[Path], work: Path, program: str, folder: Path) -> tuple[Path, list[str]]:
+    """Convert the files of one series.
+
+    Args:
+        files: of one series and echo.
+        work: an empty folder.
+        program: path of dcm2niix.
+        folder: they are from, for messages.
+
+    Returns:
+        The NIfTI file, its JSON beside it, and what dcm2niix warned of.
+
+    Raises:
+        InputError: if dcm2niix fails, varies the distance of slices, or makes several images.
+    """
+    (source := work / "dicom").mkdir()
+    (target := work / "nifti").mkdir()
+    for i, file in enumerate(files):  # links, so that nothing else in the folder is converted
+        _link(file.resolve(), source / f"{i:05d}.dcm")
+    command = [program, "-b", "y", "-z", "y", "-f", "scan", "-o", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    lines = [line.strip().replace(str(source), str(folder)) for line in (done.stdout + done.stderr).splitlines()]
+    warnings = [line for line in lines if line.startswith(("Warning", "Error"))]
+    if any("slice distance varies" in line or "slicedistance varies" in line for line in map(str.lower, lines)):
+        line = next(line for line in lines if "distance varies" in line.lower())
+        raise InputError(f"{folder}: the distance of its slices varies ({line}); give evenly spaced slices.")
+    found = sorted(target.glob("*.nii.gz"))
+    if done.returncode or not found:
+        reason = warnings[-1] if warnings else lines[-1] if lines else "it said nothing"
+        raise InputError(f"{folder}: dcm2niix ended with {done.returncode} ({reason}); is the series complete?")
+    if len(found) > 1:
+        names = ", ".join(_kind(path) for path in found)
+        raise InputError(f"{folder}: dcm2niix made {len(found)} images of one series ({names}); convert it by hand.")
+    for ending, kind in COPIES.items():
+        if f"{ending}_" in found[0].name or found[0].name.endswith(f"{ending}.nii.gz"):
+            raise InputError(
+                f"{folder}: dcm2niix made {kind} only, which is not what was acquired; convert it by hand."
+            )
+    return found[0], warnings
 
 
 def require_same(fresh: Path, there: Path) -> None:
@@ -89,3 +114,36 @@ def require_same(fresh: Path, there: Path) -> None:
     (data, affine, _, _), (old, old_affine, _, _) = read_nifti(fresh), read_nifti(there)
     if data.shape != old.shape or not (np.array_equal(data, old) and np.allclose(affine, old_affine)):
         raise InputError(f"{there} is there already and is another scan; choose another output folder.")
+
+
+def _leave(fresh: Path, output: Path, stem: str) -> Path:
+    """Put a converted scan and its JSON into the output folder, unless they are there; the file of the scan."""
+    scan = output / f"{stem}.nii.gz"
+    if scan.exists():
+        require_same(fresh, scan)
+        return scan
+    require_writable(output)
+    sidecar = fresh.with_name(fresh.name.removesuffix(".nii.gz") + ".json")
+    for source, target in ((sidecar, output / f"{stem}.json"), (fresh, scan)):
+        if source.is_file():
+            try:
+                shutil.move(source, target)
+            except OSError as error:
+                target.unlink(missing_ok=True)
+                raise InputError(
+                    f"{target} cannot be written ({error.strerror or error}); choose another folder."
+                ) from error
+    log.info("converted to %s", scan)
+    return scan
+
+
+def _link(file: Path, link: Path) -> None:
+    try:
+        os.symlink(file, link)
+    except OSError:  # of a system without links
+        shutil.copy(file, link)
+
+
+def _kind(path: Path) -> str:
+    name = path.name.removesuffix(".nii.gz")
+    return next((kind for ending, kind in COPIES.items() if ending in name), name)

@@ -9,14 +9,15 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 
-from focvs.errors import InputError
-from focvs.files import require_there, write_atomically
+from focvs.errors import InputError, first_line
+from focvs.files import write_atomically
+from focvs.scan.formats import load_image
+from focvs.scan.placement import UNIT_MM, place_voxels
 
 GZIP_LEVEL = 1  # of 0 to 3: noise hardly gets smaller by more
 log = logging.getLogger(__name__)
 DIRECTIONS = {"left-right": "RL", "posterior-anterior": "AP", "inferior-superior": "SI"}
 SAME_MM = 1e-3  # affines that differ by less are one grid
-_UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 def axis_directions(affine: np.ndarray) -> tuple[str, str, str]:
@@ -64,57 +65,40 @@ def axis_along(affine: np.ndarray, direction: str) -> int:
     return next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in DIRECTIONS[direction])
 
 
-def nifti_stem(path: Path) -> str:
-    """File name without .nii or .nii.gz."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, list[str]]:
-    """A NIfTI file as float32 ``(i, j, k)``, its affine in mm, its header, and warnings.
+    """An image file as float32 ``(i, j, k)``, its affine in mm, a NIfTI header, and warnings.
 
-    scl_slope and scl_inter are applied; NaN and infinities become 0; sform is preferred to qform.
+    scl_slope and scl_inter are applied; NaN and infinities become 0. Formats are those of
+    :func:`focvs.scan.formats.load_image`, and odd headers are understood as
+    :func:`focvs.scan.placement.place_voxels` says.
 
     Raises:
-        InputError: if the file is missing, unreadable, truncated, has several frames or is not real-valued.
+        InputError: if the file is missing, unreadable, truncated, has several frames, is not real-valued, or lies nowhere.
     """
-    require_there(path)
-    if not path.is_file():
-        raise InputError(f"{path} is a folder; give a .nii or .nii.gz file.")
+    image = load_image(path)
     try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
-            raise InputError(f"{path} is {type(image).__name__}, not NIfTI; convert it to .nii or .nii.gz.")
         dtype = image.get_data_dtype()
         if dtype.kind not in "iuf":
             kind = "complex" if dtype.kind == "c" else "RGB or otherwise structured"
             raise InputError(f"{path} is {kind}, and a scan has one real value per voxel; convert it first.")
         shape = image.shape
         frames = int(np.prod(shape[3:])) if len(shape) > 3 else 1
-        if len(shape) < 3 or frames != 1:
+        if len(shape) < 3 or frames != 1 or 0 in shape:
             raise InputError(
                 f"{path} has shape {'x'.join(map(str, shape))}; give one 3-D volume (extract a single frame first)."
             )
-        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
-        header = image.header
-        sform, sform_code = header.get_sform(coded=True)
-        qform = header.get_qform() if header["qform_code"] and sform_code else None
-        unit_mm = _UNIT_MM[header.get_xyzt_units()[0]]
+        with np.errstate(all="ignore"):
+            data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
     except InputError:
         raise
-    except Exception as error:  # nibabel, gzip and zlib raise a dozen kinds for a file that is broken or cut short
-        raise InputError(f"{path} could not be read as NIfTI, it may be truncated ({_one_line(error)}).") from error
-    warnings = []
+    except Exception as error:  # nibabel and numpy raise a dozen kinds for a file that is broken or cut short
+        raise InputError(f"{path} could not be read as NIfTI, it may be truncated ({first_line(error)}).") from error
+    affine, warnings = place_voxels(image.header, data.shape, str(path))
     bad = ~np.isfinite(data)
     if bad.any():
         data = np.where(bad, np.float32(0), data)
         warnings.append(f"{int(bad.sum())} voxels were NaN or infinite and were set to 0.")
-    if qform is not None and not np.allclose(qform, sform, atol=1e-2):
-        warnings.append(f"qform and sform disagree by up to {np.abs(qform - sform).max():.3g}; sform was used.")
-    affine = np.array(image.affine, dtype=float)
-    affine[:3] *= unit_mm
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"{path} has an affine without volume; repair its header first.")
-    return data, affine, header, warnings
+    return data, affine, image.header, warnings
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
@@ -136,7 +120,7 @@ def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.N
     """
     units = like.get_xyzt_units()
     affine = np.array(affine_mm, dtype=float)
-    affine[:3] /= _UNIT_MM[units[0]]
+    affine[:3] /= UNIT_MM[units[0]]
     header = nib.Nifti1Header()
     header.set_data_dtype(np.float32)
     header.set_data_shape(data.shape)
@@ -153,7 +137,3 @@ def _packed(image: nib.Nifti1Image, suffix: str) -> bytes:
     """The bytes of a file; gzip by ISA-L, which is several times as fast as zlib, without a date."""
     content = image.to_bytes()
     return igzip.compress(content, GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else content
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,8 +12,9 @@ import numpy as np
 
 from focvs.acquisition.grid import plane_distance_mm
 from focvs.errors import InputError
+from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
-from focvs.scan.nifti import axis_directions, axis_last, nifti_stem, read_nifti
+from focvs.scan.nifti import axis_directions, axis_last, read_nifti
 from focvs.scan.units import IntensityUnits, white_level
 
 MINIMUM_SLICES = 5
@@ -35,6 +36,8 @@ class Scan:
         file_axis: array axis of the file that is the slice axis.
         warnings: what was odd about the file, a sentence each.
         gains: ``(slices,)`` factors of brightness the slices carried and ``data`` no longer does, or None.
+        background: level that was taken off all of ``data`` and is put back where a result is written.
+        missing: slices that were not measured; ``data`` there is that of their neighbours.
     """
 
     path: Path
@@ -44,11 +47,13 @@ class Scan:
     file_axis: int = 2
     warnings: tuple[str, ...] = ()
     gains: np.ndarray | None = None
+    background: float = 0.0
+    missing: tuple[int, ...] = ()
 
     @property
     def stem(self) -> str:
-        """File name without .nii or .nii.gz."""
-        return nifti_stem(self.path)
+        """File name without the suffix of its format."""
+        return image_stem(self.path)
 
     @property
     def spacing_mm(self) -> float:

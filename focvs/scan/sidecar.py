@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from focvs.errors import InputError
+from focvs.errors import InputError, first_line
+from focvs.scan.formats import image_stem
 
 THICKEST = 4.0  # a slice thicker than this many spacings is a mistake, not an overlap
 THINNEST = 0.1  # and one thinner than this is no multi-slice scan's
@@ -77,9 +79,9 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
     stated_mm: float | None = None
     for sidecar in sidecars(scan_path):
         try:
-            content = dict(json.loads(sidecar.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            warnings.append(f"{sidecar.name} could not be read ({error}); it was ignored.")
+            content = read_sidecar(sidecar)
+        except (OSError, ValueError) as error:
+            warnings.append(f"{sidecar.name} could not be read ({first_line(error)}); it was ignored.")
             continue
         thickness, between = content.get("SliceThickness"), content.get("SpacingBetweenSlices")
         if thickness is None and between is None:
@@ -95,14 +97,42 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
         return Thickness(float(override_mm), "override", tuple(warnings), None, (*found, asked))
     if stated_mm is not None:
         return Thickness(stated_mm, "sidecar", tuple(warnings), None, found)
+    warnings.append(
+        f"nothing says how thick its slices are: they were taken to be as thick as their spacing, {spacing_mm:.4g} mm, "
+        "without gaps; give thickness= in mm, or thickness=estimate to measure it."
+    )
     return Thickness(spacing_mm, "spacing", tuple(warnings), None, found)
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The object in a JSON file: UTF-8 with or without a byte order mark, UTF-16 with one, or Latin-1.
+
+    Raises:
+        OSError: if it cannot be read, as of a link to nothing.
+        ValueError: if it is not JSON, or not an object.
+    """
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} where an object is needed")
+    return found
 
 
 def stated_profile(scan_path: Path) -> str | None:
     """SliceProfile of the JSON beside a scan, as ``focvs simulate`` writes it; None where there is none."""
     try:
-        stated = json.loads(scan_path.with_name(_stem(scan_path) + ".json").read_text())["SliceProfile"]
-    except (OSError, ValueError, TypeError, KeyError):
+        stated = read_sidecar(scan_path.with_name(image_stem(scan_path) + ".json"))["SliceProfile"]
+    except (OSError, ValueError, KeyError):
         return None
     return stated if isinstance(stated, str) else None
 
@@ -110,9 +140,9 @@ def stated_profile(scan_path: Path) -> str | None:
 def sidecars(scan_path: Path) -> Iterator[Path]:
     """JSON files that describe a scan, the nearest first: beside it, then those of its BIDS data set."""
     scan_path = scan_path.absolute()
-    stem = _stem(scan_path)
+    stem = image_stem(scan_path)
     beside = scan_path.with_name(stem + ".json")
-    if beside.is_file():
+    if beside.is_file() or beside.is_symlink():  # to nothing, perhaps, which is to be said
         yield beside
     folders = [scan_path.parent, *scan_path.parent.parents]
     root = next((i for i, folder in enumerate(folders) if (folder / "dataset_description.json").is_file()), None)
@@ -126,13 +156,10 @@ def sidecars(scan_path: Path) -> Iterator[Path]:
                 yield path
 
 
-def _stem(scan_path: Path) -> str:
-    return scan_path.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def _read(name: str, thickness: Any, between: Any, spacing_mm: float) -> tuple[Statement, list[str]]:
     """What a sidecar says, its impossible numbers left out, and what is odd about them."""
     warnings: list[str] = []
+    thickness, between = _number(thickness), _number(between)
     between_mm, note = _length(between, spacing_mm), ""
     thickness_mm = _length(thickness, spacing_mm)
     if thickness_mm is None and thickness is not None:
@@ -153,11 +180,27 @@ def _read(name: str, thickness: Any, between: Any, spacing_mm: float) -> tuple[S
     return Statement(name, thickness_mm, between_mm, note), warnings
 
 
+def _number(value: Any) -> Any:
+    """A number that was written as text, or as a list of equal ones; anything else as it is."""
+    if isinstance(value, list) and value and all(v == value[0] for v in value):
+        value = value[0]
+    if isinstance(value, str):
+        try:
+            return float(value.strip().removesuffix("mm").replace(",", "."))
+        except ValueError:
+            return value
+    return value
+
+
 def _length(value: Any, spacing_mm: float) -> float | None:
     """A length in mm that fits the spacing, also where it is given in micrometres; else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     for factor in (1.0, 0.001):
-        if THINNEST * spacing_mm <= value * factor <= THICKEST * spacing_mm:
-            return float(value * factor)
+        try:
+            length = float(value * factor)
+        except OverflowError:  # of a whole number with hundreds of digits
+            return None
+        if THINNEST * spacing_mm <= length <= THICKEST * spacing_mm:
+            return length
     return None

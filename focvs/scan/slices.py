@@ -41,6 +41,7 @@ class Slices:
         region: the crop.
         units: between the scan's intensities and prior units.
         noise_prior: standard deviation of the noise, prior units.
+        missing: slices that were not measured.
     """
 
     y: Tensor
@@ -48,6 +49,7 @@ class Slices:
     region: Region
     units: IntensityUnits
     noise_prior: float
+    missing: tuple[int, ...] = ()
 
     @property
     def noise_intensity(self) -> float:
@@ -57,6 +59,7 @@ class Slices:
     def largest(self, fraction: float = 0.0) -> Tensor:
         """Indices of the slices with the most head, from the largest to ``fraction`` of its area."""
         area = self.mask.flatten(0, 1).sum(0)
+        area[list(self.missing)] = 0
         order = area.argsort(descending=True)
         return order[area[order] > fraction * area.max()]
 
@@ -82,4 +85,4 @@ def take_slices(scan: Scan, noise_intensity: float | None = None) -> Slices:
     region, units = find_region(scan), scan.units
     y, mask = units.to_prior(torch.from_numpy(scan.data[region.crop])), torch.from_numpy(region.mask)
     noise = find_noise(scan, y, mask) if noise_intensity is None else units.noise_to_prior(noise_intensity)
-    return Slices(y, mask, region, units, noise)
+    return Slices(y, mask, region, units, noise, scan.missing)

@@ -1,0 +1,287 @@
+"""What a folder of DICOM files holds: its series, where their slices lie, and why one of them is no multi-slice MRI."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from focvs.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SAME_DIRECTION = 0.999  # cosine of the angle between normals that are one
+SAME_PLACE_MM = 0.01
+UNEVEN = 0.02  # of the usual distance of slices, by which one may differ
+MOST_TILT_DEG = 1.0  # of the stack against the normal of its slices
+HEADS = ("HEAD", "BRAIN", "SKULL", "NEURO", "FACE", "ORBIT", "EAR", "IAC", "PITUIT", "SELLA")
+UNTOLD = "unnamed"
+TAGS = [
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ImageType",
+    "BodyPartExamined",
+    "MRAcquisitionType",
+    "EchoTime",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "NumberOfFrames",
+    "Rows",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One slice: its file, position of its first pixel and normal in mm (LPS), and its echo time in ms or None."""
+
+    file: Path
+    position: np.ndarray
+    normal: np.ndarray
+    echo_ms: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The slices of one SeriesInstanceUID, and what the headers say of them.
+
+    Attributes:
+        number: SeriesNumber.
+        description: SeriesDescription.
+        modality: MR, CT ...
+        image_types: words of ImageType of all slices.
+        body_part: BodyPartExamined.
+        three_dimensional: whether MRAcquisitionType is 3D.
+        planes: in no order.
+    """
+
+    number: str
+    description: str
+    modality: str
+    image_types: frozenset[str]
+    body_part: str
+    three_dimensional: bool
+    planes: tuple[Plane, ...]
+
+    @property
+    def echoes_ms(self) -> list[float]:
+        """Echo times, the shortest first."""
+        return sorted({plane.echo_ms for plane in self.planes if plane.echo_ms is not None})
+
+    @property
+    def name(self) -> str:
+        """Number and description."""
+        return f"{self.number} {self.description}"
+
+    def of_echo(self, echo_ms: float) -> Series:
+        """The slices of one echo."""
+        planes = tuple(plane for plane in self.planes if plane.echo_ms == echo_ms)
+        return Series(**{**self.__dict__, "planes": planes})
+
+
+def find_series(folder: Path) -> list[Series]:
+    """The series with images in a folder and those below it, by number.
+
+    Raises:
+        InputError: if there is none; NIfTI files that lie there are named.
+    """
+    found: dict[str, list[tuple[Dataset, Path]]] = defaultdict(list)
+    for path, header in _headers(folder):
+        if header.get("Rows") is not None:
+            found[str(header.get("SeriesInstanceUID", ""))].append((header, path))
+    if not found:
+        images = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith((".nii", ".nii.gz")))
+        if images:
+            raise InputError(
+                f"{folder} holds NIfTI files ({_listed(images)}) and no DICOM series; give one of them, or all in a loop: "
+                f"for scan in {folder}/*.nii.gz; do focvs $scan out/; done."
+            )
+        raise InputError(f"{folder} holds no DICOM series; give a .nii or .nii.gz file, or the folder of one series.")
+    return sorted((_series(members) for members in found.values()), key=lambda s: (len(s.number), s.name))
+
+
+def choose_series(found: Sequence[Series], folder: Path, series: str | None, echo: int | None) -> Series:
+    """One series, and one echo of it.
+
+    Args:
+        found: what there is.
+        folder: it is in.
+        series: number or description; None where there is one.
+        echo: number of the echo from 1, by echo time; None where there is one.
+
+    Raises:
+        InputError: naming what can be chosen.
+    """
+    chosen = [s for s in found if series is None or series in (s.number, s.description)]
+    names = _listed(
+        [f"{s.name} ({len(s.planes)} slices{'' if s.modality == 'MR' else ', ' + s.modality})" for s in found]
+    )
+    if series is not None and not chosen:
+        raise InputError(f"series={series} is not in {folder}, which holds {names}; give one of these numbers.")
+    if len(chosen) > 1:
+        raise InputError(
+            f"{folder} holds {len(chosen)} series: {names}; choose one with series=NUMBER, or give a folder with one."
+        )
+    one = chosen[0]
+    echoes = one.echoes_ms
+    if echo is not None and not 1 <= echo <= max(len(echoes), 1):
+        raise InputError(f"echo={echo}, but series {one.name} has {max(len(echoes), 1)}; give a number from 1.")
+    if len(echoes) > 1 and echo is None:
+        times = _listed([f"echo={i}: {ms:g} ms" for i, ms in enumerate(echoes, start=1)])
+        raise InputError(f"{folder}: series {one.name} holds {len(echoes)} echoes ({times}); choose one with echo=.")
+    return one.of_echo(echoes[echo - 1]) if echo is not None and len(echoes) > 1 else one
+
+
+def inspect(series: Series, folder: Path) -> list[str]:
+    """What is odd about a series, a sentence each.
+
+    Raises:
+        InputError: if it is no MRI, not a magnitude, or no stack of parallel, evenly spaced slices.
+    """
+    if series.modality != "MR":
+        raise InputError(
+            f"{folder}: series {series.name} is {series.modality}, and FOCVS restores MRI; its priors know no other."
+        )
+    for word, kind in (("P", "a phase image"), ("PHASE", "a phase image"), ("REAL", "the real part of an image")):
+        if word in series.image_types and not {"M", "MAGNITUDE"} & series.image_types:
+            raise InputError(f"{folder}: series {series.name} is {kind} (ImageType {word}); give the magnitude images.")
+    if {"PROJECTION IMAGE", "MIP", "MPR"} & series.image_types:
+        raise InputError(
+            f"{folder}: series {series.name} was computed from others (ImageType "
+            f"{', '.join(sorted({'PROJECTION IMAGE', 'MIP', 'MPR'} & series.image_types))}); give the acquired slices."
+        )
+    _require_stack(series, folder)
+    warnings = []
+    if series.body_part and not any(part in series.body_part.upper() for part in HEADS):
+        warnings.append(f"its header says BodyPartExamined {series.body_part}, and the prior knows heads.")
+    if series.three_dimensional:
+        warnings.append(
+            "its header says that it was acquired in 3D (MRAcquisitionType): profile=kspace is the profile of thick "
+            "partitions."
+        )
+    return warnings
+
+
+def _require_stack(series: Series, folder: Path) -> None:
+    """Refuse slices that are not parallel, doubled, missing, unevenly spaced or stacked aslant."""
+    if not series.planes:
+        raise InputError(f"{folder}: series {series.name} does not say where its slices lie; it cannot be restored.")
+    normals = [plane.normal for plane in series.planes]
+    directions: list[np.ndarray] = []
+    for normal in normals:
+        if not any(abs(normal @ known) > SAME_DIRECTION for known in directions):
+            directions.append(normal)
+    if len(directions) > 1:
+        raise InputError(
+            f"{folder}: series {series.name} has slices of {len(directions)} orientations, as a localizer (scout) has; "
+            "give a series of parallel slices."
+        )
+    places = np.array([plane.position @ normals[0] for plane in series.planes])
+    order = np.argsort(places)
+    sorted_mm = places[order]
+    steps = np.diff(sorted_mm)
+    if (steps < SAME_PLACE_MM).any():
+        at = sorted_mm[:-1][steps < SAME_PLACE_MM]
+        raise InputError(
+            f"{folder}: series {series.name} has {len(places)} slices, of which {len(at)} lie where another does, the "
+            f"first at {at[0]:.4g} mm; give one volume (one repetition, echo or contrast)."
+        )
+    if len(steps) < 2:
+        return
+    usual = float(np.median(steps))
+    odd = np.abs(steps / usual - 1) > UNEVEN
+    if odd.any():
+        multiples = steps[odd] / usual
+        gaps = [f"{steps[i]:.4g} mm between slices {i + 1} and {i + 2}" for i in odd.nonzero()[0]]
+        lost = (np.abs(multiples - multiples.round()) < 2 * UNEVEN).all() and len(multiples) <= len(steps) / 4
+        why = f"slices are missing ({int((multiples.round() - 1).sum())})" if lost else "slices are unevenly spaced"
+        raise InputError(
+            f"{folder}: series {series.name}: {why}, {_listed(gaps)}, where {usual:.4g} mm is the usual distance; "
+            + ("copy the series again." if lost else "give slices at one spacing.")
+        )
+    first, last = series.planes[order[0]].position, series.planes[order[-1]].position
+    along = abs((last - first) @ normals[0]) / np.linalg.norm(last - first)
+    tilt = float(np.degrees(np.arccos(min(1.0, along))))
+    if tilt > MOST_TILT_DEG:
+        raise InputError(
+            f"{folder}: series {series.name} leans by {tilt:.1f} degrees against the normal of its slices (gantry tilt); "
+            "resample it to slices at right angles first, on purpose: a converter's corrected copy is interpolated."
+        )
+
+
+def _headers(folder: Path) -> Iterator[tuple[Path, Dataset]]:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        try:
+            yield path, dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+        except InvalidDicomError:
+            continue  # a picture, a text
+        except Exception as error:  # pydicom raises many kinds for a file that is cut short
+            raise InputError(
+                f"{path} is a DICOM file that cannot be read ({first_line(error)}); copy it again."
+            ) from error
+
+
+def _series(members: Sequence[tuple[Dataset, Path]]) -> Series:
+    header = members[0][0]
+    return Series(
+        number=str(header.get("SeriesNumber", "") or "?"),
+        description=str(header.get("SeriesDescription", "") or UNTOLD),
+        modality=str(header.get("Modality", "") or "MR"),
+        image_types=frozenset(str(word).upper() for h, _ in members for word in _words(h.get("ImageType"))),
+        body_part=str(header.get("BodyPartExamined", "") or ""),
+        three_dimensional=header.get("MRAcquisitionType") == "3D",
+        planes=tuple(plane for h, path in members for plane in _planes(h, path)),
+    )
+
+
+def _planes(header: Dataset, path: Path) -> Iterator[Plane]:
+    """The slices of a file: one, or those of an enhanced object; slices without a place are left out."""
+    frames: Iterable[Any] = header.get("PerFrameFunctionalGroupsSequence") or [header]
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    for frame in frames:
+        position = _found("ImagePositionPatient", "PlanePositionSequence", frame, shared, header)
+        orientation = _found("ImageOrientationPatient", "PlaneOrientationSequence", frame, shared, header)
+        echo = _found("EchoTime", "MREchoSequence", frame, shared, header)
+        if echo is None:
+            echo = _found("EffectiveEchoTime", "MREchoSequence", frame, shared, header)
+        try:
+            place, axes = np.array(position, dtype=float), np.array(orientation, dtype=float)
+            normal = np.cross(axes[:3], axes[3:])
+            length = float(np.linalg.norm(normal))
+            if place.shape == (3,) and axes.shape == (6,) and np.isfinite(place).all() and length > 0.5:
+                yield Plane(path, place, normal / length, None if echo is None else float(echo))
+        except (TypeError, ValueError):
+            continue
+
+
+def _found(name: str, sequence: str, *groups: Any) -> Any:
+    """An attribute of the first group that has it, itself or in a sequence of one."""
+    for group in groups:
+        if group is None:
+            continue
+        inner = group.get(sequence)
+        for place in (group, inner[0] if inner else None):
+            if place is not None and place.get(name) is not None:
+                return place.get(name)
+    return None
+
+
+def _words(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    counted = Counter(names)
+    words = list(counted)
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,0 +1,37 @@
+"""A scan made ready for its forward model: read, its background level taken off, missing slices named, brightness even."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from focvs.scan.background import without_background
+from focvs.scan.brightness import balance_slices
+from focvs.scan.dicom import open_scan
+from focvs.scan.missing import find_missing
+from focvs.scan.scan import Scan
+
+
+def prepare_scan(
+    path: Path,
+    output: Path | None,
+    slice_gains: str = "auto",
+    exclude: Sequence[int] = (),
+    series: str | None = None,
+    echo: int | None = None,
+) -> Scan:
+    """Read a scan and undo what no forward model of slices explains.
+
+    Args:
+        path: image file, or folder of DICOM files.
+        output: gets the NIfTI of a DICOM series.
+        slice_gains: ``auto`` or ``off``; slices of a scan whose background is not zero keep their brightness.
+        exclude: numbers of slices to leave out, from 0.
+        series: of a DICOM folder.
+        echo: of that series.
+
+    Raises:
+        InputError: as :func:`open_scan`, :func:`without_background`, :func:`find_missing` and :func:`balance_slices`.
+    """
+    scan = find_missing(without_background(open_scan(path, output, series, echo)), exclude)
+    return balance_slices(scan, "off" if scan.background and slice_gains == "auto" else slice_gains)
