@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from focvs import __version__
+from focvs.commands.command_help import help_of
+from focvs.commands.command_line import read_line, require_command_or_path, require_key_words
+from focvs.commands.completion import completion_script
 from focvs.commands.overrides import (
     UsageError,
     compose,
@@ -22,7 +26,7 @@ from focvs.files import require_there
 
 log = logging.getLogger("focvs")
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # configurations that are swept, and what they need, the output folder last
 SWEPT = {"config": ("scan", "output_dir"), "sweep": ("volume", "output_dir")}
 
@@ -58,8 +62,10 @@ common keys (focvs --cfg job prints all of them with their values):
   seed=0  save_samples=false  noise=auto  batch=auto  compile=false
   prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint
 
-options: -h --help, --version, --cfg job, -m --multirun
-exit codes: 0 done, 1 a job failed, 2 usage
+options: -h --help, -o --output DIR, -q --quiet, -v --verbose, -m --multirun, --cfg job, --version
+focvs COMMAND --help explains every key of a command (focvs restore --help those of a restoration);
+focvs completion bash (zsh, fish) prints a script that completes commands and keys
+exit codes: 0 done, 1 a job failed, 2 usage, 130 interrupted
 """
 
 
@@ -76,44 +82,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FocvsError as error:
         print(f"focvs: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("focvs: interrupted; no file was left half written.", file=sys.stderr)
+        return INTERRUPTED
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word of the command line: its configuration, its positional arguments, and what runs it."""
+
+    configuration: str
+    positional: tuple[str, ...]
+    run: Callable[[Any], None]
+
+
+def _commands() -> dict[str, Command]:
+    return {
+        "restore": Command("config", SWEPT["config"], _run_scan),
+        "demo": Command("demo", ("output_dir",), _run_demo),
+        "simulate": Command("simulate", ("volume", "output"), _run_simulate),
+        "calibrate": Command("calibrate", ("data",), _run_calibrate),
+        "profile": Command("estimate", ("scan", "output_dir"), _run_profile),
+        "evaluate": Command("evaluate", ("truth", "estimates*"), _run_evaluate),
+        "sweep": Command("sweep", SWEPT["sweep"], _run_one_job),
+    }
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
+    commands = _commands()
+    line = read_line(arguments, tuple(commands))
+    named = line.words[0] if line.words and line.words[0] in commands else ""
+    if line.help or not arguments:
+        print(help_of(commands[named].configuration, named) if named else HELP, end="")
         return DONE if arguments else USAGE
-    if "--version" in arguments:
+    if line.version:
         print(f"focvs {__version__}")
         return DONE
-    show, multirun, words = False, False, []
-    rest = iter(arguments)
-    for word in rest:
-        if word in ("--cfg", "-c"):
-            if next(rest, "job") != "job":
-                raise UsageError("--cfg takes job.")
-            show = True
-        elif word in ("-m", "--multirun"):
-            multirun = True
-        elif word.startswith("-") and not Path(word).exists():
-            raise UsageError(f"{word} is not an option; see focvs --help.")
-        else:
-            words.append(word)
-    commands: dict[str, tuple[str, tuple[str, ...], Callable[[Any], None]]] = {
-        "demo": ("demo", ("output_dir",), _run_demo),
-        "simulate": ("simulate", ("volume", "output"), _run_simulate),
-        "calibrate": ("calibrate", ("data",), _run_calibrate),
-        "profile": ("estimate", ("scan", "output_dir"), _run_profile),
-        "evaluate": ("evaluate", ("truth", "estimates*"), _run_evaluate),
-        "sweep": ("sweep", SWEPT["sweep"], _run_one_job),
-    }
-    command = words.pop(0) if words and words[0] in commands else ""
-    name, positional, run = commands.get(command, ("config", SWEPT["config"], _run_scan))
-    overrides = to_overrides(words, positional, name, swept=multirun or name == "sweep")
+    if line.words[:1] == ["completion"] and len(line.words) <= 2:
+        configurations = {name: command.configuration for name, command in commands.items()}
+        print(completion_script((line.words[1:] or [""])[0], configurations), end="")
+        return DONE
+    if line.level is not None:
+        logging.getLogger("focvs").setLevel(line.level)
+    command = commands[named or "restore"]
+    name, words, multirun = command.configuration, line.words[1 if named else 0 :], line.multirun
+    if not named and words:
+        require_command_or_path(words[0], tuple(commands))
+    require_key_words(words, name)
+    if line.output is not None:
+        key = "output" if name in ("simulate", "calibrate", "evaluate") else "output_dir"
+        words = [*words, f"{key}={line.output}"]
+    if line.level == logging.WARNING and name == "config":
+        words = [*words, "progress=false"]
+    overrides = to_overrides(words, command.positional, name, swept=multirun or name == "sweep")
     if name == "sweep":
         overrides, multirun = told_to_runs(overrides), True
     if multirun and name not in SWEPT:
-        raise UsageError(f"-m sweeps scans, not focvs {name}.")
-    if show:
+        raise UsageError(f"-m sweeps scans, not focvs {named}.")
+    if line.show:
         from omegaconf import OmegaConf
 
         from focvs.commands.multirun import first_of_sweep
@@ -129,8 +155,10 @@ def _dispatch(arguments: list[str]) -> int:
         first = first_of_sweep(name, overrides, SWEPT[name])
         return DONE if run_sweep(name, overrides, SWEPT[name], _run_one_scan, first) else FAILED
     config = compose(name, overrides)
-    require_keys(config, [p.rstrip("*") for p in positional] if name not in ("config", "estimate") else ["scan"])
-    run(to_schema(config))
+    require_keys(
+        config, [p.rstrip("*") for p in command.positional] if name not in ("config", "estimate") else ["scan"]
+    )
+    command.run(to_schema(config))
     return DONE
 
 

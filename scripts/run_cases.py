@@ -1,4 +1,4 @@
-"""Run scripts that try the installed ``focvs`` on one situation each: ``python scripts/run_cases.py FOLDER [NAME ...]``.
+"""Run scripts that try ``focvs`` on one situation each: ``python scripts/run_cases.py FOLDER [NAME ...]``.
 
 Each script builds a small input, runs the command named by the environment variable ``FOCVS`` and ends with 0 where it
 answered well; the last line it prints says PASS or FAIL and why. Names choose scripts; files without the word

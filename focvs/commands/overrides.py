@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -185,8 +186,10 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         if "." in given.partition("=")[0]:
             schema = next((f.default_factory for f in fields(schema) if f.name == group), schema)
             schema = schema if is_dataclass(schema) else SCHEMAS[name]
-        keys = ", ".join(f.name for f in fields(schema))
-        return f"{found[1] or found[2]} is not a key; accepted are {keys}."
+        names = [f.name for f in fields(schema)]
+        near = difflib.get_close_matches((found[1] or found[2]).rpartition(".")[2], names, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return f"{found[1] or found[2]} is not a key; {meant}accepted are {', '.join(names)}."
     if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         from focvs.config import conf_dir
 
@@ -202,6 +205,10 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     if found := re.search(r"Invalid value '(.*?)', expected one of \[(.*?)\]", text):
         key = re.search(r"full_key: (\S+)", text)
         return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=([^']*)'", text):
+        point = found[2].replace(",", ".", 1)
+        decimal = f"write {found[1]}={point} for a decimal number, or " if re.fullmatch(r"\d+,\d+", found[2]) else ""
+        return f"{found[1]}={found[2]} has several values; {decimal}add -m to run one job for each."
     first = str(error).strip().splitlines()[0]
     if found := re.search(r"Error merging override (\w+)=(\S+)", first):
         if found[1] in ("stacks", "estimates"):

@@ -17,7 +17,7 @@ TOLERANCE = 0.01  # root mean square difference to float32 that is let through, 
 AMPERE = 8  # compute capability of the first GPUs of NVIDIA with bfloat16
 GAIN = 1.2  # how much faster bfloat16 must be, so that what is chosen does not change from run to run
 BUDGET_SECONDS = 0.2  # of repeating each of the two
-SMALL = 500_000  # voxels that take seconds either way: not worth what reduced precision changes
+SMALL = 300_000  # voxels that take seconds either way: not worth what reduced precision changes
 
 
 @dataclass(frozen=True)

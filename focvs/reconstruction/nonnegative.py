@@ -16,9 +16,9 @@ COLUMNS = 8192  # at a time
 def project_nonnegative(volume: Tensor, scan: Tensor, operator: MatrixOperator, white: float) -> None:
     """Change the columns of a volume that reproduces its scan, in place, to the nearest that are not negative either.
 
-    argmin |x - x0|^2 with A x = y and x >= 0 is x = max(x0 + A^T l, 0), where l solves A max(x0 + A^T l, 0) = y: the dual
-    of the projection, whose gradient is y - A x (Boyle and Dykstra 1986 alternate to the same point, far more slowly).
-    It is climbed with steps of (A A^T)^-1, which bounds its curvature, and Nesterov's momentum.
+    argmin |x - x0|^2 with A x = y and x >= 0 is x = max(x0 + A^T l, 0), where l solves A max(x0 + A^T l, 0) = y: the
+    dual of the projection, whose gradient is y - A x (Boyle and Dykstra 1986 alternate to the same point, far more
+    slowly). It is climbed with steps of (A A^T)^-1, which bounds its curvature, and Nesterov's momentum.
     Where noise makes both impossible, A x = y is kept and what is left below zero is small.
 
     Args:

@@ -29,8 +29,8 @@ def without_background(scan: Scan) -> Scan:
     contrast = top - level
     if low < -DARK * max(abs(top), 1e-300) and level > low + DARK * (top - low):
         raise InputError(
-            f"{scan.path} has tissue far below its background (down to {low:.3g}, the background being {level:.3g}), as "
-            "images have that were standardised within a mask; give the image before that."
+            f"{scan.path} has tissue far below its background (down to {low:.3g}, the background being {level:.3g}), "
+            "as images have that were standardised within a mask; give the image before that."
         )
     if contrast <= 0:
         return scan

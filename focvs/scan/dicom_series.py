@@ -101,8 +101,8 @@ def find_series(folder: Path) -> list[Series]:
         images = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith((".nii", ".nii.gz")))
         if images:
             raise InputError(
-                f"{folder} holds NIfTI files ({_listed(images)}) and no DICOM series; give one of them, or all in a loop: "
-                f"for scan in {folder}/*.nii.gz; do focvs $scan out/; done."
+                f"{folder} holds NIfTI files ({_listed(images)}) and no DICOM series; give one of them, or all in a "
+                f"loop: for scan in {folder}/*.nii.gz; do focvs $scan out/; done."
             )
         raise InputError(f"{folder} holds no DICOM series; give a .nii or .nii.gz file, or the folder of one series.")
     return sorted((_series(members) for members in found.values()), key=lambda s: (len(s.number), s.name))
@@ -212,8 +212,8 @@ def _require_stack(series: Series, folder: Path) -> None:
     tilt = float(np.degrees(np.arccos(min(1.0, along))))
     if tilt > MOST_TILT_DEG:
         raise InputError(
-            f"{folder}: series {series.name} leans by {tilt:.1f} degrees against the normal of its slices (gantry tilt); "
-            "resample it to slices at right angles first, on purpose: a converter's corrected copy is interpolated."
+            f"{folder}: series {series.name} leans by {tilt:.1f} degrees against the normal of its slices (gantry "
+            "tilt); resample it to slices at right angles first, on purpose: a converter's corrected copy is interpolated."
         )
 
 

@@ -42,8 +42,8 @@ def image_stem(path: Path) -> str:
 def load_image(path: Path) -> nib.Nifti1Pair:
     """An image file as NIfTI, its voxels still as they are stored.
 
-    NIfTI-1 and NIfTI-2, single files and pairs, compressed or not whatever their suffix says, the gzip stream checked to
-    its checksum; MGH and MGZ; NRRD and MetaImage with SimpleITK (``pip install focvs[formats]``).
+    NIfTI-1 and NIfTI-2, single files and pairs, compressed or not whatever their suffix says, the gzip stream checked
+    to its checksum; MGH and MGZ; NRRD and MetaImage with SimpleITK (``pip install focvs[formats]``).
 
     Raises:
         InputError: naming what the file is and how to convert it.
@@ -127,7 +127,7 @@ def _with_nibabel(path: Path, kind: type) -> nib.Nifti1Image:
 
 def _with_simpleitk(path: Path) -> nib.Nifti1Image:
     try:
-        import SimpleITK as sitk
+        import SimpleITK as sitk  # noqa: N813
     except ImportError as error:
         raise InputError(
             f"{path} is NRRD or MetaImage: install SimpleITK to read it (pip install 'focvs[formats]'), or save it as "

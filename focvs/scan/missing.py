@@ -37,8 +37,8 @@ def find_missing(scan: Scan, excluded: Sequence[int] = ()) -> Scan:
         return scan
     if count - len(missing) < MINIMUM_SLICES or len(missing) > MOST_MISSING * count:
         raise InputError(
-            f"{scan.path} has {count} slices, of which {len(missing)} are empty or left out; at least {MINIMUM_SLICES} and "
-            "two thirds must be measured."
+            f"{scan.path} has {count} slices, of which {len(missing)} are empty or left out; at least {MINIMUM_SLICES} "
+            "and two thirds must be measured."
         )
     measured = np.setdiff1d(np.arange(count), missing)
     data = scan.data.copy()
@@ -52,7 +52,7 @@ def find_missing(scan: Scan, excluded: Sequence[int] = ()) -> Scan:
         if names:
             one = len(names) == 1
             warnings.append(
-                f"slice{'' if one else 's'} {', '.join(map(str, names))} (from 0) {'is' if one else 'are'} {what}: taken as "
-                "not measured and filled by the prior, where the uncertainty is larger than the maps say."
+                f"slice{'' if one else 's'} {', '.join(map(str, names))} (from 0) {'is' if one else 'are'} {what}: "
+                "taken as not measured and filled by the prior, where the uncertainty is larger than the maps say."
             )
     return replace(scan, data=data, missing=missing, warnings=tuple(warnings))

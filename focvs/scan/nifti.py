@@ -73,7 +73,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
     :func:`focvs.scan.placement.place_voxels` says.
 
     Raises:
-        InputError: if the file is missing, unreadable, truncated, has several frames, is not real-valued, or lies nowhere.
+        InputError: if the file is missing, unreadable, truncated, has several frames, is not real-valued, or does not
+            say where it lies.
     """
     image = load_image(path)
     try:

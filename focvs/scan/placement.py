@@ -67,8 +67,8 @@ def _form(header: nib.Nifti1Header, name: str) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"{name} has an affine without volume, {' and '.join(codes)} are broken; repair its header.")
     if not forms:
         warnings.append(
-            "its header says neither where the voxels lie nor which side is left (qform_code and sform_code are 0): its "
-            "first voxel was put at the origin, axes to the left, back and up, as ITK-SNAP, 3D Slicer and ANTs do, and "
+            "its header says neither where the voxels lie nor which side is left (qform_code and sform_code are 0): "
+            "its first voxel was put at the origin, axes to the left, back and up, as ITK-SNAP, 3D Slicer and ANTs do, and "
             "the result says so; other viewers may show the two apart, so check left and right."
         )
         affine = np.diag([*(np.abs(header["pixdim"][1:4].astype(float)) * (-1, -1, 1)), 1.0])
@@ -110,8 +110,8 @@ def _unit(
     if unit in ("mm", "unknown") or not fits:
         hint = f"; its numbers would fit in the unit {fits[0]}" if fits else ""
         raise InputError(
-            f"{name} is {size:.3g} mm long by its header (unit {unit}), and a head is 50 to 600 mm{hint}: repair the unit "
-            "(xyzt_units) or the voxel sizes of its header."
+            f"{name} is {size:.3g} mm long by its header (unit {unit}), and a head is 50 to 600 mm{hint}: repair the "
+            "unit (xyzt_units) or the voxel sizes of its header."
         )
     return (
         fits[0],

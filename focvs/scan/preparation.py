@@ -1,4 +1,4 @@
-"""A scan made ready for its forward model: read, its background level taken off, missing slices named, brightness even."""
+"""A scan made ready for its forward model: its background taken off, missing slices named, brightness made even."""
 
 from __future__ import annotations
 
