@@ -142,6 +142,9 @@ class RunConfig:
     save_samples: bool = False
     final_replacement: Any = "auto"
     nonnegative: Any = "auto"
+    isotropic: float | None = None
+    dtype: str = "float32"
+    overwrite: bool = False
     figure: bool = True
     progress: bool = True
 

@@ -22,6 +22,7 @@ from focvs.reconstruction.setup import choose_device, in_precision, open_prior, 
 from focvs.reconstruction.stacks import open_stacks
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.voxels import left_below_zero
+from focvs.report.ownership import require_own
 from focvs.report.results import write_images
 from focvs.report.run_report import Run, describe_run, write_report
 from focvs.scan.pixels import PixelGrid, coarsen
@@ -76,6 +77,7 @@ def _super_resolve(config: RunConfig) -> dict[str, Path]:
         pixels = PixelGrid.for_range(acquired, slice_spacing(acquired, config.spacing), known_mm)
         acquisition = model_acquisition(acquired, config, min(pixels.pixels_mm(acquired)))
         require_writable(folder)
+        require_own(acquired, config.method, folder, config.overwrite)
         log.info("%s: slices along %s, %r", acquired.path.name, acquired.slice_direction, acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         slices = take_slices(acquired, parse_auto("noise", config.noise))

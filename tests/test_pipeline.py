@@ -77,7 +77,14 @@ def test_a_foreign_2d_prior_scaled_to_the_maximum(tmp_path, thick_scan):
 def test_everything_is_written_and_described(tmp_path, thick_scan, tiny_prior):
     before = thick_scan.read_bytes()
     config = settings(
-        thick_scan, tmp_path / "out", tiny_prior, "thickness=5", "save_samples=true", "seed=7", "figure=true"
+        thick_scan,
+        tmp_path / "out",
+        tiny_prior,
+        "thickness=5",
+        "save_samples=true",
+        "seed=7",
+        "figure=true",
+        "nonnegative=false",
     )
     paths = super_resolve(config)
     names = {p.name for p in (tmp_path / "out").iterdir()}

@@ -24,7 +24,10 @@ class Finishing:
     def __init__(self, case: Case, exact: bool, nonnegative: bool | str = "auto"):
         self.case, self.exact, self.nonnegative = case, exact, nonnegative
         self.blank = blank_voxels(torch.from_numpy(case.scan.data), case.acquisition.grid)
-        self.together = Reconciliation(case.stacks, case.scan, case.acquisition) if case.stacks and exact else None
+        self.together = None
+        if case.stacks and exact:
+            positive = nonnegative is not False and bool(case.scan.data.min() >= 0)
+            self.together = Reconciliation(case.stacks, case.scan, case.acquisition, positive)
 
     @property
     def sampled(self) -> np.ndarray:

@@ -88,8 +88,8 @@ def thickness_of(config: RunConfig, number: int = 0) -> Any:
         return config.thickness
     if len(config.thickness) != 1 + len(config.stacks):
         raise InputError(
-            f"thickness={config.thickness} has {len(config.thickness)} values for {1 + len(config.stacks)} stacks; give "
-            "one for each, or one for all."
+            f"thickness={config.thickness} has {len(config.thickness)} values for {1 + len(config.stacks)} stacks; "
+            "give one for each, or one for all."
         )
     return config.thickness[number]
 

@@ -42,10 +42,11 @@ class Reconciliation:
         stacks: the further ones.
         scan: the first stack.
         acquisition: its forward model.
+        nonnegative: whether every round begins with voxels of at least zero.
     """
 
-    def __init__(self, stacks: Sequence[Stack], scan: Scan, acquisition: Acquisition):
-        self.scan, self.acquisition, self.stacks = scan, acquisition, stacks
+    def __init__(self, stacks: Sequence[Stack], scan: Scan, acquisition: Acquisition, nonnegative: bool = False):
+        self.scan, self.acquisition, self.stacks, self.nonnegative = scan, acquisition, stacks, nonnegative
         shape = (*scan.data.shape[:2], acquisition.grid.voxels)
         self.operators = [stack.operator(shape, volume_affine(scan, acquisition)) for stack in stacks]
 
@@ -54,6 +55,8 @@ class Reconciliation:
         both = [(s, o) for s, o in zip(self.stacks, self.operators, strict=True) if not s.overlapping]
         before, kept = math.inf, whole
         for _ in range(ROUNDS if both else 0):
+            if self.nonnegative:
+                whole.clamp_min_(0)
             residuals = [operator.residual(whole, stack.slices) for stack, operator in both]
             squares = sum(float(residual.double().square().sum()) for residual in residuals)
             if squares > before:

@@ -169,7 +169,8 @@ def match(
     inside = operator.covered & torch.from_numpy(stack.scan.head)
     if inside.sum() < 1000:
         raise InputError(
-            f"{names} hardly overlap; are both of one head, in one space? Scans of several heads are restored one by one."
+            f"{names} hardly overlap; are both of one head, in one space? Scans of several heads are restored one by "
+            "one."
         )
     expected, found = operator(first)[inside].double(), torch.from_numpy(stack.scan.data)[inside].double()
     gain = float(expected.sum() / found.sum())  # blur does not change sums; least squares would take it for a gain

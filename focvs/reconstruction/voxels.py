@@ -96,7 +96,7 @@ def left_below_zero(volume: np.ndarray, scan: Scan) -> list[str]:
         return []
     return [
         f"{100 * float((volume < 0).mean()):.2g} % of the voxels are negative, down to {-100 * lowest:.2g} % of the "
-        "white level below zero: without them the scan could not be reproduced there; nonnegative=true sets them to zero."
+        "white level below zero: without them the scan could not be reproduced there; nonnegative=true makes them zero."
     ]
 
 

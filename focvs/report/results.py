@@ -16,6 +16,7 @@ from focvs.files import write_atomically
 from focvs.reconstruction.bounds import Uncertainty
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
+from focvs.scan.isotropic import IsotropicGrid
 from focvs.scan.nifti import axis_back, write_nifti
 from focvs.scan.scan import Scan
 
@@ -23,7 +24,13 @@ log = logging.getLogger(__name__)
 
 MAPS = tuple(field.name for field in fields(Uncertainty))
 DEVIATIONS = ("std", "nullstd")  # which have no background
+WINDOW_TOP = 99.5  # percentile of deviations that viewers show as white
 WRITERS = 2  # images that are compressed at a time
+
+
+def stem_of(scan: Scan, config: RunConfig) -> str:
+    """What the names of all results of a scan by a method begin with."""
+    return f"{scan.stem}_{config.method}"
 
 
 def write_images(
@@ -45,16 +52,26 @@ def write_images(
     Raises:
         InputError: if a file cannot be written or removed.
     """
-    affine, stem = acquisition.grid.affine(scan.affine), f"{scan.stem}_{config.method}"
+    affine, stem = acquisition.grid.affine(scan.affine), stem_of(scan, config)
+    resample = None
+    if config.isotropic is not None:
+        resample = IsotropicGrid.of(restoration.mean.shape, affine, config.isotropic)
+        affine = resample.affine
     paths = {"mean": folder / f"{stem}.nii.gz"}
     images = {"mean": restoration.mean}
     if uncertainty is not None:
         images |= {name: getattr(uncertainty, name) for name in MAPS}
 
     def write(name: str, data: np.ndarray) -> None:
-        if name not in DEVIATIONS and scan.background:
+        deviation = name in DEVIATIONS
+        if resample is not None:
+            data = resample(data, order=1 if deviation else 3)
+        if deviation:
+            window = (0.0, float(np.percentile(data, WINDOW_TOP)))
+        else:
             data = data + np.float32(scan.background)
-        write_nifti(paths[name], *axis_back(data, affine, scan.file_axis), scan.header)
+            window = (scan.background, scan.background + scan.units.white)
+        write_nifti(paths[name], *axis_back(data, affine, scan.file_axis), scan.header, config.dtype, window)
 
     paths |= {name: folder / f"{stem}-{name}.nii.gz" for name in images if name != "mean"}
     with ThreadPoolExecutor(WRITERS) as writers:

@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.reconciliation import Reconciliation, StackResidual
 from focvs.reconstruction.restoration import Restoration
 from focvs.reconstruction.stacks import Stack
+from focvs.report.consistency_report import ConsistencyReport, measure_consistency
 from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.pixels import PixelGrid, resolved_mm
 from focvs.scan.scan import Scan
@@ -115,36 +115,11 @@ class StackReport(SlicesReport, StackResidual):
 
 
 @dataclass(frozen=True)
-class ConsistencyReport:
-    """How well the written file reproduces the scan.
-
-    Attributes:
-        rule: consistency rule.
-        final_replacement: whether the last exact replacement was made.
-        max_abs_residual: largest absolute residual, in intensities.
-        relative_residual: the same over the range of the scan's intensities.
-        chi2: mean squared residual over the variance of the noise: 0 after exact replacement, 1 where the data are
-            fitted to the noise; None without noise.
-        chi2_before_last_replacement: the same of the sampled volume, in the head.
-        below_zero: share of the voxels of the written file below zero; None where the scan has negative values itself.
-        lowest: its lowest intensity.
-    """
-
-    rule: str
-    final_replacement: bool
-    max_abs_residual: float
-    relative_residual: float
-    chi2: float | None
-    chi2_before_last_replacement: float | None
-    below_zero: float | None
-    lowest: float
-
-
-@dataclass(frozen=True)
 class RunReport:
     """The content of the JSON."""
 
     version: str
+    scan_sha256: str
     config: dict[str, Any]
     method: str
     prior: PriorReport | None
@@ -176,9 +151,13 @@ def describe_run(
         written: the file of the mean, which is read again.
     """
     config, prior = run.config, run.prior
-    volume = torch.from_numpy(axis_last(*read_nifti(written)[:2], run.scan.file_axis)[0] - run.scan.background)
+    if config.isotropic is None:
+        volume = torch.from_numpy(axis_last(*read_nifti(written)[:2], run.scan.file_axis)[0] - run.scan.background)
+    else:  # other voxels were written
+        volume = torch.from_numpy(restoration.mean)
     return RunReport(
         version=__version__,
+        scan_sha256=run.acquired.sha256,
         config=plain(asdict(config)),
         method=config.method,
         prior=None if prior is None else PriorReport(config.prior.name, prior.sha256, config.adapt),
@@ -198,33 +177,16 @@ def describe_run(
     )
 
 
+def report_path(scan: Scan, method: str, folder: Path) -> Path:
+    """Where the JSON of a scan and a method is."""
+    return folder / f"{scan.stem}_{method}.json"
+
+
 def write_report(report: RunReport, scan: Scan, folder: Path) -> Path:
     """Write the JSON beside the images."""
-    path = folder / f"{scan.stem}_{report.method}.json"
+    path = report_path(scan, report.method, folder)
     write_json(path, asdict(report))
     return path
-
-
-def measure_consistency(
-    scan: Scan, acquisition: Acquisition, restoration: Restoration, volume: Tensor
-) -> ConsistencyReport:
-    """Degrade a written volume ``(p, q, n)`` again and compare it with the scan, in the scan's intensities."""
-    largest, squares = 0.0, 0.0
-    for row, y in zip(volume, torch.from_numpy(scan.data), strict=True):
-        residual = acquisition.written.residual(row.double(), y.double())
-        largest = max(largest, float(residual.abs().max()))
-        squares += float(residual.square().sum())
-    noise = restoration.noise_intensity
-    return ConsistencyReport(
-        rule=restoration.rule,
-        final_replacement=restoration.exact,
-        max_abs_residual=largest,
-        relative_residual=largest / float(np.ptp(scan.data)),
-        chi2=squares / scan.data.size / noise**2 if noise > 0 else None,
-        chi2_before_last_replacement=restoration.misfit,
-        below_zero=None if scan.data.min() < 0 else round(float((volume < 0).double().mean()), 6),
-        lowest=float(volume.min()),
-    )
 
 
 def _describe_slices(scan: Scan, acquisition: Acquisition) -> dict[str, Any]:

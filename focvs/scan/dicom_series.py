@@ -213,7 +213,7 @@ def _require_stack(series: Series, folder: Path) -> None:
     if tilt > MOST_TILT_DEG:
         raise InputError(
             f"{folder}: series {series.name} leans by {tilt:.1f} degrees against the normal of its slices (gantry "
-            "tilt); resample it to slices at right angles first, on purpose: a converter's corrected copy is interpolated."
+            "tilt); resample it to slices at right angles first: a converter's corrected copy is interpolated."
         )
 
 

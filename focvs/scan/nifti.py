@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 
+from focvs import __version__
 from focvs.errors import InputError, first_line
 from focvs.files import write_atomically
 from focvs.scan.formats import load_image
@@ -110,11 +111,26 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
     return data, affine, header
 
 
-def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.Nifti1Header) -> None:
-    """Write float32 NIfTI with both forms set to ``affine_mm``, form codes and units as in ``like``.
+def write_nifti(
+    path: Path,
+    data: np.ndarray,
+    affine_mm: np.ndarray,
+    like: nib.Nifti1Header,
+    dtype: str = "float32",
+    window: tuple[float, float] | None = None,
+) -> None:
+    """Write NIfTI with both forms set to ``affine_mm``, form codes and units as in ``like``.
 
     Written under a temporary name in the same folder and renamed, so a killed run leaves no half file under
     ``path``.
+
+    Args:
+        path: ends in .nii or .nii.gz.
+        data: ``(i, j, k)``.
+        affine_mm: ``(4, 4)`` voxel-to-world.
+        like: a header.
+        dtype: ``float32``, or ``int16`` with a slope and an intercept that spread the range over all its values.
+        window: intensities that viewers show as black and white (cal_min, cal_max).
 
     Raises:
         InputError: if the file cannot be written.
@@ -123,12 +139,15 @@ def write_nifti(path: Path, data: np.ndarray, affine_mm: np.ndarray, like: nib.N
     affine = np.array(affine_mm, dtype=float)
     affine[:3] /= UNIT_MM[units[0]]
     header = nib.Nifti1Header()
-    header.set_data_dtype(np.float32)
+    header.set_data_dtype(np.dtype(dtype))
+    header["descrip"] = f"focvs {__version__}"
     header.set_data_shape(data.shape)
     header.set_qform(affine, int(like["qform_code"]))
     header.set_sform(affine, int(like["sform_code"]))
     header.set_xyzt_units(units[0] if units[0] != "unknown" else None)
-    # without an affine of its own, the image keeps the header's form codes when saved
+    if window is not None:
+        header["cal_min"], header["cal_max"] = window
+    # without an affine of its own, the image keeps the header's form codes when saved; nibabel finds the slope
     image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), None, header)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
     write_atomically(path, suffix, lambda temporary: temporary.write_bytes(_packed(image, suffix)))

@@ -68,8 +68,8 @@ def _form(header: nib.Nifti1Header, name: str) -> tuple[np.ndarray, list[str]]:
     if not forms:
         warnings.append(
             "its header says neither where the voxels lie nor which side is left (qform_code and sform_code are 0): "
-            "its first voxel was put at the origin, axes to the left, back and up, as ITK-SNAP, 3D Slicer and ANTs do, and "
-            "the result says so; other viewers may show the two apart, so check left and right."
+            "its first voxel was put at the origin, axes to the left, back and up, as ITK-SNAP, 3D Slicer and ANTs "
+            "do, and the result says so; other viewers may show the two apart, so check left and right."
         )
         affine = np.diag([*(np.abs(header["pixdim"][1:4].astype(float)) * (-1, -1, 1)), 1.0])
         if not _has_volume(affine):

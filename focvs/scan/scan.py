@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ class Scan:
         gains: ``(slices,)`` factors of brightness the slices carried and ``data`` no longer does, or None.
         background: level that was taken off all of ``data`` and is put back where a result is written.
         missing: slices that were not measured; ``data`` there is that of their neighbours.
+        sha256: of the intensities and the place as they were read, whatever the file is called.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Scan:
     gains: np.ndarray | None = None
     background: float = 0.0
     missing: tuple[int, ...] = ()
+    sha256: str = ""
 
     @property
     def stem(self) -> str:
@@ -129,4 +132,6 @@ def read_scan(path: Path) -> Scan:
             f"{path} is sheared: its stack leans by {angle:.1f} degrees against the normal of its slices, which are "
             f"{plane_distance_mm(affine):.4g} mm apart; resample it to slices at right angles to the stack first."
         )
-    return Scan(path, data, affine, header, axis, tuple(warnings))
+    digest = hashlib.sha256(np.round(affine, 4).tobytes())
+    digest.update(np.ascontiguousarray(data).data)
+    return Scan(path, data, affine, header, axis, tuple(warnings), sha256=digest.hexdigest())

@@ -8,7 +8,7 @@ def test_outside_the_box_it_is_the_spline_and_inside_what_was_sampled(posed):
     case, _ = posed
     grid, crop = case.acquisition.grid, case.slices.region.crop
     volume = torch.randn(*case.start.shape[:2], grid.voxels, generator=torch.Generator().manual_seed(0))
-    loose = Finishing(case, exact=False)(volume)
+    loose = Finishing(case, exact=False, nonnegative=False)(volume)
     assert loose.shape == (*case.scan.data.shape[:2], grid.voxels)
     assert np.allclose(loose[crop], case.slices.units.from_prior(volume).numpy(), atol=1e-2)
 

@@ -76,7 +76,7 @@ def test_what_a_mean_cannot_do_is_refused_when_it_is_opened(words, message, tmp_
         require_fit(mean, config)
 
 
-@pytest.mark.parametrize("words", [["steps=1"], ["quality=fast"]])
+@pytest.mark.parametrize("words", [["sampler.steps=1"], ["quality=fast"]])
 def test_samples_are_drawn_around_the_mean_of_all_stages(words, tmp_path):
     network = torch.nn.Identity()
     mean = Prior(network, None, "", tmp_path, True, samples=False, stages=(network,), residual=network)

@@ -34,7 +34,7 @@ def test_one_volume_is_consistent_with_both_stacks(tmp_path, axial, sagittal, st
     assert entry["gain"] == pytest.approx(2.0, rel=0.02)
     assert entry["correlation"] > 0.9
     assert entry["rotation_deg"] == 0
-    assert entry["relative_rms_residual"] < 0.01
+    assert entry["relative_rms_residual"] < 0.015  # of an untrained prior, held above zero as well
     # alone, the untrained prior knows nothing of what the second stack sees
     alone = super_resolve(settings(axial, [], tmp_path / "alone", tiny_prior, "voxel=1.2"))
     errors = [
@@ -104,7 +104,7 @@ def test_unlike_and_distant_stacks_are_refused(tmp_path, axial, stack_head, tiny
         config = settings(axial, [path], tmp_path / "out", tiny_prior, "align=headers", *overrides)
         return open_stacks(config, scan, model_acquisition(scan, config))
 
-    other = stack_of(tmp_path / "other.nii.gz", np.random.default_rng(0).normal(500, 100, stack_head.shape), 0)
+    other = stack_of(tmp_path / "other.nii.gz", np.random.default_rng(0).gamma(1.0, 300, stack_head.shape), 0)
     with pytest.raises(InputError, match="in one contrast"):
         open_one(other)
     far = np.eye(4)

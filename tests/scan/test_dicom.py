@@ -4,47 +4,14 @@ import sys
 
 import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import generate_uid
 
+from dicom_files import PIXEL, SPACING, THICKNESS, write_localizer, write_series
 from focvs.errors import InputError
 from focvs.scan import dicom
-from focvs.scan.dicom import convert_series, open_scan
+from focvs.scan.dicom import open_scan
 from focvs.scan.sidecar import find_thickness
-
-SPACING, THICKNESS, PIXEL = 6.0, 5.0, 1.2
-
-
-def write_series(folder, slices, number=1):
-    """Axial slices ``(rows, columns, m)`` of uint16, feet first, in the patient's coordinates (LPS)."""
-    folder.mkdir(exist_ok=True)
-    series, study, frame = generate_uid(), generate_uid(), generate_uid()
-    for k in range(slices.shape[-1]):
-        meta = FileMetaDataset()
-        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        ds = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        ds.SOPClassUID, ds.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-        ds.Modality, ds.Manufacturer, ds.PatientID, ds.PatientName = "MR", "SIEMENS", "1", "A"
-        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
-        ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = number, k + 1, 1
-        ds.SeriesDescription, ds.ImageType = "t2_tse", ["ORIGINAL", "PRIMARY", "M"]
-        ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20260101"
-        ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "120000"
-        ds.MRAcquisitionType, ds.EchoTime, ds.RepetitionTime = "2D", 90, 4000
-        ds.SliceThickness, ds.SpacingBetweenSlices = THICKNESS, SPACING
-        ds.PixelSpacing, ds.ImageOrientationPatient = [PIXEL, PIXEL], [1, 0, 0, 0, 1, 0]
-        ds.ImagePositionPatient = [-30.0, -40.0, -33.0 + SPACING * k]
-        ds.SliceLocation = -33.0 + SPACING * k
-        ds.Rows, ds.Columns = slices.shape[:2]
-        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
-        ds.BitsAllocated = ds.BitsStored = 16
-        ds.HighBit = 15
-        ds.PixelData = np.ascontiguousarray(slices[..., k]).tobytes()
-        pydicom.dcmwrite(folder / f"{number:02d}_{k:03d}.dcm", ds, enforce_file_format=True)
-    return folder
 
 
 @pytest.fixture
@@ -73,11 +40,11 @@ def test_another_scan_of_that_name_is_kept(tmp_path, slices):
     first = open_scan(folder, out).path
     stamp = first.stat().st_mtime_ns
     assert open_scan(folder, out).path == first and first.stat().st_mtime_ns == stamp
-    other = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+    other = nib.Nifti1Image(np.ones((14, 14, 14), np.float32), np.eye(4))
     nib.save(other, first)
     with pytest.raises(InputError, match="is another scan"):
         open_scan(folder, out)
-    assert nib.load(first).shape == (4, 4, 4)
+    assert nib.load(first).shape == (14, 14, 14)
     with pytest.raises(InputError, match="give an output folder"):
         open_scan(folder, None)
     (tmp_path / "file").touch()
@@ -85,35 +52,69 @@ def test_another_scan_of_that_name_is_kept(tmp_path, slices):
         open_scan(folder, tmp_path / "file")
 
 
-def test_folders_without_one_series_are_refused(tmp_path, slices):
-    two = write_series(tmp_path / "two", slices, 1)
-    write_series(two, slices, 2)
-    with pytest.raises(InputError, match="holds 2 series"):
-        convert_series(two, tmp_path / "out")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="found no series"):
-        convert_series(tmp_path / "none", tmp_path / "out")
+def test_a_chosen_echo_alone_is_converted(tmp_path, slices):
+    uids = (generate_uid(), generate_uid(), generate_uid())
+    folder = write_series(tmp_path / "series", slices, series=uids, EchoTime=20)
+    write_series(folder, slices // 2, series=uids, first=12, EchoTime=95)
+    first, second = (open_scan(folder, tmp_path / str(echo), echo=echo) for echo in (1, 2))
+    assert first.data.shape == second.data.shape == (48, 40, 12)
+    assert np.abs(first.data // 2 - second.data).max() == 0
+
+
+@pytest.mark.parametrize("kind", ["two", "none", "localizer", "few", "uneven"])
+def test_a_refused_folder_leaves_nothing(tmp_path, slices, kind):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    if kind == "two":
+        write_series(folder, slices, 1)
+        write_series(folder, slices, 2)
+    elif kind == "localizer":
+        write_localizer(folder, slices)
+    elif kind == "few":
+        write_series(folder, slices[..., :3])
+    elif kind == "uneven":
+        write_series(folder, slices, places=np.cumsum(np.arange(12.0)) + 3)
+    with pytest.raises(InputError):
+        open_scan(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_without_dcm2niix_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_its_programs_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dcm2niix", None)
     with pytest.raises(InputError, match=r"pip install 'focvs\[dicom\]'"):
-        convert_series(tmp_path, tmp_path)
+        open_scan(tmp_path, tmp_path)
 
 
-def test_what_the_converter_warns_of_is_passed_on(tmp_path, slices, monkeypatch, caplog):
-    folder, real = write_series(tmp_path / "series", slices), dicom.subprocess.run
+def answers(monkeypatch, text, code=0):
+    """dcm2niix does its work and says something else."""
+    real = dicom.subprocess.run
 
-    def warn(*arguments, **options):
+    def run(*arguments, **options):
         done = real(*arguments, **options)
-        done.stdout, done.returncode = "Warning: Unable to determine the slice order\nfine\n", 3
+        done.stdout, done.returncode = text, code
         return done
 
-    monkeypatch.setattr(dicom.subprocess, "run", warn)
-    convert_series(folder, tmp_path / "out")
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert [line.removeprefix(f"{folder}: ") for line in said] == [
-        "Warning: Unable to determine the slice order",
-        "dcm2niix ended with 3; is the series complete?",
-    ]
+    monkeypatch.setattr(dicom.subprocess, "run", run)
+
+
+def test_what_the_converter_warns_of_reaches_the_scan(tmp_path, slices, monkeypatch, caplog):
+    folder = write_series(tmp_path / "series", slices, MRAcquisitionType="3D")
+    answers(monkeypatch, "Warning: Unable to determine the slice order\nfine\n")
+    warnings = open_scan(folder, tmp_path / "out").warnings
+    assert "profile=kspace" in warnings[0] and warnings[1] == "Warning: Unable to determine the slice order"
+    assert any("slice order" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "expected"),
+    [
+        ("Error: it broke", 2, r"ended with 2 \(Error: it broke\)"),
+        ("Warning: Interslice distance varies in this volume (incompatible with NIfTI format).", 0, "distance of its"),
+    ],
+)
+def test_what_the_converter_doubts_is_refused(tmp_path, slices, monkeypatch, said, code, expected):
+    folder = write_series(tmp_path / "series", slices)
+    answers(monkeypatch, said, code)
+    with pytest.raises(InputError, match=expected):
+        open_scan(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from scans import write_scan
 AFFINE = np.diag([-1.0, 1.0, 5.0, 1.0])
 GEOMETRY = ("isotropic", "two_thick", "frames", "flat", "few")
 CONTENT = ("constant", "complex", "rgb")
-FILES = ("missing", "truncated", "short", "text", "mgz")
+FILES = ("missing", "truncated", "short", "text", "minc")
 
 
 def noise(shape=(12, 14, 8), dtype=np.float32):
@@ -54,8 +54,8 @@ def bad_files(folder):
     cases["short"] = (folder / "short.nii", "truncated")
     (folder / "text.nii.gz").write_bytes(b"hello")
     cases["text"] = (folder / "text.nii.gz", "could not be read")
-    nib.save(nib.MGHImage(noise(), AFFINE), folder / "other.mgz")
-    cases["mgz"] = (folder / "other.mgz", "not NIfTI")
+    (folder / "other.mnc").write_bytes(b"CDF")
+    cases["minc"] = (folder / "other.mnc", "MINC, not NIfTI")
     return cases
 
 
