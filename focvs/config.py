@@ -281,7 +281,7 @@ def parse_auto(name: str, value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise InputError(f"{name}={value} is not a number; give auto or a number of at least 0.")
+        raise InputError(f"{name}={value} must be auto or a number of at least 0.")
     return number
 
 

@@ -53,9 +53,8 @@ def keys_of(name: str) -> list[Key]:
             depth, key, value = len(pair[1]), pair[2], pair[3]
             above = [(d, k) for d, k in above if d < depth]
             full = ".".join([*(k for _, k in above), key])
-            if full.split(".")[0] not in HIDDEN:
-                if value:
-                    found.append(Key(full, value, " ".join(comment)))
+            if full.split(".")[0] not in HIDDEN and value:
+                found.append(Key(full, value, " ".join(comment)))
             above.append((depth, key))
         comment = []
     return found

@@ -141,8 +141,6 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     from focvs.config import FLAG_OR_WORD, LISTS, NUMBER_OR_WORD, conf_dir, register_schemas
 
@@ -163,7 +161,9 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
             value = config.get(key, word)
             if not (value == word or isinstance(value, bool)):
                 raise UsageError(f"{key}={value} is not accepted; give true, false or {word}.")
-    except (HydraException, OmegaConfBaseException) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # Hydra, OmegaConf and the parser raise a dozen kinds for words that make no sense
         raise UsageError(explain(error, name, overrides)) from error
     finally:
         GlobalHydra.set_state(outer)

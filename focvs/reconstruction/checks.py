@@ -114,7 +114,10 @@ def check_options(config: RunConfig) -> None:
         raise InputError("sampler=dps restores one stack; leave it out for several.")
     for name in config.stacks:
         if not Path(name).exists():
-            raise InputError(f"{name} does not exist; give further stacks as .nii or .nii.gz files.")
+            raise InputError(
+                f"{name} does not exist: results go to a folder, such as {Path(name).name.partition('.')[0]}/, and "
+                "further stacks are files that are there."
+            )
         if Path(name).is_dir() and config.output_dir is None:
             raise InputError(
                 f"{name} is a folder of DICOM files: give an output folder as well, its NIfTI is left there."

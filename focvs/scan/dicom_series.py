@@ -257,9 +257,11 @@ def _planes(header: Dataset, path: Path) -> Iterator[Plane]:
             echo = _found("EffectiveEchoTime", "MREchoSequence", frame, shared, header)
         try:
             place, axes = np.array(position, dtype=float), np.array(orientation, dtype=float)
+            if place.shape != (3,) or axes.shape != (6,):
+                continue
             normal = np.cross(axes[:3], axes[3:])
             length = float(np.linalg.norm(normal))
-            if place.shape == (3,) and axes.shape == (6,) and np.isfinite(place).all() and length > 0.5:
+            if np.isfinite(place).all() and length > 0.5:
                 yield Plane(path, place, normal / length, None if echo is None else float(echo))
         except (TypeError, ValueError):
             continue
@@ -278,7 +280,9 @@ def _found(name: str, sequence: str, *groups: Any) -> Any:
 
 
 def _words(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
+    if value is None or isinstance(value, str) or not isinstance(value, Iterable):
+        return [] if value is None else [str(value)]
+    return list(value)
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

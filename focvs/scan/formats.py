@@ -12,6 +12,7 @@ from isal import igzip
 from focvs.errors import InputError, first_line
 from focvs.files import require_there
 
+nib.imageglobals.logger.setLevel("CRITICAL")  # what it mends in headers is said here, in words of ours
 GZIP_MAGIC = b"\x1f\x8b"
 DICOM_MAGIC, DICOM_PREAMBLE = b"DICM", 128
 NIFTI1_HEADER, NIFTI2_HEADER = 348, 540  # bytes, which are the first number of such a file
@@ -136,7 +137,8 @@ def _with_simpleitk(path: Path) -> nib.Nifti1Image:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path} could not be read, it may be truncated ({first_line(error)}).") from error
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path} could not be read, it may be truncated ({reason}).") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{path} has several values per voxel or is not 3-D; give one 3-D volume of one value.")
     steps = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())

@@ -1,0 +1,308 @@
+"""Inputs that cannot be worked with, and what is said of each: the table of docs/bad_inputs.md."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from pydicom.uid import generate_uid
+
+from dicom_files import SPACING, write_localizer, write_series
+from scans import write_scan
+
+AFFINE = np.diag([-1.2, 1.2, 6.0, 1.0])
+SHAPE = (40, 44, 12)
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A situation: what it is, the words of the command line that a folder is prepared for, and what must be said."""
+
+    what: str
+    words: Callable[[Path], list[str]]
+    said: str
+    code: int = 1
+
+
+def head(shape=SHAPE) -> np.ndarray:
+    """Something bright in the middle of dark air."""
+    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    inside = np.sqrt((places**2).sum(0)) < 0.9
+    return np.where(inside, 600 + 80 * np.sin(7 * places.sum(0)), 3 + 2 * np.cos(50 * places[0])).astype(np.float32)
+
+
+def scan(folder: Path, data=None, affine=AFFINE, name="scan.nii.gz", **codes) -> Path:
+    return write_scan(folder / name, head() if data is None else data, affine, **codes)
+
+
+def restored(*keys: str, data=None, affine=AFFINE, name="scan.nii.gz") -> Callable[[Path], list[str]]:
+    """A restoration of a scan with some keys."""
+    return lambda folder: [
+        str(scan(folder, None if data is None else data(), affine, name)),
+        str(folder / "out"),
+        *keys,
+    ]
+
+
+def of_file(name: str, content: bytes) -> Callable[[Path], list[str]]:
+    def words(folder: Path) -> list[str]:
+        (folder / name).write_bytes(content)
+        return [str(folder / name), str(folder / "out")]
+
+    return words
+
+
+def changed(change: Callable[[bytearray], None]) -> Callable[[Path], list[str]]:
+    """A scan of which some bytes of the uncompressed file are changed."""
+
+    def words(folder: Path) -> list[str]:
+        content = bytearray(scan(folder, name="scan.nii").read_bytes())
+        change(content)
+        (folder / "scan.nii").write_bytes(bytes(content))
+        return [str(folder / "scan.nii"), str(folder / "out")]
+
+    return words
+
+
+def damaged(folder: Path) -> list[str]:
+    content = bytearray(gzip.compress(scan(folder, name="plain.nii").read_bytes(), compresslevel=0))
+    content[len(content) // 2] ^= 0x5A
+    (folder / "scan.nii.gz").write_bytes(bytes(content))
+    return [str(folder / "scan.nii.gz"), str(folder / "out")]
+
+
+def dicom(*keys: str, **tags) -> Callable[[Path], list[str]]:
+    def words(folder: Path) -> list[str]:
+        slices = head((14, 16, len(tags.get("places", range(12))))).astype(np.uint16)
+        return [str(write_series(folder / "series", slices, **tags)), str(folder / "out"), *keys]
+
+    return words
+
+
+def echoes(folder: Path) -> list[str]:
+    uids, slices = (generate_uid(), generate_uid(), generate_uid()), head((14, 16, 12)).astype(np.uint16)
+    write_series(folder / "series", slices, series=uids, EchoTime=20)
+    write_series(folder / "series", slices, series=uids, first=12, EchoTime=95)
+    return [str(folder / "series"), str(folder / "out")]
+
+
+def two_series(folder: Path) -> list[str]:
+    slices = head((14, 16, 12)).astype(np.uint16)
+    write_series(folder / "series", slices, 1)
+    write_series(folder / "series", slices, 2)
+    return [str(folder / "series"), str(folder / "out")]
+
+
+def localizer(folder: Path) -> list[str]:
+    return [str(write_localizer(folder / "series", head((14, 16, 12)).astype(np.uint16))), str(folder / "out")]
+
+
+def one_dicom_file(folder: Path) -> list[str]:
+    series = write_series(folder / "series", head((14, 16, 12)).astype(np.uint16))
+    return [str(series / "01_000.dcm"), str(folder / "out")]
+
+
+def folder_of_niftis(folder: Path) -> list[str]:
+    (folder / "scans").mkdir()
+    scan(folder / "scans")
+    return [str(folder / "scans"), str(folder / "out")]
+
+
+def pair_header(folder: Path) -> list[str]:
+    nib.save(nib.Nifti1Pair(head(), AFFINE), folder / "scan.img")
+    (folder / "scan.hdr").rename(folder / "scan.nii")
+    return [str(folder / "scan.nii"), str(folder / "out")]
+
+
+def standardised() -> np.ndarray:
+    data = head()
+    inside = data > 100
+    return np.where(inside, (data - data[inside].mean()) / data[inside].std(), 0).astype(np.float32)
+
+
+def mostly_empty() -> np.ndarray:
+    data = head()
+    data[..., [2, 3, 5, 7, 9]] = 0
+    return data
+
+
+def sheared() -> np.ndarray:
+    affine = AFFINE.copy()
+    affine[1, 2] = 3.0
+    return affine
+
+
+def sheared_scan(folder: Path) -> list[str]:
+    return [str(scan(folder, affine=sheared(), qcode=0)), str(folder / "out")]
+
+
+def of_other_head(folder: Path) -> list[str]:
+    far = np.diag([6.0, 1.2, 1.2, 1.0])
+    far[:3, 3] = 500
+    second = scan(folder, head((12, 40, 44)), far, "second.nii.gz")
+    return [str(scan(folder)), str(second), str(folder / "out"), "align=headers"]
+
+
+def file_as_folder(folder: Path) -> list[str]:
+    (folder / "out").write_text("a file")
+    return [str(scan(folder)), str(folder / "out")]
+
+
+def _bytes(start: int, content: bytes) -> Callable[[bytearray], None]:
+    def change(data: bytearray) -> None:
+        data[start : start + len(content)] = content
+
+    return change
+
+
+USAGE = 2
+BAD_INPUTS = {
+    # files
+    "missing_file": BadInput(
+        "a file that is not there", lambda f: [str(f / "a.nii.gz"), str(f / "out")], "does not exist"
+    ),
+    "empty_file": BadInput("an empty file", of_file("a.nii.gz", b""), "is empty; copy it again"),
+    "text_file": BadInput("text named .nii.gz", of_file("a.nii.gz", b"hello"), "does not begin as one"),
+    "damaged_gzip": BadInput("a gzip stream whose checksum fails", damaged, "damaged or truncated"),
+    "cut_short": BadInput(
+        "a file that was cut short", changed(lambda b: b.__delitem__(slice(2000, None))), "truncated"
+    ),
+    "minc": BadInput("MINC", of_file("a.mnc", b"CDF"), "is MINC, not NIfTI; convert it first"),
+    "afni": BadInput("AFNI", of_file("a+orig.HEAD", b"type"), "is AFNI, not NIfTI; convert it first"),
+    "par_rec": BadInput("Philips PAR/REC", of_file("a.PAR", b"# ==="), "is Philips PAR/REC"),
+    "picture": BadInput("a picture", of_file("a.png", b"\x89PNG"), "is a picture"),
+    "array": BadInput("a NumPy array", of_file("a.npy", b"\x93NUMPY"), "without a place in space"),
+    "archive": BadInput("an archive", of_file("a.zip", b"PK"), "is an archive"),
+    "broken_nrrd": BadInput("a broken NRRD", of_file("a.nrrd", b"nothing"), "could not be read"),
+    "analyze": BadInput(
+        "Analyze 7.5", changed(_bytes(344, b"\0\0\0\0")), "is Analyze, which does not say which side is left"
+    ),
+    "pair_header": BadInput("the header of a pair", pair_header, "is the header of a NIfTI pair"),
+    "one_dicom_file": BadInput("one file of a DICOM series", one_dicom_file, "is a DICOM file; give its folder"),
+    "folder_of_niftis": BadInput("a folder of NIfTI files", folder_of_niftis, "holds NIfTI files .* in a loop"),
+    "empty_folder": BadInput(
+        "an empty folder",
+        lambda f: [str(f / "none"), str(f / "out")] if not (f / "none").mkdir() else [],
+        "holds no DICOM series",
+    ),
+    # voxels
+    "isotropic": BadInput(
+        "an isotropic volume", restored(affine=np.diag([1.2, 1.2, 1.3, 1.0])), "is isotropic already"
+    ),
+    "two_thick_axes": BadInput("two thick axes", restored(affine=np.diag([1.2, 5.0, 5.0, 1.0])), "two thick axes"),
+    "few_slices": BadInput("three slices", restored(data=lambda: head()[..., :3]), "at least 5 are needed"),
+    "four_dimensions": BadInput(
+        "several frames", restored(data=lambda: np.repeat(head()[..., None], 3, -1)), "give one 3-D volume"
+    ),
+    "constant": BadInput(
+        "the same value everywhere", restored(data=lambda: np.full(SHAPE, 7, np.float32)), "there is no head in it"
+    ),
+    "complex": BadInput("complex values", restored(data=lambda: head().astype(np.complex64)), "is complex"),
+    "all_nan": BadInput(
+        "NaN everywhere", restored(data=lambda: np.full(SHAPE, np.nan, np.float32)), "there is no head in it"
+    ),
+    "standardised": BadInput(
+        "values standardised within a mask", restored(data=standardised), "standardised within a mask"
+    ),
+    "negated": BadInput(
+        "a negated image", restored(data=lambda: -head()), "tissue far below its background|no positive intensities"
+    ),
+    "mostly_empty": BadInput("five of twelve slices empty", restored(data=mostly_empty), "two thirds must be measured"),
+    # headers
+    "no_volume": BadInput(
+        "an affine without volume",
+        changed(lambda b: (_bytes(280, bytes(48))(b), _bytes(252, b"\0\0")(b))),
+        "affine without volume",
+    ),
+    "no_size": BadInput(
+        "no form and no voxel size",
+        changed(lambda b: (_bytes(252, bytes(4))(b), _bytes(80, bytes(12))(b))),
+        "is isotropic already|voxels without size",
+    ),
+    "metres": BadInput(
+        "millimetres a thousand times too long",
+        restored(affine=np.diag([1200.0, 1200.0, 6000.0, 1.0])),
+        "a head is 50 to 600 mm.*unit micron",
+    ),
+    "micrometres": BadInput(
+        "millimetres a thousand times too short",
+        restored(affine=np.diag([0.0012, 0.0012, 0.006, 1.0])),
+        "a head is 50 to 600 mm.*unit meter",
+    ),
+    "sheared": BadInput("slices that lean", sheared_scan, "is sheared: its stack leans by 26.6 degrees"),
+    "odd_type": BadInput(
+        "a type of voxels that is none", changed(_bytes(70, b"\xe7\x03")), "could not be read|header is broken"
+    ),
+    # DICOM
+    "localizer": BadInput("a localizer", localizer, "slices of 3 orientations, as a localizer"),
+    "two_series": BadInput("two series in a folder", two_series, "holds 2 series.*series=NUMBER"),
+    "no_such_series": BadInput("a series that is not there", dicom("series=9"), "series=9 is not in"),
+    "two_echoes": BadInput("two echoes in a series", echoes, "holds 2 echoes .*echo="),
+    "no_such_echo": BadInput("an echo that is not there", dicom("echo=2"), "echo=2, but series .* has 1"),
+    "missing_slice": BadInput(
+        "a slice that was lost", dicom(places=np.delete(SPACING * np.arange(12), 6)), "slices are missing"
+    ),
+    "doubled_slice": BadInput(
+        "a slice twice", dicom(places=SPACING * np.array([*range(11), 4.0])), "lie where another does"
+    ),
+    "uneven_slices": BadInput(
+        "slices unevenly spaced",
+        dicom(places=np.append(np.arange(6) * 5.0, 28 + np.arange(6) * 7.5)),
+        "unevenly spaced",
+    ),
+    "gantry_tilt": BadInput("a tilted gantry", dicom(lean=1.5), "gantry tilt"),
+    "ct": BadInput("CT", dicom(Modality="CT"), "is CT, and FOCVS restores MRI"),
+    "phase": BadInput("phase images", dicom(ImageType=["ORIGINAL", "PRIMARY", "P"]), "is a phase image"),
+    "reformatted": BadInput(
+        "reformatted slices", dicom(ImageType=["DERIVED", "SECONDARY", "MPR"]), "was computed from others"
+    ),
+    "unplaced": BadInput(
+        "slices without a place", dicom(ImagePositionPatient=None), "does not say where its slices lie"
+    ),
+    "series_of_file": BadInput("series= of a file", restored("series=3"), "choose from a folder of DICOM files"),
+    # options
+    "unknown_key": BadInput("a key that is none", restored("thicknes=4"), "did you mean thickness?", USAGE),
+    "unknown_option": BadInput("an option that is none", restored("--quite"), "did you mean --quiet?", USAGE),
+    "dashes": BadInput("a key with dashes", restored("--thickness=4"), "keys have no dashes, write thickness=4", USAGE),
+    "blanks": BadInput(
+        "blanks around =", restored("thickness", "=", "4"), "written without blanks, thickness=4", USAGE
+    ),
+    "comma": BadInput("a decimal comma", restored("thickness=4,5"), "write thickness=4.5 .* add -m", USAGE),
+    "unknown_command": BadInput(
+        "a mistyped command", lambda f: ["simulat", str(f / "a.nii")], "did you mean focvs simulate?", USAGE
+    ),
+    "no_number": BadInput("a word for a number", restored("thickness=thick"), "give a number or estimate", USAGE),
+    "unknown_choice": BadInput("a choice that is none", restored("sampler=euler"), "choose one of ddim", USAGE),
+    "too_thick": BadInput(
+        "slices thicker than four spacings", restored("thickness=40"), "does not fit slices every 6 mm"
+    ),
+    "coarse_voxel": BadInput("voxels larger than the spacing", restored("voxel=7"), "below the slice spacing"),
+    "no_spacing": BadInput("slices 0 mm apart", restored("spacing=0"), "must be above 0"),
+    "negative_noise": BadInput("negative noise", restored("noise=-1"), "at least 0"),
+    "no_steps": BadInput("no steps", restored("steps=0"), "steps=0 must be at least 1"),
+    "many_stages": BadInput("more stages than there are", restored("steps=12"), "has 2 stages"),
+    "fast_samples": BadInput("samples of the fast mean", restored("quality=fast", "samples=2"), "all 2 stages"),
+    "excluded_slice": BadInput(
+        "exclude= of a slice that is not there", restored("exclude=[40]"), "has the slices 0 to 11"
+    ),
+    "excluded_stack": BadInput(
+        "exclude= of a stack that is not there", restored("exclude=[b.nii]"), "neither the number of a slice"
+    ),
+    "thickness_list": BadInput("two thicknesses for one stack", restored("thickness=[4,5]"), "2 values for 1 stacks"),
+    "unknown_type": BadInput("a type that is not written", restored("dtype=uint8"), "choose one of float32, int16"),
+    "tiny_isotropic": BadInput("isotropic voxels without size", restored("isotropic=0"), "isotropic=0 must be"),
+    "no_device": BadInput("a device that is not there", restored("device=cuda:7"), "is not usable here"),
+    "no_prior": BadInput(
+        "a prior that is not there", restored("path=/nothing/here"), "is missing: a prior is a folder"
+    ),
+    "output_file": BadInput(
+        "a file name for the results", lambda f: [str(scan(f)), str(f / "result.nii.gz")], "results go to a folder"
+    ),
+    "output_is_file": BadInput("a file where the folder should be", file_as_folder, "cannot be written"),
+    "other_head": BadInput("a stack of another head", of_other_head, "Scans of several heads are restored one by one"),
+    "too_many_words": BadInput("one word too many", restored("somewhere"), "one argument too many", USAGE),
+}
