@@ -80,6 +80,7 @@ class SlicesReport:
     source: str
     slices: int
     slice_gains: list[float] | None
+    pass_field: list[list[list[float]]] | None
     missing_slices: list[int]
     background: float
 
@@ -199,6 +200,7 @@ def _describe_slices(scan: Scan, acquisition: Acquisition) -> dict[str, Any]:
         "source": acquisition.thickness.source,
         "slices": acquisition.grid.slices,
         "slice_gains": None if scan.gains is None else [round(float(g), 5) for g in scan.gains],
+        "pass_field": None if scan.pass_field is None else scan.pass_field.round(6).tolist(),
         "missing_slices": list(scan.missing),
         "background": scan.background,
     }

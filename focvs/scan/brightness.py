@@ -11,6 +11,7 @@ from torch import Tensor
 
 from focvs.errors import InputError
 from focvs.scan.interleaving import odd_even_difference
+from focvs.scan.pass_field import find_pass_field
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
 
@@ -47,7 +48,7 @@ def balance_odd_even(scan: Scan, wanted: str) -> Scan:
 
 
 def balance_slices(scan: Scan, wanted: str) -> Scan:
-    """Divide out gains of odd and even slices, then of single slices, where they clearly differ all through the scan.
+    """Divide out gains of odd and even slices, of single slices, and a field of passes, where they clearly differ.
 
     Args:
         scan: as read.
@@ -56,7 +57,11 @@ def balance_slices(scan: Scan, wanted: str) -> Scan:
     Raises:
         InputError: for another word.
     """
-    scan = balance_odd_even(scan, wanted)
+    return even_passes(_balance_each(balance_odd_even(scan, wanted), wanted), wanted)
+
+
+def _balance_each(scan: Scan, wanted: str) -> Scan:
+    """Divide out gains of single slices, where they clearly differ all through the scan."""
     found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
     if found is None or not found.clear:
         return scan
@@ -73,6 +78,23 @@ def balance_slices(scan: Scan, wanted: str) -> Scan:
         f"slices differ by {100 * found.spread:.2g} % in brightness from what the others say, where anatomy would by "
         f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in.",
     )
+
+
+def even_passes(scan: Scan, wanted: str) -> Scan:
+    """Divide out a smooth field by which odd slices are brighter than even ones, where there clearly is one."""
+    if wanted == "off":
+        return scan
+    found = find_pass_field(torch.from_numpy(scan.data), bright_head(scan), scan.in_plane_mm, scan.spacing_mm)
+    if found is None or not found.clear:
+        return scan
+    size = float(found.log_ratio[bright_head(scan)].square().mean().sqrt())
+    warning = (
+        f"odd and even slices differ by {100 * size:.2g} % in brightness from place to place (interleaved "
+        f"acquisition, {found.evidence:.1f} times what chance explains): that was divided out; "
+        "slice_gains=off leaves it in."
+    )
+    data = (scan.data / found.gains().numpy()).astype(np.float32)
+    return replace(scan, data=data, pass_field=found.coefficients.numpy(), warnings=(*scan.warnings, warning))
 
 
 def divide_out(scan: Scan, factors: Tensor, warning: str) -> Scan:

@@ -39,6 +39,8 @@ class Scan:
         gains: ``(slices,)`` factors of brightness the slices carried and ``data`` no longer does, or None.
         background: level that was taken off all of ``data`` and is put back where a result is written.
         missing: slices that were not measured; ``data`` there is that of their neighbours.
+        pass_field: coefficients of the logarithm of odd over even slices that was divided out, as
+            :class:`focvs.scan.pass_field.PassField` has them, or None.
         sha256: of the intensities and the place as they were read, whatever the file is called.
     """
 
@@ -51,6 +53,7 @@ class Scan:
     gains: np.ndarray | None = None
     background: float = 0.0
     missing: tuple[int, ...] = ()
+    pass_field: np.ndarray | None = None
     sha256: str = ""
 
     @property
