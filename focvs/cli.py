@@ -21,7 +21,7 @@ from focvs.commands.overrides import (
     to_schema,
     told_to_runs,
 )
-from focvs.errors import FocvsError
+from focvs.errors import FocvsError, is_out_of_memory
 from focvs.files import require_there
 
 log = logging.getLogger("focvs")
@@ -81,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except FocvsError as error:
         print(f"focvs: {error}", file=sys.stderr)
+        return FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print("focvs: memory ran out; give smaller volumes, or use a machine with more memory.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("focvs: interrupted; no file was left half written.", file=sys.stderr)

@@ -189,6 +189,7 @@ class EstimateConfig:
     series: str | None = None
     echo: int | None = None
     slice_gains: str = "auto"
+    overwrite: bool = False
 
 
 @dataclass

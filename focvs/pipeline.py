@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from focvs import __version__
 from focvs.config import RunConfig, parse_auto
 from focvs.errors import InputError, is_out_of_memory
 from focvs.files import require_writable
@@ -25,6 +26,8 @@ from focvs.reconstruction.voxels import left_below_zero
 from focvs.report.ownership import require_own
 from focvs.report.results import write_images
 from focvs.report.run_report import Run, describe_run, write_report
+from focvs.scan.dicom import forget
+from focvs.scan.isotropic import IsotropicGrid
 from focvs.scan.pixels import PixelGrid, coarsen
 from focvs.scan.preparation import prepare_scan
 from focvs.scan.slices import take_slices
@@ -44,9 +47,11 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
             is written then.
         PriorError: if the prior cannot be loaded.
     """
+    converted: list[Path] = []
     try:
-        return _super_resolve(config)
-    except (MemoryError, RuntimeError) as error:
+        return _super_resolve(config, converted)
+    except BaseException as error:
+        forget(converted)
         if not is_out_of_memory(error):
             raise
         raise InputError(
@@ -55,16 +60,21 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         ) from error
 
 
-def _super_resolve(config: RunConfig) -> dict[str, Path]:
+def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
+    """:func:`super_resolve`; ``converted`` gets the files that a DICOM series left in the output folder."""
     clock = Stopwatch()
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     with clock.lap("total"):
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
-        converted = folder if config.output_dir else None  # gets the NIfTI of a DICOM series
+        place = folder if config.output_dir else None  # gets the NIfTI of a DICOM series
         numbers, left_out = excluded(config)
-        acquired = prepare_scan(Path(config.scan), converted, config.slice_gains, numbers, config.series, config.echo)
+        acquired = prepare_scan(
+            Path(config.scan), place, config.slice_gains, numbers, config.series, config.echo, config.overwrite
+        )
+        converted += acquired.converted
         config = leave_out(config, left_out)
+        log.debug("focvs %s, torch %s, %s", __version__, torch.__version__, config)
         device = choose_device(config.device) if config.method == "focvs" else "cpu"
         prior, precision = None, None
         if config.method == "focvs":
@@ -76,6 +86,9 @@ def _super_resolve(config: RunConfig) -> dict[str, Path]:
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(acquired, slice_spacing(acquired, config.spacing), known_mm)
         acquisition = model_acquisition(acquired, config, min(pixels.pixels_mm(acquired)))
+        if config.isotropic is not None:  # refused before minutes of work
+            shape = (*acquired.data.shape[:2], acquisition.grid.voxels)
+            IsotropicGrid.of(shape, acquisition.grid.affine(acquired.affine), config.isotropic)
         require_writable(folder)
         require_own(acquired, config.method, folder, config.overwrite)
         log.info("%s: slices along %s, %r", acquired.path.name, acquired.slice_direction, acquisition.written)

@@ -1,10 +1,10 @@
 """What holding results above zero changes: ``python scripts/benchmark_negative.py SCAN ... [--truth HEAD ...]``.
 
-Every scan is restored by default settings with ``nonnegative=false``, and the projection that ``nonnegative=auto`` makes
-is made of that. Heads given with ``--truth`` are degraded to 4 mm slices with 1 % noise first, as magnitudes, the middle
-32 voxels from left to right, and scored. A line for each: share of voxels below zero, the lowest
-in percent of the white level, the highest over that of the scan, the largest residual over the range of the scan, PSNR
-where it is known, before and after, and seconds.
+Every scan is restored by default settings with ``nonnegative=false``, and the projection of ``nonnegative=auto`` made
+of that. Heads given with ``--truth`` are degraded to 4 mm slices with 1 % noise first, as magnitudes, the middle 32
+voxels from left to right, and scored. A line for each: share of voxels below zero, the lowest and the highest over the
+white level and the highest of the scan, the largest residual over the range of the scan, PSNR where it is known, before
+and after, and seconds.
 """
 
 from __future__ import annotations

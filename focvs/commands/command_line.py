@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from focvs.commands.overrides import UsageError
 
@@ -41,7 +41,7 @@ def read_line(arguments: Sequence[str], commands: Sequence[str]) -> Line:
     for word in rest:
         option, equals, value = word.partition("=")
         option = SHORT.get(option, option)
-        if not word.startswith("-") or word == "-" or Path(word).exists():
+        if not word.startswith("-") or word == "-" or os.path.exists(word):
             words.append(word)
         elif option == "--output":
             found[option] = value if equals else next(rest, "")
@@ -55,7 +55,7 @@ def read_line(arguments: Sequence[str], commands: Sequence[str]) -> Line:
             found[option] = True
         else:
             raise UsageError(_no_option(word, commands))
-    if words[:1] == ["help"] and not Path("help").exists():
+    if words[:1] == ["help"] and not os.path.exists("help"):
         words, found["--help"] = words[1:], True
     if found.get("--quiet") and found.get("--verbose"):
         raise UsageError("-q and -v contradict each other; give one of them.")
@@ -91,7 +91,7 @@ def require_command_or_path(word: str, commands: Sequence[str]) -> None:
     Raises:
         UsageError: naming the command.
     """
-    if "=" in word or not re.fullmatch(r"[A-Za-z]+", word) or Path(word).exists():
+    if "=" in word or not re.fullmatch(r"[A-Za-z]+", word) or os.path.exists(word):
         return
     near = difflib.get_close_matches(word, commands, 1, ALIKE)
     if near:

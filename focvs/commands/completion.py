@@ -17,6 +17,7 @@ autoload -U +X bashcompinit && bashcompinit
 BASH = """\
 # focvs completion, bash:  eval "$(focvs completion bash)"  in ~/.bashrc
 _focvs() {{
+  type compopt >/dev/null 2>&1 || compopt() {{ :; }}
   local cur=${{COMP_WORDS[COMP_CWORD]}} line=${{COMP_LINE:0:COMP_POINT}} word command=restore keys values
   word=${{line##* }}
   [[ $word == *=* ]] || word=$cur

@@ -58,7 +58,7 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
     folder = Path(config.output_dir)
     phantom = generate(config, folder)
     overrides = [f"scan={quote(str(phantom.scan))}", f"output_dir={quote(str(folder))}", f"voxel={phantom.voxel_mm}"]
-    overrides.append(f"device={config.device}")
+    overrides += [f"device={config.device}", "overwrite=true"]  # what an earlier demo left is its own
     settings = to_schema(compose("config", overrides))
     paths = super_resolve(settings)
 

@@ -18,13 +18,13 @@ from focvs.evaluation.lesions import find_lesions
 from focvs.evaluation.perceptual import PerceptualDistance
 from focvs.evaluation.segment_command import open_mask
 from focvs.reconstruction.forward_model import Acquisition, model_acquisition
-from focvs.scan.brightness import balance_slices
 from focvs.scan.nifti import (
     SAME_MM,
     on_same_voxels,
     read_volume,
 )
-from focvs.scan.scan import Scan, read_scan
+from focvs.scan.preparation import prepare_scan
+from focvs.scan.scan import Scan
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
 
     run = OmegaConf.to_object(compose("config", words))
     assert isinstance(run, RunConfig)
-    scan = balance_slices(read_scan(Path(config.scan)), config.slice_gains)
+    scan = prepare_scan(Path(config.scan), None, config.slice_gains)
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     return scan, model_acquisition(scan, replace(run, profile=config.profile))

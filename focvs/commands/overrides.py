@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focvs.errors import FocvsError
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
 
 # keys of paths and commands, whose values are taken as they were typed, spaces, commas and brackets included
 TEXTS = {
-    *("scan", "output_dir", "output", "volume", "truth", "data", "path", "prior.path", "profile.path"),
+    *("series", "scan", "output_dir", "output", "volume", "truth", "data", "path", "prior.path", "profile.path"),
     *("adaptation.cache", "lesions", "brain", "segment_command", "vgg", "lpips"),
 }
+IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".img")  # endings of further stacks
 PLAIN = re.compile(r"[\w./+-]*/[\w./+-]*")  # a path that needs no quotes: folders of sweeps are named after it
 
 
@@ -66,13 +66,13 @@ def to_overrides(
 
 
 def further_stacks(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words without the NIfTI files named after the first path, and those files: further stacks."""
+    """Words without the image files named after the first path, and those files: further stacks."""
     kept: list[str] = []
     stacks: list[str] = []
     scan = any(word.startswith("scan=") for word in words)
     for word in words:
         path = not _is_override(word, "config")
-        (stacks if path and scan and word.endswith((".nii", ".nii.gz")) else kept).append(word)
+        (stacks if path and scan and word.lower().endswith(IMAGES) else kept).append(word)
         scan |= path
     return kept, stacks
 
@@ -81,12 +81,12 @@ def _is_override(word: str, name: str) -> bool:
     from focvs.config import SCHEMAS
 
     found = re.match(r"^[~+]*([A-Za-z_][\w./@]*)=", word)
-    if not found or Path(word).is_file():
+    if not found or os.path.isfile(word):
         return False
     key = found[1]
     if re.split(r"[./@]", key)[0] in {"hydra", *(f.name for f in fields(SCHEMAS[name]))}:
         return True
-    return "/" not in key and not Path(word).exists()
+    return "/" not in key and not os.path.exists(word)
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -129,7 +129,7 @@ def _as_text(value: str, swept: bool) -> str:
 
 
 def _parts(value: str, swept: bool) -> list[str]:
-    return value.split(",") if swept and not Path(value).exists() else [value]
+    return value.split(",") if swept and not os.path.exists(value) else [value]
 
 
 def compose(name: str, overrides: Sequence[str]) -> DictConfig:
@@ -211,7 +211,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         return f"{found[1]}={found[2]} has several values; {decimal}add -m to run one job for each."
     first = str(error).strip().splitlines()[0]
     if found := re.search(r"Error merging override (\w+)=(\S+)", first):
-        if found[1] in ("stacks", "estimates"):
+        if found[1] in ("stacks", "estimates", "exclude"):
             return f"{found[1]}={found[2]} is not accepted; a list is written {found[1]}=[{found[2]}]."
         return f"{found[1]}={found[2]} is not accepted; leave {found[1]} out or give it a value."
     return f"the options {' '.join(overrides)} could not be understood: {first}"

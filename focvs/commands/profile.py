@@ -17,6 +17,7 @@ from focvs.files import require_writable, write_atomically, write_json
 from focvs.reconstruction.forward_model import slice_spacing
 from focvs.reconstruction.thickness import profile_of_scan
 from focvs.report.figures import draw_profile
+from focvs.report.ownership import require_own
 from focvs.scan.preparation import prepare_scan
 from focvs.scan.sidecar import find_thickness
 
@@ -55,6 +56,7 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)
     require_writable(folder)
+    require_own(scan, "profile", folder, config.overwrite)
     found: dict[str, ProfileEstimate] = {}
     for kind in dict.fromkeys((config.profile.kind, *EXCITED)):
         try:
@@ -76,6 +78,8 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     write_atomically(paths["figure"], ".png", draw_profile(chosen, found, spacing_mm).savefig)
     paths["json"] = folder / f"{scan.stem}_profile.json"
     report = {
+        "scan_sha256": scan.sha256,
+        "config": {"scan": config.scan},
         "method": config.method,
         "profile": config.profile.kind,
         "fwhm_mm": chosen.profile.fwhm_mm,

@@ -185,7 +185,7 @@ def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | 
     None where its voxels are not those of the scan in-plane and of its field of view along the slice axis.
     """
     data, affine, _, _ = read_nifti(path)
-    volume, affine = axis_last(data, affine, scan.file_axis)
+    volume, affine = axis_last(data - np.float32(scan.background), affine, scan.file_axis)
     voxel_mm = plane_distance_mm(affine)
     grid = make_grid(
         acquisition.grid.slices,
@@ -198,7 +198,7 @@ def cycle_residual(path: Path, scan: Scan, acquisition: Acquisition) -> float | 
         return None
     if not np.allclose(grid.affine(scan.affine), affine, atol=0.05 * voxel_mm):
         return None
-    operator = ThroughPlaneOperator(acquisition.profile, grid, "edge")
+    operator = ThroughPlaneOperator(acquisition.profile, grid, "edge", scan.missing)
     worst = 0.0
     for row, y in zip(torch.from_numpy(volume.copy()), torch.from_numpy(scan.data), strict=True):
         worst = max(worst, float(operator.residual(row.double(), y).abs().max()))

@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def draw_batches(
-    case: Case, config: RunConfig, draw_some: Callable[[NoiseSource, int], Tensor], progress: Progress
+    case: Case, config: RunConfig, draw_some: Callable[[NoiseSource, range], Tensor], progress: Progress
 ) -> Tensor:
     """Samples ``(M, p, q, n)`` on the CPU, float32; fewer at once from where memory runs out.
 
     Args:
         case: for the device, and the shape of its volume.
         config: samples, batch and seed.
-        draw_some: so many samples ``(count, p, q, n)`` from the noise of each.
+        draw_some: the samples of some numbers ``(count, p, q, n)`` from the noise of each.
         progress: goes back where samples have to be drawn again.
 
     Raises:
@@ -41,7 +41,7 @@ def draw_batches(
         noise, count = NoiseSource(config.seed, [m + 1 for m in numbers], case.device), len(numbers)
         before = progress.done
         try:
-            found = draw_some(noise, count).float()
+            found = draw_some(noise, numbers).float()
         except (MemoryError, RuntimeError) as error:
             if count == 1 or not is_out_of_memory(error):
                 raise

@@ -17,6 +17,7 @@ from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.setup import schedule
 from focvs.sampling.consistency import RULES, SPECTRAL_RULES
 from focvs.sampling.samplers import SAMPLERS
+from focvs.scan.formats import image_stem
 
 
 def excluded(config: RunConfig) -> tuple[list[int], list[str]]:
@@ -101,6 +102,11 @@ def check_options(config: RunConfig) -> None:
         if config.sampler.mirrors != 1:
             raise InputError("sampler.mirrors= is for sampler=mean; leave it out.")
     excluded(config)
+    if config.output_dir is not None and image_stem(Path(config.output_dir)) != Path(config.output_dir).name:
+        raise InputError(
+            f"output_dir={config.output_dir} is the name of an image, and results go to a folder; give one, such as "
+            f"{image_stem(Path(config.output_dir))}/."
+        )
     if config.echo is not None and config.echo < 1:
         raise InputError(f"echo={config.echo} must be at least 1.")
     if config.consistency.rule in SPECTRAL_RULES and config.sampler.name != "ddpm":

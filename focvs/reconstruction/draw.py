@@ -64,7 +64,7 @@ def draw(
         if start.device.type == "cuda":
             rule.prepare(start, len(plan.sigmas))
 
-        def draw_some(noise: NoiseSource, count: int) -> Tensor:
+        def draw_some(noise: NoiseSource, numbers: range) -> Tensor:
             run = make_sampler(
                 sampler.name,
                 measured,
@@ -74,7 +74,7 @@ def draw(
                 eta=sampler.eta,
                 guidance=sampler.guidance,
             )
-            x = start.expand(count, *start.shape)
+            x = start.expand(len(numbers), *start.shape)
             return grid.crop(run(denoise, x + float(plan.sigmas[0]) * noise.like(x), plan.sigmas))
 
         volumes = draw_batches(case, config, draw_some, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
@@ -63,7 +63,10 @@ def model_acquisition(
     elif thickness is None:
         thickness = find_thickness(scan.path, spacing_mm, given)
     profile = load_profile(config.profile, thickness.thickness_mm)
-    thickness = thickness if known else agree(thickness, profile, scan.path)
+    if not known:
+        thickness = agree(thickness, profile, scan.path)
+        if thickness.assumed:
+            thickness = replace(thickness, warnings=(*thickness.warnings, thickness.assumed))
     grid = make_grid(
         scan.data.shape[-1],
         spacing_mm,

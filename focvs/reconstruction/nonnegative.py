@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from focvs.acquisition.linear_operator import MatrixOperator
+from focvs.acquisition.operator import ThroughPlaneOperator
 
 TOUCHED = 1e-4  # of the white level: columns that go no further below zero are left alone
 HELD = 2e-6  # of the white level: a column whose residual is below this reproduces its slices
@@ -13,7 +13,9 @@ ROUNDS, CHECKED = 160, 20  # of the iteration, and rounds after which columns th
 COLUMNS = 8192  # at a time
 
 
-def project_nonnegative(volume: Tensor, scan: Tensor, operator: MatrixOperator, white: float) -> None:
+def project_nonnegative(
+    volume: Tensor, scan: Tensor, operator: ThroughPlaneOperator, white: float, floor: float = 0.0
+) -> None:
     """Change the columns of a volume that reproduces its scan, in place, to the nearest that are not negative either.
 
     argmin |x - x0|^2 with A x = y and x >= 0 is x = max(x0 + A^T l, 0), where l solves A max(x0 + A^T l, 0) = y: the
@@ -23,19 +25,21 @@ def project_nonnegative(volume: Tensor, scan: Tensor, operator: MatrixOperator, 
 
     Args:
         volume: ``(..., n)`` with A x = y.
-        scan: ``(..., m)`` y, at least 0.
-        operator: A.
+        scan: ``(..., m)`` y, at least ``floor``.
+        operator: A, whose rows of measured slices have sum one.
         white: the white level.
+        floor: what x may not go below, instead of 0.
     """
     columns, slices = volume.view(-1, volume.shape[-1]), scan.reshape(-1, scan.shape[-1])
     matrix = operator.matrix.float()
     step = torch.linalg.pinv(operator.matrix @ operator.matrix.T).float()
-    touched = (columns.amin(1) < -TOUCHED * white).nonzero()[:, 0]
+    seen = operator.seen.float()
+    touched = (columns.amin(1) < floor - TOUCHED * white).nonzero()[:, 0]
     for some in touched.split(COLUMNS):
-        start, y = columns[some] / white, slices[some] / white
+        start, y = (columns[some] - floor) / white, (slices[some] - floor) / white * seen
         x, held = _climb(start, y, matrix, step)
         exact = (white * operator.replace(x.double(), y.double())).float()
-        columns[some] = torch.where(held[:, None], white * x, exact)
+        columns[some] = torch.where(held[:, None], white * x, exact) + floor
 
 
 def _climb(start: Tensor, y: Tensor, matrix: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION
 from focvs.config import RunConfig
+from focvs.errors import InputError
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import LEAST_NOISE
 from focvs.reconstruction.rules import choose_rule
 from focvs.reconstruction.setup import schedule, voxel_warnings
+from focvs.sampling.consistency import SPECTRAL_RULES
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ def make_plan(case: Case, config: RunConfig) -> Plan:
     """Decide on a case once, with the reasons that the log and the JSON give.
 
     Raises:
-        InputError: for noise levels that cannot be.
+        InputError: for noise levels that cannot be, and rules that cannot do without a slice.
     """
     scan, thickness, condition = case.scan, case.acquisition.thickness, case.acquisition.written.condition_number
     warnings = [*scan.warnings, *thickness.warnings, *voxel_warnings(scan, case.prior)]
@@ -47,6 +49,11 @@ def make_plan(case: Case, config: RunConfig) -> Plan:
         said = (*stack.scan.warnings, *stack.acquisition.thickness.warnings)
         warnings += [f"{stack.scan.path.name}: {warning}" for warning in said]
     rule, exact, reason = choose_rule(config, condition, case.reproduced_noise_prior, len(case.stacks))
+    if scan.missing and rule in SPECTRAL_RULES:
+        raise InputError(
+            f"{scan.path.name} has slices that were not measured, which consistency={rule} cannot leave out; take "
+            "calibrated, diffpir or ddnm."
+        )
     if rule != config.consistency.rule or (rule != "none" and not exact and config.final_replacement is not False):
         warnings.append(f"{reason}.")
     for stack in case.stacks:

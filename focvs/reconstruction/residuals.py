@@ -42,6 +42,9 @@ def draw_residuals(
 ) -> Tensor:
     """Samples ``(M, p, q, n)`` on the CPU, prior units.
 
+    Every sample is drawn through one of the planes, in turn from sample to sample, and through mirrors in turn from
+    level to level. Planes that take turns at the levels of one sample each shrink what the other leaves open.
+
     They are drawn by :func:`focvs.sampling.samplers.dpmpp_2m`, whose ten levels keep 99 to 110 % of the variance of a
     Gaussian residual; ancestral sampling keeps 48 to 60 % in as many (``tests/sampling/test_around.py``).
 
@@ -62,9 +65,11 @@ def draw_residuals(
         replace(plane, outside=0.0, done=progress.advance, further=told)
         for plane in plane_denoisers(case, prior.residual, config, plan)
     ]
-    averaged = config.planes is Planes.average
-    whole: Denoiser = AveragedPlanes(planes) if averaged else AlternatedPlanes(mirrored_in_turn(planes), sigmas)
-    denoise = clock.timed("network", whole)
+    # a sample is drawn through one plane from first to last: two that take turns shrink what either leaves open
+    wholes: list[Denoiser] = [AlternatedPlanes(mirrored_in_turn([plane]), sigmas) for plane in planes]
+    if config.planes is Planes.average:
+        wholes = [AveragedPlanes(planes)]
+    denoisers = [clock.timed("network", whole) for whole in wholes]
     # errors of the denoiser are taken for alike at all frequencies: those that the scan knows are hardly left open
     typical = float(scale[case.head.to(scale.device)].square().mean()) if case.head.any() else 1.0
     variance = typical * sigmas**2 / (1 + sigmas**2)
@@ -74,8 +79,12 @@ def draw_residuals(
         rule.prepare(mean, len(sigmas))
     measured = MeasuredAround(TimedConsistency(rule, clock), case.slices.y.to(mean)[None], mean, scale)
 
-    def draw_some(noise: NoiseSource, count: int) -> Tensor:
-        start = float(sigmas[0]) * noise.like(mean.expand(count, *mean.shape))
-        return grid.crop(mean + scale * dpmpp_2m(denoise, start, sigmas, consistency=measured))
+    def draw_some(noise: NoiseSource, numbers: range) -> Tensor:
+        residual = float(sigmas[0]) * noise.like(mean.expand(len(numbers), *mean.shape))
+        for k, denoise in enumerate(denoisers):
+            turn = [i for i, number in enumerate(numbers) if number % len(denoisers) == k]
+            if turn:
+                residual[turn] = dpmpp_2m(denoise, residual[turn], sigmas, consistency=measured)
+        return grid.crop(mean + scale * residual)
 
     return draw_batches(case, config, draw_some, progress)

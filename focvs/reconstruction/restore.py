@@ -89,5 +89,5 @@ def _misfit(case: Case, mean: Tensor, noise_prior: float) -> float | None:
     """chi^2 of a volume in the head, or None without noise."""
     if not noise_prior > 0:
         return None
-    missed = (case.acquisition.written(mean) - case.slices.y)[case.slices.mask]
+    missed = case.acquisition.written.residual(mean, case.slices.y)[case.slices.mask]
     return float(missed.square().mean()) / noise_prior**2

@@ -72,31 +72,39 @@ def hold(whole: Tensor, scan: Scan, acquisition: Acquisition) -> None:
 
 
 def keep_positive(whole: Tensor, scan: Scan, acquisition: Acquisition, exact: bool, wanted: bool | str) -> None:
-    """Leave nothing in ``whole`` ``(p, q, n)``, in place, below zero where the scan has nothing there.
+    """Leave nothing in ``whole`` ``(p, q, n)``, in place, below zero, or below the lowest of the scan if that is lower.
 
     Args:
         whole: intensities.
-        scan: the scan; nothing is done where it has negative values itself.
+        scan: the scan.
         acquisition: its forward model.
         exact: whether ``whole`` reproduces the scan, which is kept.
         wanted: ``auto``: as far as the scan can still be reproduced; True: also where it cannot; False: not at all.
     """
-    if wanted is False or scan.data.min() < 0:
+    if wanted is False:
         return
     if exact:
-        project_nonnegative(whole, torch.from_numpy(scan.data), acquisition.written, scan.units.white)
+        data = torch.from_numpy(scan.data)
+        project_nonnegative(whole, data, acquisition.written, scan.units.white, floor_of(scan))
     if not exact or wanted is True:
-        whole.clamp_min_(0)
+        whole.clamp_min_(floor_of(scan))
+
+
+def floor_of(scan: Scan) -> float:
+    """What no voxel should be below: 0, or the lowest of the scan if that is lower."""
+    return min(0.0, float(scan.data.min()))
 
 
 def left_below_zero(volume: np.ndarray, scan: Scan) -> list[str]:
-    """A warning where a volume goes clearly below zero and its scan does not."""
-    lowest = float(volume.min()) / scan.units.white
-    if scan.data.min() < 0 or lowest > -WORTH_SAYING:
+    """A warning where a volume goes clearly below zero, or below the lowest of its scan."""
+    floor = floor_of(scan)
+    lowest = (float(volume.min()) - floor) / scan.units.white
+    if lowest > -WORTH_SAYING:
         return []
+    named = "zero" if floor == 0 else "the lowest of the scan"
     return [
-        f"{100 * float((volume < 0).mean()):.2g} % of the voxels are negative, down to {-100 * lowest:.2g} % of the "
-        "white level below zero: without them the scan could not be reproduced there; nonnegative=true makes them zero."
+        f"{100 * float((volume < floor).mean()):.2g} % of the voxels are below {named}, by up to {-100 * lowest:.2g} "
+        "% of the white level: without them the scan could not be reproduced there; nonnegative=true lifts them."
     ]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
+from focvs.reconstruction.voxels import floor_of
 from focvs.scan.scan import Scan
 
 
@@ -25,8 +26,8 @@ class ConsistencyReport:
         chi2: mean squared residual over the variance of the noise: 0 after exact replacement, 1 where the data are
             fitted to the noise; None without noise.
         chi2_before_last_replacement: the same of the sampled volume, in the head.
-        below_zero: share of the voxels of the written file below zero; None where the scan has negative values itself.
-        lowest: its lowest intensity.
+        below_floor: share of the voxels below zero, or below the lowest of the scan if that is lower.
+        lowest: the lowest voxel, less the level of the background.
     """
 
     rule: str
@@ -35,7 +36,7 @@ class ConsistencyReport:
     relative_residual: float
     chi2: float | None
     chi2_before_last_replacement: float | None
-    below_zero: float | None
+    below_floor: float
     lowest: float
 
 
@@ -56,6 +57,6 @@ def measure_consistency(
         relative_residual=largest / float(np.ptp(scan.data)),
         chi2=squares / scan.data.size / noise**2 if noise > 0 else None,
         chi2_before_last_replacement=restoration.misfit,
-        below_zero=None if scan.data.min() < 0 else round(float((volume < 0).double().mean()), 6),
+        below_floor=round(float((volume < floor_of(scan)).double().mean()), 6),
         lowest=float(volume.min()),
     )

@@ -19,7 +19,12 @@ WINDOW_TOP = 0.85  # white at this share of the 99.5th percentile: fat saturates
 
 
 def draw_planes(
-    scan: Scan, grid: ThroughPlaneGrid, mean: np.ndarray, std: np.ndarray | None, name: str = "FOCVS"
+    scan: Scan,
+    grid: ThroughPlaneGrid,
+    mean: np.ndarray,
+    std: np.ndarray | None,
+    name: str = "FOCVS",
+    note: str = "",
 ) -> Figure:
     """Rows of axial, coronal and sagittal planes; columns scan, B-spline, the result and, if given, its uncertainty.
 
@@ -29,6 +34,7 @@ def draw_planes(
         mean: ``(p, q, n)`` result in the scan's units.
         std: ``(p, q, n)`` standard deviation, or None for a single sample.
         name: of the method.
+        note: a sentence below the pictures.
     """
     data = torch.from_numpy(scan.data)
     nearest = grid.crop(grid.nearest_slices).numpy()
@@ -62,6 +68,8 @@ def draw_planes(
             if axis == 2:
                 cell.set_title(title, color="white")
         row[0].text(0.01, 0.99, plane, color="white", va="top", transform=row[0].transAxes)
+    if note:
+        figure.supxlabel(note, color="orange", fontsize="small", wrap=True)
     return figure
 
 

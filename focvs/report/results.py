@@ -96,7 +96,9 @@ def _draw(
     from focvs.report.figures import draw_planes  # with matplotlib, beside the writing of images
 
     name = "FOCVS" if method == "focvs" else method.replace("_", " ")
-    write_atomically(path, ".png", draw_planes(scan, acquisition.grid, mean, std, name).savefig)
+    write_atomically(
+        path, ".png", draw_planes(scan, acquisition.grid, mean, std, name, acquisition.thickness.assumed).savefig
+    )
 
 
 def _remove_stale(folder: Path, stem: str, written: set[Path]) -> None:

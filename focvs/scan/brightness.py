@@ -38,6 +38,8 @@ def balance_odd_even(scan: Scan, wanted: str) -> Scan:
     found = odd_even_difference(torch.from_numpy(scan.data), bright_head(scan)) if wanted == "auto" else None
     if found is None or found.significance < ODD_EVEN_SIGNIFICANCE or abs(found.log_ratio) < ODD_EVEN_DIFFERENCE:
         return scan
+    if abs(found.log_ratio) > math.log(MOST_GAIN):
+        return too_uneven(scan, math.exp(abs(found.log_ratio)))
     return divide_out(
         scan,
         found.gains(scan.data.shape[-1]),
@@ -66,18 +68,22 @@ def _balance_each(scan: Scan, wanted: str) -> Scan:
     if found is None or not found.clear:
         return scan
     if float(found.log_gains.abs().max()) > math.log(MOST_GAIN):
-        largest = math.exp(float(found.log_gains.abs().max()))
-        warning = (
-            f"slices seem to differ by factors of up to {largest:.2g} in brightness, more than {MOST_GAIN:g}, which no "
-            "scanner makes: they were left as they are."
-        )
-        return replace(scan, warnings=(*scan.warnings, warning))
+        return too_uneven(scan, math.exp(float(found.log_gains.abs().max())))
     return divide_out(
         scan,
         found.log_gains.exp(),
         f"slices differ by {100 * found.spread:.2g} % in brightness from what the others say, where anatomy would by "
         f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in.",
     )
+
+
+def too_uneven(scan: Scan, largest: float) -> Scan:
+    """The scan as it is, with a warning."""
+    warning = (
+        f"slices seem to differ by factors of up to {largest:.2g} in brightness, more than {MOST_GAIN:g}, which no "
+        "scanner makes: they were left as they are."
+    )
+    return replace(scan, warnings=(*scan.warnings, warning))
 
 
 def even_passes(scan: Scan, wanted: str) -> Scan:

@@ -15,9 +15,10 @@ import numpy as np
 
 from focvs.errors import InputError
 from focvs.files import require_writable
-from focvs.scan.dicom_series import choose_series, find_series, inspect
+from focvs.scan.dicom_series import choose_series, find_series, inspect, same_echo, stated_kind
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import Scan, read_scan
+from focvs.scan.sidecar import read_sidecar
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 COPIES = {"_Eq": "a copy resampled to even slices", "_Tilt": "a copy corrected for gantry tilt", "_ph": "phase"}
 
 
-def open_scan(path: Path, output: Path | None, series: str | None = None, echo: int | None = None) -> Scan:
+def open_scan(
+    path: Path, output: Path | None, series: str | None = None, echo: int | None = None, overwrite: bool = False
+) -> Scan:
     """The scan in an image file, or in a folder of DICOM files, which is converted into ``output`` first.
 
     Args:
@@ -33,6 +36,7 @@ def open_scan(path: Path, output: Path | None, series: str | None = None, echo: 
         output: gets ``<name of the folder>.nii.gz`` and its ``.json``, unless the same scan is there already.
         series: number or description of one of several DICOM series.
         echo: number of one of its echoes, from 1.
+        overwrite: whether another scan of that name may be replaced.
 
     Raises:
         InputError: as :func:`focvs.scan.scan.read_scan`, :func:`focvs.scan.dicom_series.choose_series` and
@@ -42,7 +46,8 @@ def open_scan(path: Path, output: Path | None, series: str | None = None, echo: 
     if not path.is_dir():
         if series is not None or echo is not None:
             raise InputError(f"series= and echo= choose from a folder of DICOM files, and {path} is a file.")
-        return read_scan(path)
+        scan = read_scan(path)
+        return replace(scan, warnings=(*stated_kind(path), *scan.warnings))
     try:
         import dcm2niix
         import pydicom  # noqa: F401
@@ -56,15 +61,27 @@ def open_scan(path: Path, output: Path | None, series: str | None = None, echo: 
         raise InputError(f"{path} is a folder of DICOM files: give an output folder as well, its NIfTI is left there.")
     files = list(dict.fromkeys(plane.file for plane in chosen.planes))
     with tempfile.TemporaryDirectory() as name:
-        fresh, said = convert(files, Path(name), dcm2niix.bin, path)
-        scan = read_scan(fresh)
-        final = _leave(fresh, output, path.resolve().name)
-    for line in said:
-        log.warning("%s: %s", path, line)
-    return replace(scan, path=final, warnings=(*warnings, *said, *scan.warnings))
+        echoes = chosen.echoes_ms
+        fresh, said = convert(files, Path(name), dcm2niix.bin, path, echoes[0] if len(echoes) == 1 else None)
+        try:
+            scan = read_scan(fresh)
+        except InputError as error:
+            raise InputError(str(error).replace(str(fresh), f"{path}: series {chosen.name}")) from error
+        final, left = _leave(fresh, output, path.resolve().name, overwrite)
+    return replace(scan, path=final, converted=left, warnings=(*warnings, *said, *scan.warnings))
 
 
-def convert(files: Sequence[Path], work: Path, program: str, folder: Path) -> tuple[Path, list[str]]:
+def forget(left: Sequence[Path]) -> None:
+    """Remove what a refused series left in the output folder, and the folder if it is empty then."""
+    for path in left:
+        path.unlink(missing_ok=True)
+    if left and not any(left[0].parent.iterdir()):
+        left[0].parent.rmdir()
+
+
+def convert(
+    files: Sequence[Path], work: Path, program: str, folder: Path, echo_ms: float | None = None
+) -> tuple[Path, list[str]]:
     """Convert the files of one series.
 
     Args:
@@ -72,6 +89,7 @@ def convert(files: Sequence[Path], work: Path, program: str, folder: Path) -> tu
         work: an empty folder.
         program: path of dcm2niix.
         folder: they are from, for messages.
+        echo_ms: echo time of the image that is wanted, of several that share files.
 
     Returns:
         The NIfTI file, its JSON beside it, and what dcm2niix warned of.
@@ -94,6 +112,8 @@ def convert(files: Sequence[Path], work: Path, program: str, folder: Path) -> tu
     if done.returncode or not found:
         reason = warnings[-1] if warnings else lines[-1] if lines else "it said nothing"
         raise InputError(f"{folder}: dcm2niix ended with {done.returncode} ({reason}); is the series complete?")
+    if len(found) > 1 and echo_ms is not None:
+        found = [path for path in found if _is_echo(path, echo_ms)] or found
     if len(found) > 1:
         names = ", ".join(_kind(path) for path in found)
         raise InputError(f"{folder}: dcm2niix made {len(found)} images of one series ({names}); convert it by hand.")
@@ -116,25 +136,41 @@ def require_same(fresh: Path, there: Path) -> None:
         raise InputError(f"{there} is there already and is another scan; choose another output folder.")
 
 
-def _leave(fresh: Path, output: Path, stem: str) -> Path:
-    """Put a converted scan and its JSON into the output folder, unless they are there; the file of the scan."""
+def _leave(fresh: Path, output: Path, stem: str, overwrite: bool) -> tuple[Path, tuple[Path, ...]]:
+    """Put a converted scan and its JSON into the output folder, unless they are there.
+
+    Returns:
+        The file of the scan, and the files that were not there before.
+    """
     scan = output / f"{stem}.nii.gz"
-    if scan.exists():
+    if scan.exists() and not overwrite:
         require_same(fresh, scan)
-        return scan
+        return scan, ()
     require_writable(output)
+    left = []
     sidecar = fresh.with_name(fresh.name.removesuffix(".nii.gz") + ".json")
     for source, target in ((sidecar, output / f"{stem}.json"), (fresh, scan)):
         if source.is_file():
             try:
+                there = target.exists()
                 shutil.move(source, target)
+                left += [] if there else [target]
             except OSError as error:
                 target.unlink(missing_ok=True)
                 raise InputError(
                     f"{target} cannot be written ({error.strerror or error}); choose another folder."
                 ) from error
     log.info("converted to %s", scan)
-    return scan
+    return scan, tuple(left)
+
+
+def _is_echo(path: Path, echo_ms: float) -> bool:
+    """Whether the JSON of a converted image has an echo time."""
+    try:
+        stated = read_sidecar(path.with_name(path.name.removesuffix(".nii.gz") + ".json")).get("EchoTime")
+    except (OSError, ValueError):
+        return False
+    return isinstance(stated, int | float) and same_echo(1000 * stated, echo_ms)
 
 
 def _link(file: Path, link: Path) -> None:

@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from focvs.errors import InputError, first_line
+from focvs.scan.formats import image_stem
+from focvs.scan.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SAME_DIRECTION = 0.999  # cosine of the angle between normals that are one
 SAME_PLACE_MM = 0.01
+SAME_ECHO = 0.01  # relative difference
+ROUNDED_MM = 0.15  # by which the distance of two places may be off that are rounded to a tenth of a millimetre
 UNEVEN = 0.02  # of the usual distance of slices, by which one may differ
 MOST_TILT_DEG = 1.0  # of the stack against the normal of its slices
 HEADS = ("HEAD", "BRAIN", "SKULL", "NEURO", "FACE", "ORBIT", "EAR", "IAC", "PITUIT", "SELLA")
+NOT_MAGNITUDE = {
+    **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "a phase image"),
+    **dict.fromkeys(("R", "REAL"), "the real part of an image"),
+    **dict.fromkeys(("I", "IMAGINARY"), "the imaginary part of an image"),
+}
+COMPUTED = frozenset(("PROJECTION IMAGE", "MIP", "MPR"))
 UNTOLD = "unnamed"
 TAGS = [
     "Modality",
@@ -73,8 +83,12 @@ class Series:
 
     @property
     def echoes_ms(self) -> list[float]:
-        """Echo times, the shortest first."""
-        return sorted({plane.echo_ms for plane in self.planes if plane.echo_ms is not None})
+        """Echo times, the shortest first; those that differ by rounding are one."""
+        distinct: list[float] = []
+        for echo_ms in sorted({plane.echo_ms for plane in self.planes if plane.echo_ms is not None}):
+            if not distinct or not same_echo(echo_ms, distinct[-1]):
+                distinct.append(echo_ms)
+        return distinct
 
     @property
     def name(self) -> str:
@@ -83,8 +97,13 @@ class Series:
 
     def of_echo(self, echo_ms: float) -> Series:
         """The slices of one echo."""
-        planes = tuple(plane for plane in self.planes if plane.echo_ms == echo_ms)
+        planes = tuple(p for p in self.planes if p.echo_ms is not None and same_echo(p.echo_ms, echo_ms))
         return Series(**{**self.__dict__, "planes": planes})
+
+
+def same_echo(first_ms: float, second_ms: float) -> bool:
+    """Whether two echo times are one."""
+    return abs(first_ms - second_ms) <= SAME_ECHO * max(abs(first_ms), abs(second_ms))
 
 
 def find_series(folder: Path) -> list[Series]:
@@ -146,28 +165,64 @@ def inspect(series: Series, folder: Path) -> list[str]:
     Raises:
         InputError: if it is no MRI, not a magnitude, or no stack of parallel, evenly spaced slices.
     """
-    if series.modality != "MR":
-        raise InputError(
-            f"{folder}: series {series.name} is {series.modality}, and FOCVS restores MRI; its priors know no other."
-        )
-    for word, kind in (("P", "a phase image"), ("PHASE", "a phase image"), ("REAL", "the real part of an image")):
-        if word in series.image_types and not {"M", "MAGNITUDE"} & series.image_types:
-            raise InputError(f"{folder}: series {series.name} is {kind} (ImageType {word}); give the magnitude images.")
-    if {"PROJECTION IMAGE", "MIP", "MPR"} & series.image_types:
-        raise InputError(
-            f"{folder}: series {series.name} was computed from others (ImageType "
-            f"{', '.join(sorted({'PROJECTION IMAGE', 'MIP', 'MPR'} & series.image_types))}); give the acquired slices."
-        )
+    kind = Kind(series.modality, series.image_types, series.body_part, series.three_dimensional)
+    warnings = kind.warnings(f"{folder}: series {series.name}")
     _require_stack(series, folder)
-    warnings = []
-    if series.body_part and not any(part in series.body_part.upper() for part in HEADS):
-        warnings.append(f"its header says BodyPartExamined {series.body_part}, and the prior knows heads.")
-    if series.three_dimensional:
-        warnings.append(
-            "its header says that it was acquired in 3D (MRAcquisitionType): profile=kspace is the profile of thick "
-            "partitions."
-        )
     return warnings
+
+
+def stated_kind(path: Path) -> list[str]:
+    """What is odd about an image by the JSON beside it, as dcm2niix writes it.
+
+    Raises:
+        InputError: if it says that the image is no MRI, or no magnitude.
+    """
+    try:
+        stated = read_sidecar(path.with_name(image_stem(path) + ".json"))
+    except (OSError, ValueError):
+        return []  # which is said where the thickness is looked for
+    words = frozenset(str(word).upper() for word in _words(stated.get("ImageType")))
+    modality, part = stated.get("Modality"), stated.get("BodyPartExamined")
+    volumetric = stated.get("MRAcquisitionType") == "3D"
+    found = Kind(str(modality or "MR"), words, part if isinstance(part, str) else "", volumetric)
+    return found.warnings(str(path))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an image is, by its header: modality, words of ImageType, part of the body, and whether acquired in 3D."""
+
+    modality: str
+    image_types: frozenset[str]
+    body_part: str
+    three_dimensional: bool
+
+    def warnings(self, name: str) -> list[str]:
+        """What is odd about it, a sentence each.
+
+        Args:
+            name: of the image.
+
+        Raises:
+            InputError: if it is no MRI, no magnitude, or was computed from other images.
+        """
+        if self.modality.upper() not in ("MR", "MRI"):
+            raise InputError(f"{name} is {self.modality}, and FOCVS restores MRI; its priors know no other.")
+        for word, kind in NOT_MAGNITUDE.items():
+            if word in self.image_types and not {"M", "MAGNITUDE"} & self.image_types:
+                raise InputError(f"{name} is {kind} (ImageType {word}); give the magnitude images.")
+        if computed := COMPUTED & self.image_types:
+            words = ", ".join(sorted(computed))
+            raise InputError(f"{name} was computed from others (ImageType {words}); give the acquired slices.")
+        found = []
+        if self.body_part and not any(part in self.body_part.upper() for part in HEADS):
+            found.append(f"its header says BodyPartExamined {self.body_part}, and the prior knows heads.")
+        if self.three_dimensional:
+            found.append(
+                "its header says that it was acquired in 3D (MRAcquisitionType): profile=kspace is the profile of "
+                "thick partitions."
+            )
+        return found
 
 
 def _require_stack(series: Series, folder: Path) -> None:
@@ -197,7 +252,7 @@ def _require_stack(series: Series, folder: Path) -> None:
     if len(steps) < 2:
         return
     usual = float(np.median(steps))
-    odd = np.abs(steps / usual - 1) > UNEVEN
+    odd = np.abs(steps - usual) > max(UNEVEN * usual, ROUNDED_MM)
     if odd.any():
         multiples = steps[odd] / usual
         gaps = [f"{steps[i]:.4g} mm between slices {i + 1} and {i + 2}" for i in odd.nonzero()[0]]

@@ -83,14 +83,7 @@ def _single(path: Path) -> nib.Nifti1Image:
     if not content:
         raise InputError(f"{path} is empty; copy it again.")
     if content.startswith(GZIP_MAGIC):
-        try:
-            with igzip.open(path) as stream:
-                content = stream.read()  # to its end, where the checksum is
-        except (OSError, EOFError, zlib.error, igzip.BadGzipFile) as error:
-            raise InputError(
-                f"{path} is damaged or truncated: its gzip stream fails ({first_line(error)}); copy it again, "
-                "gzip -t says whether a copy is whole."
-            ) from error
+        content = _unpacked(path)
     sizes = {int.from_bytes(content[:4], order) for order in ("little", "big")}  # type: ignore[arg-type]
     if not sizes & {NIFTI1_HEADER, NIFTI2_HEADER}:
         raise InputError(f"{path} could not be read as NIfTI: it does not begin as one; convert it to .nii or .nii.gz.")
@@ -105,7 +98,21 @@ def _single(path: Path) -> nib.Nifti1Image:
         raise InputError(f"{path} could not be read as NIfTI, its header is broken ({first_line(error)}).") from error
 
 
+def _unpacked(path: Path) -> bytes:
+    """What a gzip stream holds, read to its end, where the checksum is."""
+    try:
+        with igzip.open(path) as stream:
+            return bytes(stream.read())
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path} is damaged or truncated: its gzip stream fails ({first_line(error)}); copy it again, "
+            "gzip -t says whether a copy is whole."
+        ) from error
+
+
 def _pair(path: Path) -> nib.Nifti1Pair:
+    if path.name.lower().endswith(".gz"):
+        _unpacked(path)
     try:
         image = nib.load(path)
     except Exception as error:
@@ -119,6 +126,8 @@ def _pair(path: Path) -> nib.Nifti1Pair:
 
 def _with_nibabel(path: Path, kind: type) -> nib.Nifti1Image:
     """An image of another format that nibabel reads."""
+    if path.read_bytes().startswith(GZIP_MAGIC):
+        _unpacked(path)
     try:
         image = kind.from_filename(path)  # type: ignore[attr-defined]
         return _as_nifti(np.asanyarray(image.dataobj), image.affine)

@@ -57,4 +57,4 @@ class IsotropicGrid:
         widths = np.sqrt(np.maximum(self.steps**2 - 1, 0)) / FWHM
         smooth = ndimage.gaussian_filter(volume.astype(np.float32), widths, mode="nearest")
         out = ndimage.affine_transform(smooth, self.steps, self.start, self.shape, order=order, mode="nearest")
-        return out.astype(np.float32)
+        return out.astype(np.float32).clip(volume.min(), volume.max())  # splines overshoot beside edges

@@ -11,12 +11,16 @@ from focvs.errors import InputError
 from focvs.scan.scan import MINIMUM_SLICES, Scan
 
 MOST_MISSING = 1 / 3  # of the slices
+TISSUE = 0.1  # of the white level, above which it is
+MOST_DROPPED = 0.5  # of the head that both neighbours show, without a value in a slice
+LEAST_HEAD = 0.1  # of the largest slice, that both neighbours of a missing one must show
 
 
 def find_missing(scan: Scan, excluded: Sequence[int] = ()) -> Scan:
     """The scan with its missing slices named and filled with its neighbours, linearly; they are no part of A.
 
-    Missing is a slice that is the same everywhere (all zero, or it was all NaN) between two that are not.
+    Missing is a slice that is the same everywhere, or has the lowest value of the scan (zero, or NaN as it was read) in
+    most of the head that its neighbours show, between two that show head.
 
     Args:
         scan: as read.
@@ -30,9 +34,14 @@ def find_missing(scan: Scan, excluded: Sequence[int] = ()) -> Scan:
         if not 0 <= number < count:
             raise InputError(f"exclude={number}: {scan.path.name} has the slices 0 to {count - 1}.")
     flat = scan.data.reshape(-1, count)
-    seen = np.flatnonzero(flat.min(0) != flat.max(0))
-    empty = {k for k in range(int(seen[0]), int(seen[-1])) if k not in set(seen.tolist())}
-    missing = tuple(sorted(empty | set(excluded)))
+    shown = (flat > TISSUE * np.percentile(flat, 99.5)).sum(0)
+    constant = flat.min(0) == flat.max(0)
+    if constant.all():
+        raise InputError(f"{scan.path} is the same everywhere within each slice: there is no head in it.")
+    empty = constant | _dropped(flat, shown)
+    head = np.flatnonzero(~empty & (shown > LEAST_HEAD * shown[~empty].max()))
+    inside = {int(k) for k in np.flatnonzero(empty) if len(head) and head[0] < k < head[-1]}
+    missing = tuple(sorted(inside | set(excluded)))
     if not missing:
         return scan
     if count - len(missing) < MINIMUM_SLICES or len(missing) > MOST_MISSING * count:
@@ -40,19 +49,37 @@ def find_missing(scan: Scan, excluded: Sequence[int] = ()) -> Scan:
             f"{scan.path} has {count} slices, of which {len(missing)} are empty or left out; at least {MINIMUM_SLICES} "
             "and two thirds must be measured."
         )
-    measured = np.setdiff1d(np.arange(count), missing)
-    data = scan.data.copy()
-    for k in missing:
-        after = int(np.searchsorted(measured, k))
-        low, high = measured[max(after - 1, 0)], measured[min(after, len(measured) - 1)]
-        share = 0.0 if low == high else (k - low) / (high - low)
-        data[..., k] = (1 - share) * data[..., low] + share * data[..., high]
     warnings = list(scan.warnings)
-    for names, what in ((sorted(empty), "empty inside the head"), (sorted(set(excluded) - empty), "left out")):
+    for names, what in ((sorted(inside), "empty inside the head"), (sorted(set(excluded) - inside), "left out")):
         if names:
             one = len(names) == 1
             warnings.append(
                 f"slice{'' if one else 's'} {', '.join(map(str, names))} (from 0) {'is' if one else 'are'} {what}: "
                 "taken as not measured and filled by the prior, where the uncertainty is larger than the maps say."
             )
-    return replace(scan, data=data, missing=missing, warnings=tuple(warnings))
+    return fill_missing(replace(scan, missing=missing, warnings=tuple(warnings)))
+
+
+def _dropped(flat: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Slices of ``(pixels, slices)`` that hold nothing where both slices beside them hold tissue."""
+    tissue, nothing = flat > TISSUE * np.percentile(flat, 99.5), flat == flat.min()
+    dropped = np.zeros(flat.shape[1], dtype=bool)
+    for k in range(1, flat.shape[1] - 1):
+        both = tissue[:, k - 1] & tissue[:, k + 1]
+        if both.sum() > LEAST_HEAD * shown.max():
+            dropped[k] = nothing[both, k].mean() > MOST_DROPPED
+    return dropped
+
+
+def fill_missing(scan: Scan) -> Scan:
+    """The scan with its missing slices interpolated between those beside them."""
+    if not scan.missing:
+        return scan
+    measured = np.setdiff1d(np.arange(scan.data.shape[-1]), scan.missing)
+    data = scan.data.copy()
+    for k in scan.missing:
+        after = int(np.searchsorted(measured, k))
+        low, high = measured[max(after - 1, 0)], measured[min(after, len(measured) - 1)]
+        share = 0.0 if low == high else (k - low) / (high - low)
+        data[..., k] = (1 - share) * data[..., low] + share * data[..., high]
+    return replace(scan, data=data)

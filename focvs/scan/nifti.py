@@ -15,6 +15,7 @@ from focvs.files import write_atomically
 from focvs.scan.formats import load_image
 from focvs.scan.placement import UNIT_MM, place_voxels
 
+INT16_MOST, SLOPE_AT = 32767, 112  # largest value, and where a NIfTI-1 header has slope and intercept
 GZIP_LEVEL = 1  # of 0 to 3: noise hardly gets smaller by more
 log = logging.getLogger(__name__)
 DIRECTIONS = {"left-right": "RL", "posterior-anterior": "AP", "inferior-superior": "SI"}
@@ -69,8 +70,8 @@ def axis_along(affine: np.ndarray, direction: str) -> int:
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, list[str]]:
     """An image file as float32 ``(i, j, k)``, its affine in mm, a NIfTI header, and warnings.
 
-    scl_slope and scl_inter are applied; NaN and infinities become 0. Formats are those of
-    :func:`focvs.scan.formats.load_image`, and odd headers are understood as
+    scl_slope and scl_inter are applied; NaN and infinities become 0, or the lowest value if that is lower. Formats are
+    those of :func:`focvs.scan.formats.load_image`, and odd headers are understood as
     :func:`focvs.scan.placement.place_voxels` says.
 
     Raises:
@@ -91,15 +92,16 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
             )
         with np.errstate(all="ignore"):
             data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # nibabel and numpy raise a dozen kinds for a file that is broken or cut short
         raise InputError(f"{path} could not be read as NIfTI, it may be truncated ({first_line(error)}).") from error
     affine, warnings = place_voxels(image.header, data.shape, str(path))
     bad = ~np.isfinite(data)
     if bad.any():
-        data = np.where(bad, np.float32(0), data)
-        warnings.append(f"{int(bad.sum())} voxels were NaN or infinite and were set to 0.")
+        lowest = min(0.0, float(data[~bad].min())) if not bad.all() else 0.0
+        data = np.where(bad, np.float32(lowest), data)
+        warnings.append(f"{int(bad.sum())} voxels were NaN or infinite and were set to {lowest:g}.")
     return data, affine, image.header, warnings
 
 
@@ -129,7 +131,7 @@ def write_nifti(
         data: ``(i, j, k)``.
         affine_mm: ``(4, 4)`` voxel-to-world.
         like: a header.
-        dtype: ``float32``, or ``int16`` with a slope and an intercept that spread the range over all its values.
+        dtype: ``float32``, or ``int16`` with a slope; zero stays zero.
         window: intensities that viewers show as black and white (cal_min, cal_max).
 
     Raises:
@@ -147,13 +149,17 @@ def write_nifti(
     header.set_xyzt_units(units[0] if units[0] != "unknown" else None)
     if window is not None:
         header["cal_min"], header["cal_max"] = window
-    # without an affine of its own, the image keeps the header's form codes when saved; nibabel finds the slope
-    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), None, header)
+    slope = float(np.abs(data).max()) / INT16_MOST or 1.0 if dtype == "int16" else 1.0
+    stored = np.rint(data / slope).astype(np.int16) if dtype == "int16" else np.asarray(data, dtype=np.float32)
+    # without an affine of its own, the image keeps the header's form codes when saved
+    image = nib.Nifti1Image(stored, None, header)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    write_atomically(path, suffix, lambda temporary: temporary.write_bytes(_packed(image, suffix)))
+    write_atomically(path, suffix, lambda temporary: temporary.write_bytes(_packed(image, suffix, slope)))
 
 
-def _packed(image: nib.Nifti1Image, suffix: str) -> bytes:
+def _packed(image: nib.Nifti1Image, suffix: str, slope: float) -> bytes:
     """The bytes of a file; gzip by ISA-L, which is several times as fast as zlib, without a date."""
-    content = image.to_bytes()
-    return igzip.compress(content, GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else content
+    content = bytearray(image.to_bytes())
+    if slope != 1:  # which nibabel leaves out of a header whose voxels it did not scale itself
+        content[SLOPE_AT : SLOPE_AT + 8] = np.array([slope, 0], dtype="<f4").tobytes()
+    return igzip.compress(content, GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else bytes(content)

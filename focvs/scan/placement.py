@@ -100,14 +100,16 @@ def _unit(
     if unit is None:
         return "mm", 1.0, [f"its unit of length has the code {code}, which means nothing; mm was taken."]
     size = longest * UNIT_MM[unit]
-    if SMALLEST_MM <= size <= LARGEST_MM or (
-        unit in ("mm", "unknown") and BELIEVABLE_MM[0] <= size <= BELIEVABLE_MM[1]
-    ):
-        return unit if unit != "unknown" else "mm", UNIT_MM[unit], []
+    known, believable = unit if unit != "unknown" else "mm", BELIEVABLE_MM[0] <= size <= BELIEVABLE_MM[1]
+    odd = [f"it is {size:.3g} mm long by its header, and a head is 50 to 600 mm."] if believable else []
+    if SMALLEST_MM <= size <= LARGEST_MM:
+        return known, UNIT_MM[unit], []
+    if known == "mm" and believable:
+        return known, UNIT_MM[unit], odd
     fits = [u for u in ("mm", "meter", "micron") if SMALLEST_MM <= longest * UNIT_MM[u] <= LARGEST_MM]
-    if not fits and BELIEVABLE_MM[0] <= size <= BELIEVABLE_MM[1]:
-        return unit, UNIT_MM[unit], []
-    if unit in ("mm", "unknown") or not fits:
+    if not fits and believable:
+        return known, UNIT_MM[unit], odd
+    if known == "mm" or not fits:
         hint = f"; its numbers would fit in the unit {fits[0]}" if fits else ""
         raise InputError(
             f"{name} is {size:.3g} mm long by its header (unit {unit}), and a head is 50 to 600 mm{hint}: repair the "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from focvs.errors import InputError
 from focvs.scan.background import without_background
 from focvs.scan.brightness import balance_slices
-from focvs.scan.dicom import open_scan
-from focvs.scan.missing import find_missing
+from focvs.scan.dicom import forget, open_scan
+from focvs.scan.missing import fill_missing, find_missing
 from focvs.scan.scan import Scan
 
 
@@ -19,6 +20,7 @@ def prepare_scan(
     exclude: Sequence[int] = (),
     series: str | None = None,
     echo: int | None = None,
+    overwrite: bool = False,
 ) -> Scan:
     """Read a scan and undo what no forward model of slices explains.
 
@@ -29,9 +31,16 @@ def prepare_scan(
         exclude: numbers of slices to leave out, from 0.
         series: of a DICOM folder.
         echo: of that series.
+        overwrite: whether its NIfTI takes the place of another scan's.
 
     Raises:
         InputError: as :func:`open_scan`, :func:`without_background`, :func:`find_missing` and :func:`balance_slices`.
     """
-    scan = find_missing(without_background(open_scan(path, output, series, echo)), exclude)
-    return balance_slices(scan, "off" if scan.background and slice_gains == "auto" else slice_gains)
+    opened = open_scan(path, output, series, echo, overwrite)
+    try:
+        scan = find_missing(without_background(opened), exclude)
+        even = balance_slices(scan, "off" if scan.background and slice_gains == "auto" else slice_gains)
+    except InputError:
+        forget(opened.converted)
+        raise
+    return fill_missing(even)  # between slices of their true brightness

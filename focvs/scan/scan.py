@@ -41,6 +41,7 @@ class Scan:
         missing: slices that were not measured; ``data`` there is that of their neighbours.
         pass_field: coefficients of the logarithm of odd over even slices that was divided out, as
             :class:`focvs.scan.pass_field.PassField` has them, or None.
+        converted: files that were left in the output folder when a DICOM series was converted.
         sha256: of the intensities and the place as they were read, whatever the file is called.
     """
 
@@ -54,6 +55,7 @@ class Scan:
     background: float = 0.0
     missing: tuple[int, ...] = ()
     pass_field: np.ndarray | None = None
+    converted: tuple[Path, ...] = ()
     sha256: str = ""
 
     @property

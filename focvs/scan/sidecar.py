@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,16 @@ class Thickness:
     warnings: tuple[str, ...] = ()
     interval_mm: tuple[float, float] | None = None
     statements: tuple[Statement, ...] = ()
+
+    @property
+    def assumed(self) -> str:
+        """A sentence where nobody knows the thickness, and what to do; else empty."""
+        if self.source != "spacing":
+            return ""
+        return (
+            f"nothing says how thick its slices are: they were taken to be as thick as their spacing, "
+            f"{self.thickness_mm:.4g} mm, without gaps; give thickness= in mm, or thickness=estimate to measure it."
+        )
 
     def table(self, spacing_mm: float) -> str:
         """What each source says and what is used, a line each."""
@@ -97,10 +108,6 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
         return Thickness(float(override_mm), "override", tuple(warnings), None, (*found, asked))
     if stated_mm is not None:
         return Thickness(stated_mm, "sidecar", tuple(warnings), None, found)
-    warnings.append(
-        f"nothing says how thick its slices are: they were taken to be as thick as their spacing, {spacing_mm:.4g} mm, "
-        "without gaps; give thickness= in mm, or thickness=estimate to measure it."
-    )
     return Thickness(spacing_mm, "spacing", tuple(warnings), None, found)
 
 
@@ -184,12 +191,13 @@ def _number(value: Any) -> Any:
     """A number that was written as text, or as a list of equal ones; anything else as it is."""
     if isinstance(value, list) and value and all(v == value[0] for v in value):
         value = value[0]
-    if isinstance(value, str):
-        try:
-            return float(value.strip().removesuffix("mm").replace(",", "."))
-        except ValueError:
-            return value
-    return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    try:
+        number = float(value.strip().removesuffix("mm").replace(",", ".") if isinstance(value, str) else value)
+    except (ValueError, OverflowError):  # words, and whole numbers of hundreds of digits
+        return str(value)[:20]
+    return number if math.isfinite(number) else str(number)
 
 
 def _length(value: Any, spacing_mm: float) -> float | None:
@@ -197,10 +205,7 @@ def _length(value: Any, spacing_mm: float) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     for factor in (1.0, 0.001):
-        try:
-            length = float(value * factor)
-        except OverflowError:  # of a whole number with hundreds of digits
-            return None
+        length = value * factor
         if THINNEST * spacing_mm <= length <= THICKEST * spacing_mm:
             return length
     return None

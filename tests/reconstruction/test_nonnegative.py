@@ -73,6 +73,14 @@ def test_columns_above_zero_are_left_alone_and_impossible_ones_stay_exact():
     assert lowest < float(volume.min()) < 0
 
 
+def test_another_floor_is_the_same_problem_shifted():
+    a, _, estimate, scan = columns(10)
+    plain, shifted = estimate.clone(), estimate - 3
+    project_nonnegative(plain, scan, a, 1.0)
+    project_nonnegative(shifted, scan - 3, a, 1.0, floor=-3.0)
+    assert torch.allclose(shifted + 3, plain, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(5, 8), (40,)])
 def test_any_shape_and_missing_slices(shape):
     _, truth, _, scan = columns()

@@ -57,3 +57,13 @@ def test_the_result_reproduces_the_scan_up_to_its_gains(tmp_path, slices, tiny_p
     grid = make_grid(len(gains), 4.0, 1.0, profile.half_support_mm)
     again = ThroughPlaneOperator(profile, grid, "edge")(torch.from_numpy(volume).double()).numpy()
     assert np.abs(again * gains - uneven).max() < 1e-3 * np.ptp(uneven)
+
+
+@pytest.mark.parametrize("kind", ["passes", "each"])
+def test_differences_that_no_scanner_makes_are_left_in(tmp_path, slices, kind):
+    count = slices.shape[-1]
+    factors = 2.5 ** (np.arange(count) % 2) if kind == "passes" else 3.0 ** ((np.arange(count) // 2) % 2)
+    scan = read_scan(write_scan(tmp_path / "scan.nii.gz", (slices * factors).astype(np.float32), AFFINE))
+    found = balance_slices(scan, "auto")
+    assert found.gains is None or max(found.gains.max(), 1 / found.gains.min()) <= 2
+    assert any("which no scanner makes" in warning for warning in found.warnings)

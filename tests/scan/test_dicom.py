@@ -97,12 +97,11 @@ def answers(monkeypatch, text, code=0):
     monkeypatch.setattr(dicom.subprocess, "run", run)
 
 
-def test_what_the_converter_warns_of_reaches_the_scan(tmp_path, slices, monkeypatch, caplog):
+def test_what_the_converter_warns_of_reaches_the_scan(tmp_path, slices, monkeypatch):
     folder = write_series(tmp_path / "series", slices, MRAcquisitionType="3D")
     answers(monkeypatch, "Warning: Unable to determine the slice order\nfine\n")
     warnings = open_scan(folder, tmp_path / "out").warnings
     assert "profile=kspace" in warnings[0] and warnings[1] == "Warning: Unable to determine the slice order"
-    assert any("slice order" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize(

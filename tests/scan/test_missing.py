@@ -24,6 +24,20 @@ def test_empty_slices_inside_are_missing_and_filled_from_their_neighbours(thick_
     assert "slices 4, 5, 8 (from 0) are empty inside the head" in found.warnings[-1]
 
 
+def test_a_slice_that_lost_most_of_the_head_is_missing_and_a_speck_makes_none(thick_scan):
+    scan = read_scan(thick_scan)
+    data = scan.data.copy()
+    data[1:, :, 6] = data.min()  # all but a border, as NaN is read
+    assert find_missing(replace(scan, data=data)).missing == (6,)
+    data = scan.data.copy()
+    data[..., 8:] = 0
+    data[20, 20, 11] = data.max()  # above the brain there is nothing but this
+    assert find_missing(replace(scan, data=data)).missing == ()
+    ramp = replace(scan, data=np.broadcast_to(np.arange(12, dtype=np.float32), scan.data.shape))
+    with pytest.raises(InputError, match="same everywhere within each slice"):
+        find_missing(ramp)
+
+
 def test_empty_slices_at_the_ends_are_measured(thick_scan):
     scan = emptied(read_scan(thick_scan), 0, 1, 11)
     assert find_missing(scan) is scan

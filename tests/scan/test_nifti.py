@@ -89,6 +89,23 @@ def test_golden_headers(tmp_path, qcode, scode):
     assert header.get_xyzt_units()[0] == "mm"
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_whole_numbers_with_a_slope_keep_zero_and_the_window(tmp_path, suffix):
+    like = nib.load(write_scan(tmp_path / "in.nii.gz", noise(), AFFINE)).header
+    data = noise() - 300
+    data[:3] = 0
+    path = tmp_path / f"out{suffix}"
+    write_nifti(path, data, AFFINE, like, "int16", (0.0, 555.0))
+    image = nib.load(path)
+    back = np.asarray(image.dataobj)
+    assert image.get_data_dtype() == np.int16 and (back[:3] == 0).all()
+    assert np.abs(back - data).max() <= 0.51 * np.abs(data).max() / 32767
+    assert (float(image.header["cal_min"]), float(image.header["cal_max"])) == (0.0, 555.0)
+    assert bytes(image.header["descrip"]).startswith(b"focvs ")
+    write_nifti(path, np.zeros_like(data), AFFINE, like, "int16")
+    assert not np.asarray(nib.load(path).dataobj).any()
+
+
 def test_a_killed_write_leaves_nothing_under_the_final_name(tmp_path):
     """kill -9 while a large volume is being compressed."""
     code = (

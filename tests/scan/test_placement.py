@@ -96,6 +96,13 @@ def test_sizes_that_no_head_has_are_refused_with_the_unit(unit, scale):
         place_voxels(header(unit=unit, affine=affine), SHAPE, "a")
 
 
+@pytest.mark.parametrize("scale", [0.2, 9.0])
+def test_odd_but_possible_sizes_are_said(scale):
+    affine = AFFINE.copy()
+    affine[:3] *= scale
+    assert "a head is 50 to 600 mm" in place_voxels(header(affine=affine), SHAPE, "a")[1][0]
+
+
 def test_unknown_units_and_sizes_that_disagree_are_said():
     odd = header()
     odd["xyzt_units"] = 7

@@ -7,6 +7,16 @@ from focvs.scan.scan import read_scan
 from scans import write_scan
 
 
+def test_missing_slices_are_filled_after_their_neighbours_were_made_even(tmp_path, field_scan):
+    scan = read_scan(field_scan)
+    data = scan.data.copy()
+    data[..., ::2] *= 1.2
+    data[..., 11] = 0
+    found = prepare_scan(write_scan(tmp_path / "uneven.nii.gz", data, scan.affine), None)
+    assert found.gains is not None and found.missing == (11,)
+    assert np.allclose(found.data[..., 11], (found.data[..., 10] + found.data[..., 12]) / 2, atol=1e-2)
+
+
 def test_steps_follow_each_other(tmp_path, thick_scan):
     scan = read_scan(thick_scan)
     data = scan.data - 1000
