@@ -57,7 +57,7 @@ def test_slices_that_were_not_measured_take_no_part(tmp_path, magnitudes, tiny_p
     tissue = data[..., 5] > 300
     assert np.median(reread(found["mean"])[tissue][:, 27:32]) > 200  # no black band
     with pytest.raises(InputError, match="consistency=ddrm cannot leave out"):
-        restored(scan, tmp_path / "out", tiny_prior, "exclude=[5]", "consistency=ddrm", "sampler=ddpm")
+        restored(other, tmp_path / "other", tiny_prior, "exclude=[5]", "consistency=ddrm", "sampler=ddpm")
 
 
 def test_nothing_is_below_zero_that_the_scan_can_do_without(tmp_path, magnitudes, tiny_prior):

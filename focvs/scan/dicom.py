@@ -15,7 +15,8 @@ import numpy as np
 
 from focvs.errors import InputError
 from focvs.files import require_writable
-from focvs.scan.dicom_series import choose_series, find_series, inspect, same_echo, stated_kind
+from focvs.scan.dicom_series import choose_series, find_series, inspect, same_echo
+from focvs.scan.kind import stated_kind
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.sidecar import read_sidecar

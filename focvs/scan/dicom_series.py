@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from focvs.errors import InputError, first_line
-from focvs.scan.formats import image_stem
-from focvs.scan.sidecar import read_sidecar
+from focvs.scan.kind import Kind, words_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -23,13 +22,6 @@ SAME_ECHO = 0.01  # relative difference
 ROUNDED_MM = 0.15  # by which the distance of two places may be off that are rounded to a tenth of a millimetre
 UNEVEN = 0.02  # of the usual distance of slices, by which one may differ
 MOST_TILT_DEG = 1.0  # of the stack against the normal of its slices
-HEADS = ("HEAD", "BRAIN", "SKULL", "NEURO", "FACE", "ORBIT", "EAR", "IAC", "PITUIT", "SELLA")
-NOT_MAGNITUDE = {
-    **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "a phase image"),
-    **dict.fromkeys(("R", "REAL"), "the real part of an image"),
-    **dict.fromkeys(("I", "IMAGINARY"), "the imaginary part of an image"),
-}
-COMPUTED = frozenset(("PROJECTION IMAGE", "MIP", "MPR"))
 UNTOLD = "unnamed"
 TAGS = [
     "Modality",
@@ -171,60 +163,6 @@ def inspect(series: Series, folder: Path) -> list[str]:
     return warnings
 
 
-def stated_kind(path: Path) -> list[str]:
-    """What is odd about an image by the JSON beside it, as dcm2niix writes it.
-
-    Raises:
-        InputError: if it says that the image is no MRI, or no magnitude.
-    """
-    try:
-        stated = read_sidecar(path.with_name(image_stem(path) + ".json"))
-    except (OSError, ValueError):
-        return []  # which is said where the thickness is looked for
-    words = frozenset(str(word).upper() for word in _words(stated.get("ImageType")))
-    modality, part = stated.get("Modality"), stated.get("BodyPartExamined")
-    volumetric = stated.get("MRAcquisitionType") == "3D"
-    found = Kind(str(modality or "MR"), words, part if isinstance(part, str) else "", volumetric)
-    return found.warnings(str(path))
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What an image is, by its header: modality, words of ImageType, part of the body, and whether acquired in 3D."""
-
-    modality: str
-    image_types: frozenset[str]
-    body_part: str
-    three_dimensional: bool
-
-    def warnings(self, name: str) -> list[str]:
-        """What is odd about it, a sentence each.
-
-        Args:
-            name: of the image.
-
-        Raises:
-            InputError: if it is no MRI, no magnitude, or was computed from other images.
-        """
-        if self.modality.upper() not in ("MR", "MRI"):
-            raise InputError(f"{name} is {self.modality}, and FOCVS restores MRI; its priors know no other.")
-        for word, kind in NOT_MAGNITUDE.items():
-            if word in self.image_types and not {"M", "MAGNITUDE"} & self.image_types:
-                raise InputError(f"{name} is {kind} (ImageType {word}); give the magnitude images.")
-        if computed := COMPUTED & self.image_types:
-            words = ", ".join(sorted(computed))
-            raise InputError(f"{name} was computed from others (ImageType {words}); give the acquired slices.")
-        found = []
-        if self.body_part and not any(part in self.body_part.upper() for part in HEADS):
-            found.append(f"its header says BodyPartExamined {self.body_part}, and the prior knows heads.")
-        if self.three_dimensional:
-            found.append(
-                "its header says that it was acquired in 3D (MRAcquisitionType): profile=kspace is the profile of "
-                "thick partitions."
-            )
-        return found
-
-
 def _require_stack(series: Series, folder: Path) -> None:
     """Refuse slices that are not parallel, doubled, missing, unevenly spaced or stacked aslant."""
     if not series.planes:
@@ -293,7 +231,7 @@ def _series(members: Sequence[tuple[Dataset, Path]]) -> Series:
         number=str(header.get("SeriesNumber", "") or "?"),
         description=str(header.get("SeriesDescription", "") or UNTOLD),
         modality=str(header.get("Modality", "") or "MR"),
-        image_types=frozenset(str(word).upper() for h, _ in members for word in _words(h.get("ImageType"))),
+        image_types=frozenset(str(word).upper() for h, _ in members for word in words_of(h.get("ImageType"))),
         body_part=str(header.get("BodyPartExamined", "") or ""),
         three_dimensional=header.get("MRAcquisitionType") == "3D",
         planes=tuple(plane for h, path in members for plane in _planes(h, path)),
@@ -332,12 +270,6 @@ def _found(name: str, sequence: str, *groups: Any) -> Any:
             if place is not None and place.get(name) is not None:
                 return place.get(name)
     return None
-
-
-def _words(value: Any) -> list[str]:
-    if value is None or isinstance(value, str) or not isinstance(value, Iterable):
-        return [] if value is None else [str(value)]
-    return list(value)
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -1,12 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
 from dicom_files import SPACING, write_localizer, write_series
 from focvs.errors import InputError
-from focvs.scan.dicom_series import choose_series, find_series, inspect, stated_kind
+from focvs.scan.dicom_series import choose_series, find_series, inspect
 
 SLICES = np.random.default_rng(0).integers(1, 1000, (12, 14, 12)).astype(np.uint16)
 PLACES = SPACING * np.arange(12)
@@ -72,23 +70,6 @@ def test_echo_times_and_places_may_be_rounded(tmp_path):
     write_series(folder, SLICES[..., 6:], series=uids, places=PLACES[6:], first=6, EchoTime=95.0001)
     found = one(folder)
     assert len(found.planes) == 12 and inspect(found, folder) == []
-
-
-@pytest.mark.parametrize(
-    ("stated", "said"),
-    [
-        ({"Modality": "CT"}, "is CT, and FOCVS restores MRI"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "is a phase image"),
-        ({"ImageType": ["DERIVED", "IMAGINARY"]}, "the imaginary part"),
-    ],
-)
-def test_the_json_beside_an_image_counts_as_its_header(tmp_path, stated, said):
-    (tmp_path / "a.json").write_text(json.dumps(stated))
-    with pytest.raises(InputError, match=said):
-        stated_kind(tmp_path / "a.nii.gz")
-    (tmp_path / "a.json").write_text(json.dumps({"Modality": "MR", "MRAcquisitionType": "3D", "ImageType": "M"}))
-    assert "profile=kspace" in stated_kind(tmp_path / "a.nii.gz")[0]
-    assert stated_kind(tmp_path / "none.nii.gz") == []
 
 
 def test_a_localizer_is_called_one(tmp_path):
