@@ -107,7 +107,8 @@ def test_whole_numbers_with_a_slope_keep_zero_and_the_window(tmp_path, suffix):
 def test_a_killed_write_leaves_nothing_under_the_final_name(tmp_path):
     """kill -9 at the last moment, when all but the rename is done."""
     code = (
-        "import os, signal, numpy as np, nibabel as nib; from pathlib import Path; from focvs.scan.nifti import write_nifti;"
+        "import os, signal, numpy as np, nibabel as nib; from pathlib import Path;"
+        "from focvs.scan.nifti import write_nifti;"
         "os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL);"
         f"write_nifti(Path({str(tmp_path / 'x.nii.gz')!r}), np.ones((8, 8, 8)), np.eye(4), nib.Nifti1Header())"
     )
