@@ -74,15 +74,15 @@ def test_nothing_is_below_zero_that_the_scan_can_do_without(tmp_path, magnitudes
 
 def test_isotropic_voxels_and_whole_numbers(tmp_path, magnitudes, tiny_prior):
     scan, data, affine = magnitudes
-    words = ("isotropic=1.5", "dtype=int16", "save_samples=true")
+    words = ("isotropic=1.5", "dtype=int16", "save_samples=true", "nonnegative=true")
     paths, report = restored(scan, tmp_path / "out", tiny_prior, *words)
     for name in ("mean", "std", "q95", "sample-01"):
         image = nib.load(paths[name])
         assert image.get_data_dtype() == np.int16 and image.header.get_zooms() == pytest.approx((1.5, 1.5, 1.5))
         middles = [(np.array(s) - 1) / 2 for s in (image.shape, data.shape)]
         assert image.affine[:3] @ [*middles[0], 1] == pytest.approx(affine[:3] @ [*middles[1], 1], abs=1e-3)
-    assert reread(paths["mean"]).min() >= -0.02 * np.ptp(data)
-    assert report["consistency"]["relative_residual"] <= 1e-5  # of the volume before
+    assert reread(paths["mean"]).min() >= 0  # splines overshoot; what is written does not
+    assert report["consistency"]["lowest"] == 0  # of the volume before
     assert float(nib.load(paths["mean"]).header["cal_max"]) == pytest.approx(
         np.percentile(data[data > 100], 99.5), rel=0.1
     )

@@ -9,6 +9,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 
 TOUCHED = 1e-4  # of the white level: columns that go no further below zero are left alone
 HELD = 2e-6  # of the white level: a column whose residual is below this reproduces its slices
+MOST = 0.25  # of the white level, by which a voxel may be moved
 ROUNDS, CHECKED = 160, 20  # of the iteration, and rounds after which columns that are done leave it
 COLUMNS = 8192  # at a time
 
@@ -21,7 +22,9 @@ def project_nonnegative(
     argmin |x - x0|^2 with A x = y and x >= 0 is x = max(x0 + A^T l, 0), where l solves A max(x0 + A^T l, 0) = y: the
     dual of the projection, whose gradient is y - A x (Boyle and Dykstra 1986 alternate to the same point, far more
     slowly). It is climbed with steps of (A A^T)^-1, which bounds its curvature, and Nesterov's momentum.
-    Where noise makes both impossible, A x = y is kept and what is left below zero is small.
+    Where noise makes both impossible the dual has no end: it is held within bounds, which is a price of |A x - y| instead
+    of equality (and no other solution where the bounds are not reached), A x = y is made exact, and what is left below
+    zero is small.
 
     Args:
         volume: ``(..., n)`` with A x = y.
@@ -46,11 +49,12 @@ def _climb(start: Tensor, y: Tensor, matrix: Tensor, step: Tensor) -> tuple[Tens
     """The nearest columns that are not negative, and which of them reproduce their slices."""
     found, held = torch.empty_like(start), torch.zeros(len(start), dtype=torch.bool)
     left = torch.arange(len(start))
+    bound = MOST / float(matrix.sum(0).max())
     dual = ahead = torch.zeros_like(y)
     momentum = 1.0
     for round_ in range(1, ROUNDS + 1):
         x = torch.addmm(start, ahead, matrix).clamp_min_(0)
-        raised = torch.addmm(ahead, y - x @ matrix.T, step)
+        raised = torch.addmm(ahead, y - x @ matrix.T, step).clamp_(-bound, bound)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = raised + (momentum - 1) / following * (raised - dual)
         dual, momentum = raised, following

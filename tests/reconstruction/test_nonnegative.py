@@ -10,6 +10,8 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
 from focvs.reconstruction.nonnegative import HELD, project_nonnegative
 
+WHITE = 6.0  # about the largest of the truths
+
 
 def operator(missing=()):
     profile = gaussian_profile(4.0)
@@ -30,10 +32,10 @@ def test_the_result_is_in_both_sets_and_nearer_to_the_truth():
     a, truth, estimate, scan = columns()
     assert float(estimate.min()) < -0.3
     found = estimate.clone()
-    project_nonnegative(found, scan, a, 1.0)
-    assert float((a(found.double()) - scan).abs().max()) < 1e-5
+    project_nonnegative(found, scan, a, WHITE)
+    assert float((a(found.double()) - scan).abs().max()) < 3 * HELD * WHITE
     reached = found.min(1).values > -1e-6
-    assert reached.float().mean() > 0.6 and float(found.min()) > -0.02  # the others come as near as 160 rounds go
+    assert reached.float().mean() > 0.6 and float(found.min()) > 0.2 * float(estimate.min())
     before, after = ((v - truth).square().sum(1) for v in (estimate, found))
     assert (after[reached] <= before[reached] + 1e-6).all()  # both sets are convex and hold the truth
 
@@ -41,7 +43,7 @@ def test_the_result_is_in_both_sets_and_nearer_to_the_truth():
 def test_it_is_the_nearest_such_volume():
     a, _, estimate, scan = columns(6, seed=3)
     found = estimate.clone()
-    project_nonnegative(found, scan, a, 1.0)
+    project_nonnegative(found, scan, a, WHITE)
     matrix = a.matrix.numpy()
     for x, start, y in zip(found.double().numpy(), estimate.double().numpy(), scan.double().numpy(), strict=True):
         if x.min() < -1e-6:
@@ -70,14 +72,14 @@ def test_columns_above_zero_are_left_alone_and_impossible_ones_stay_exact():
     lowest = float(volume.min())
     project_nonnegative(volume, alone, a, 1.0)
     assert float((a(volume.double()) - alone).abs().max()) < 10 * HELD
-    assert lowest < float(volume.min()) < 0
+    assert lowest < float(volume.min()) < 0 and float(volume.max()) < 1.6  # nothing runs away
 
 
 def test_another_floor_is_the_same_problem_shifted():
     a, _, estimate, scan = columns(10)
     plain, shifted = estimate.clone(), estimate - 3
-    project_nonnegative(plain, scan, a, 1.0)
-    project_nonnegative(shifted, scan - 3, a, 1.0, floor=-3.0)
+    project_nonnegative(plain, scan, a, WHITE)
+    project_nonnegative(shifted, scan - 3, a, WHITE, floor=-3.0)
     assert torch.allclose(shifted + 3, plain, atol=1e-4)
 
 
@@ -86,6 +88,6 @@ def test_any_shape_and_missing_slices(shape):
     _, truth, _, scan = columns()
     b = operator(missing=(3,))
     volume = b.replace(truth.double() - 0.4, scan.double()).float().view(*shape, -1)
-    project_nonnegative(volume, scan.view(*shape, -1), b, 1.0)
+    project_nonnegative(volume, scan.view(*shape, -1), b, WHITE)
     residual = b.residual(volume.double(), scan.view(*shape, -1).double())
-    assert float(residual.abs().max()) < 1e-5 and float(volume.min()) > -0.05
+    assert float(residual.abs().max()) < 3 * HELD * WHITE and float(volume.min()) > -0.2
