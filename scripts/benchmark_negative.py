@@ -34,7 +34,7 @@ from focvs.scan.nifti import axis_along, axis_last, read_nifti, write_nifti
 from focvs.scan.preparation import prepare_scan
 from focvs.scan.units import white_level
 
-BOX, THICKNESS_MM = 32, 4.0
+BOX, THICKNESS_MM, SAME_MM = 32, 4.0, 1e-3
 COLUMNS = (
     *("scan", "negative_before", "negative_after", "lowest_before", "lowest_after", "highest_before", "highest_after"),
     *("residual_before", "residual_after", "psnr_before", "psnr_after", "seconds"),
@@ -50,17 +50,17 @@ def main() -> None:
     rows = []
     for path in options.scan:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(path, Path(folder), None))
+            rows.append(measure(path, Path(folder)))
     for path in options.truth:
         with tempfile.TemporaryDirectory() as folder:
-            truth, scan = degrade(path, Path(folder))
-            rows.append(measure(scan, Path(folder), truth))
+            truth, voxel_mm, scan = degrade(path, Path(folder))
+            rows.append(measure(scan, Path(folder), truth, voxel_mm))
     if options.csv:
         write_csv(options.csv, rows, list(COLUMNS))
 
 
-def degrade(path: Path, folder: Path) -> tuple[np.ndarray, Path]:
-    """The middle of a head, its slices last, and a file of its scan."""
+def degrade(path: Path, folder: Path) -> tuple[np.ndarray, float, Path]:
+    """The middle of a head, its slices last, its voxel size along them, and a file of its scan."""
     data, affine, header, _ = read_nifti(path)
     data, affine = axis_last(data, affine, axis_along(affine, "inferior-superior"))
     across = next(i for i, code in enumerate(nib.aff2axcodes(affine)) if code in "LR")
@@ -73,11 +73,11 @@ def degrade(path: Path, folder: Path) -> tuple[np.ndarray, Path]:
     slices = np.abs(slices + 0.01 * white_level(data) * np.random.default_rng(0).standard_normal(slices.shape))
     scan = folder / f"{image_stem(path)}_{THICKNESS_MM:g}mm.nii.gz"
     write_nifti(scan, slices.astype(np.float32), affine @ np.diag([1, 1, THICKNESS_MM / voxel_mm, 1]), header)
-    return data, scan
+    return data, voxel_mm, scan
 
 
-def measure(path: Path, folder: Path, truth: np.ndarray | None) -> dict[str, Any]:
-    """A row of the table, printed as well."""
+def measure(path: Path, folder: Path, truth: np.ndarray | None = None, voxel_mm: float = 0.0) -> dict[str, Any]:
+    """A row of the table, printed as well; scored where the voxels are those of the truth."""
     words = [
         f"scan={quote(str(path))}",
         f"output_dir={quote(str(folder / 'out'))}",
@@ -101,7 +101,7 @@ def measure(path: Path, folder: Path, truth: np.ndarray | None) -> dict[str, Any
         row[f"highest_{name}"] = float(volume.max() / y.max())
         residual = acquisition.written.residual(volume.double(), y.double())
         row[f"residual_{name}"] = float(residual.abs().max() / (y.max() - y.min()))
-        if truth is not None:
+        if truth is not None and abs(acquisition.grid.voxel_mm - voxel_mm) < SAME_MM:
             n, white = min(truth.shape[-1], volume.shape[-1]), white_level(truth)
             mask = head_mask(truth[..., :n], white)
             row[f"psnr_{name}"] = peak_signal_to_noise(truth[..., :n], volume.numpy()[..., :n], mask, white)
