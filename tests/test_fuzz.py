@@ -29,7 +29,7 @@ from focvs.scan.scan import read_scan
 from focvs.scan.sidecar import find_thickness, stated_profile
 from scans import write_scan
 
-EXAMPLES = int(os.environ.get("FOCVS_FUZZ", "40"))
+EXAMPLES = int(os.environ.get("FOCVS_FUZZ", "15"))
 LIMITS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 

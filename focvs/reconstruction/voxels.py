@@ -104,7 +104,7 @@ def left_below_zero(volume: np.ndarray, scan: Scan) -> list[str]:
     named = "zero" if floor == 0 else "the lowest of the scan"
     return [
         f"{100 * float((volume < floor).mean()):.2g} % of the voxels are below {named}, by up to {-100 * lowest:.2g} "
-        "% of the white level: without them the scan could not be reproduced there; nonnegative=true lifts them."
+        "% of white: without them the scan could not be reproduced there; nonnegative=true lifts them."
     ]
 
 
