@@ -15,12 +15,9 @@ from focvs.scan.pass_field import find_pass_field
 from focvs.scan.scan import Scan
 from focvs.scan.slice_gains import slice_gains
 
-MOST_GAIN = 2.0
+MOST_GAIN = 2.0  # that any slice may carry anywhere, all kinds together
 BRIGHT = 0.15  # of the white level: head that is compared between slices
-ODD_EVEN_SIGNIFICANCE, ODD_EVEN_DIFFERENCE = (
-    3.0,
-    0.01,
-)  # standard errors, log ratio from which they differ
+ODD_EVEN_SIGNIFICANCE, ODD_EVEN_DIFFERENCE = 3.0, 0.01  # standard errors, log ratio from which they differ
 
 
 def balance_odd_even(scan: Scan, wanted: str) -> Scan:
@@ -67,14 +64,17 @@ def _balance_each(scan: Scan, wanted: str) -> Scan:
     found = slice_gains(torch.from_numpy(scan.data), bright_head(scan), scan.spacing_mm) if wanted == "auto" else None
     if found is None or not found.clear:
         return scan
-    if float(found.log_gains.abs().max()) > math.log(MOST_GAIN):
-        return too_uneven(scan, math.exp(float(found.log_gains.abs().max())))
     return divide_out(
         scan,
         found.log_gains.exp(),
         f"slices differ by {100 * found.spread:.2g} % in brightness from what the others say, where anatomy would by "
         f"{100 * found.anatomy:.2g} %: that was divided out slice by slice; slice_gains=off leaves it in.",
     )
+
+
+def largest_gain(gains: np.ndarray) -> float:
+    """The largest factor of brightness, up or down."""
+    return float(max(gains.max(), 1 / gains.min()))
 
 
 def too_uneven(scan: Scan, largest: float) -> Scan:
@@ -99,15 +99,23 @@ def even_passes(scan: Scan, wanted: str) -> Scan:
         f"acquisition, {found.evidence:.1f} times what chance explains): that was divided out; "
         "slice_gains=off leaves it in."
     )
-    data = (scan.data / found.gains().numpy()).astype(np.float32)
+    field = found.gains().numpy()
+    if (largest := largest_gain(field if scan.gains is None else field * scan.gains)) > MOST_GAIN:
+        return too_uneven(scan, largest)
+    data = (scan.data / field).astype(np.float32)
     return replace(scan, data=data, pass_field=found.coefficients.numpy(), warnings=(*scan.warnings, warning))
 
 
 def divide_out(scan: Scan, factors: Tensor, warning: str) -> Scan:
-    """The scan divided by the ``(m,)`` gains of its slices, which are recorded with those divided out before."""
+    """The scan divided by the ``(m,)`` gains of its slices, which are recorded with those divided out before.
+
+    It is left as it is where gains, those divided out before included, are beyond :data:`MOST_GAIN`.
+    """
     gains = factors.numpy()
-    data = (scan.data / gains).astype(np.float32)
     together = gains if scan.gains is None else scan.gains * gains
+    if (largest := largest_gain(together)) > MOST_GAIN:
+        return too_uneven(scan, largest)
+    data = (scan.data / gains).astype(np.float32)
     return replace(scan, data=data, gains=together, warnings=(*scan.warnings, warning))
 
 

@@ -15,7 +15,7 @@ PERIOD_MM, PERIOD_SLICES_MM = 45.0, 60.0  # shortest half period of the field, w
 EXPECTED = 0.03  # standard deviation of a field, natural logarithm: how much it is believed against the noise
 OUTLIER = 3.0  # robust standard deviations at which log ratios are cut
 DRAWS = 64  # orders of slices at random that the alternating one is compared with
-CLEAR = 1.5  # times what the median of those explains; even scans reach 1.2 (scripts/benchmark_passes.py)
+CLEAR = 1.5  # times what the median of those explains; even scans reach 1.3 (scripts/benchmark_passes.py)
 
 
 @dataclass(frozen=True, eq=False)

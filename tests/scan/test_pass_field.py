@@ -64,6 +64,13 @@ def test_even_slices_are_left_alone(field_scan):
     assert even_passes(scan, "auto") is scan
 
 
+def test_a_field_beyond_all_scanners_is_left_in(field_scan):
+    changed, _ = uneven(read_scan(field_scan), 0.05)
+    carried = replace(changed, gains=np.full(changed.data.shape[-1], 1.99))  # by which it was divided before
+    found = even_passes(carried, "auto")
+    assert found.data is carried.data and "which no scanner makes" in found.warnings[-1]
+
+
 @pytest.mark.parametrize("kept", [slice(0, 9), slice(0, 14)])
 def test_too_few_slices_say_nothing(field_scan, kept):
     scan = read_scan(field_scan)
