@@ -26,7 +26,7 @@ from focvs.reconstruction.voxels import left_below_zero
 from focvs.report.ownership import require_own
 from focvs.report.results import write_images
 from focvs.report.run_report import Run, describe_run, write_report
-from focvs.scan.dicom import forget
+from focvs.scan.dicom import leaving_nothing
 from focvs.scan.isotropic import IsotropicGrid
 from focvs.scan.pixels import PixelGrid, coarsen
 from focvs.scan.preparation import prepare_scan
@@ -47,11 +47,10 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
             is written then.
         PriorError: if the prior cannot be loaded.
     """
-    converted: list[Path] = []
     try:
-        return _super_resolve(config, converted)
-    except BaseException as error:
-        forget(converted)
+        with leaving_nothing() as converted:
+            return _super_resolve(config, converted)
+    except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise InputError(
@@ -99,7 +98,7 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
             scan, slices = without_bias(acquired, slices, acquisition, config)
         working = coarsen(scan, pixels)
         with clock.lap("alignment"):
-            stacks = open_stacks(config, working, acquisition)
+            stacks = open_stacks(config, working, acquisition, converted)
         if prior is None:
             from focvs.reconstruction.baselines import restore_without_prior  # and with it two trainers
 

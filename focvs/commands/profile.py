@@ -18,12 +18,14 @@ from focvs.reconstruction.forward_model import slice_spacing
 from focvs.reconstruction.thickness import profile_of_scan
 from focvs.report.figures import draw_profile
 from focvs.report.ownership import require_own
+from focvs.scan.dicom import leaving_nothing
 from focvs.scan.preparation import prepare_scan
 from focvs.scan.sidecar import find_thickness
 
 log = logging.getLogger(__name__)
 
 METHODS = ("spectral", "adversarial")
+PROFILE = "profile"  # in the names of its files
 KNOTS = 201  # of the written profile
 
 
@@ -38,6 +40,12 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     Raises:
         InputError: for an unreadable scan, one that does not tell its profile, or an unknown method.
     """
+    with leaving_nothing() as converted:
+        return _estimate(config, converted)
+
+
+def _estimate(config: EstimateConfig, converted: list[Path]) -> dict[str, Path]:
+    """:func:`estimate_scan_profile`; ``converted`` gets the files that a DICOM series left in the output folder."""
     if config.method not in METHODS:
         raise InputError(f"method={config.method} is not known; choose one of {', '.join(METHODS)}.")
     if config.seeds < 2:
@@ -51,12 +59,14 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
         config.exclude,
         config.series,
         config.echo,
+        config.overwrite,
     )
+    converted += scan.converted
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     spacing_mm = slice_spacing(scan, config.spacing)
     require_writable(folder)
-    require_own(scan, "profile", folder, config.overwrite)
+    require_own(scan, PROFILE, folder, config.overwrite)
     found: dict[str, ProfileEstimate] = {}
     for kind in dict.fromkeys((config.profile.kind, *EXCITED)):
         try:
@@ -73,10 +83,10 @@ def estimate_scan_profile(config: EstimateConfig) -> dict[str, Path]:
     step = positions[1] - positions[0]
     edges = torch.from_numpy(np.append(positions - step / 2, positions[-1] + step / 2))
     density = chosen.profile.cumulative(edges).diff().numpy() / step
-    paths = {name: folder / f"{scan.stem}_profile.{end}" for name, end in (("profile", "npy"), ("figure", "png"))}
+    paths = {name: folder / f"{scan.result(PROFILE)}.{end}" for name, end in (("profile", "npy"), ("figure", "png"))}
     write_atomically(paths["profile"], ".npy", lambda path: np.save(path, np.stack([positions, density], axis=1)))
     write_atomically(paths["figure"], ".png", draw_profile(chosen, found, spacing_mm).savefig)
-    paths["json"] = folder / f"{scan.stem}_profile.json"
+    paths["json"] = folder / f"{scan.result(PROFILE)}.json"
     report = {
         "scan_sha256": scan.sha256,
         "config": {"scan": config.scan},

@@ -81,7 +81,9 @@ class Stack:
         return np.asarray(self.moved[:3, :3] @ middle + self.moved[:3, 3] - middle)
 
 
-def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> tuple[Stack, ...]:
+def open_stacks(
+    config: RunConfig, scan: Scan, acquisition: Acquisition, converted: list[Path] | None = None
+) -> tuple[Stack, ...]:
     """Read, align and model the further stacks of a run.
 
     Args:
@@ -89,6 +91,7 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> tupl
             first alone.
         scan: the first stack.
         acquisition: its forward model, whose voxels the volume will have.
+        converted: gets the files that DICOM series left in the output folder.
 
     Raises:
         InputError: as :func:`focvs.scan.scan.read_scan`, and for a stack that does not overlap the first or hardly
@@ -101,7 +104,9 @@ def open_stacks(config: RunConfig, scan: Scan, acquisition: Acquisition) -> tupl
     for number, name in enumerate(config.stacks, start=2):
         # folders of DICOM series often have one name
         folder = Path(config.output_dir) / f"stack-{number:02d}" if config.output_dir else None
-        other = prepare_scan(Path(name), folder, config.slice_gains)
+        other = prepare_scan(Path(name), folder, config.slice_gains, overwrite=config.overwrite)
+        if converted is not None:
+            converted += other.converted
         moved = np.eye(4)
         if config.align == "rigid":
             moved = register_rigidly(spaced(scan, acquisition.grid.spacing_mm), other)

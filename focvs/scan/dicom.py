@@ -7,14 +7,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from focvs.errors import InputError
-from focvs.files import require_writable
+from focvs.files import require_writable, write_atomically
 from focvs.scan.dicom_series import choose_series, find_series, inspect, same_echo
 from focvs.scan.kind import stated_kind
 from focvs.scan.nifti import read_nifti
@@ -72,12 +74,19 @@ def open_scan(
     return replace(scan, path=final, converted=left, warnings=(*warnings, *said, *scan.warnings))
 
 
-def forget(left: Sequence[Path]) -> None:
-    """Remove what a refused series left in the output folder, and the folder if it is empty then."""
-    for path in left:
-        path.unlink(missing_ok=True)
-    if left and not any(left[0].parent.iterdir()):
-        left[0].parent.rmdir()
+@contextmanager
+def leaving_nothing() -> Iterator[list[Path]]:
+    """A list for the files that conversions leave: removed, with folders that are empty then, where anything fails."""
+    left: list[Path] = []
+    try:
+        yield left
+    except BaseException:
+        for path in left:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in left}:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        raise
 
 
 def convert(
@@ -106,8 +115,7 @@ def convert(
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     lines = [line.strip().replace(str(source), str(folder)) for line in (done.stdout + done.stderr).splitlines()]
     warnings = [line for line in lines if line.startswith(("Warning", "Error"))]
-    if any("slice distance varies" in line or "slicedistance varies" in line for line in map(str.lower, lines)):
-        line = next(line for line in lines if "distance varies" in line.lower())
+    if line := next((line for line in lines if "distance varies" in line.lower()), ""):
         raise InputError(f"{folder}: the distance of its slices varies ({line}); give evenly spaced slices.")
     found = sorted(target.glob("*.nii.gz"))
     if done.returncode or not found:
@@ -152,15 +160,8 @@ def _leave(fresh: Path, output: Path, stem: str, overwrite: bool) -> tuple[Path,
     sidecar = fresh.with_name(fresh.name.removesuffix(".nii.gz") + ".json")
     for source, target in ((sidecar, output / f"{stem}.json"), (fresh, scan)):
         if source.is_file():
-            try:
-                there = target.exists()
-                shutil.move(source, target)
-                left += [] if there else [target]
-            except OSError as error:
-                target.unlink(missing_ok=True)
-                raise InputError(
-                    f"{target} cannot be written ({error.strerror or error}); choose another folder."
-                ) from error
+            left += [] if target.exists() else [target]
+            write_atomically(target, "".join(target.suffixes[-2:]), partial(shutil.copyfile, source))
     log.info("converted to %s", scan)
     return scan, tuple(left)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from focvs.errors import InputError
 from focvs.scan.background import without_background
 from focvs.scan.brightness import balance_slices
-from focvs.scan.dicom import forget, open_scan
+from focvs.scan.dicom import leaving_nothing, open_scan
 from focvs.scan.missing import fill_missing, find_missing
 from focvs.scan.scan import Scan
 
@@ -36,11 +35,9 @@ def prepare_scan(
     Raises:
         InputError: as :func:`open_scan`, :func:`without_background`, :func:`find_missing` and :func:`balance_slices`.
     """
-    opened = open_scan(path, output, series, echo, overwrite)
-    try:
+    with leaving_nothing() as left:
+        opened = open_scan(path, output, series, echo, overwrite)
+        left += opened.converted
         scan = find_missing(without_background(opened), exclude)
         even = balance_slices(scan, "off" if scan.background and slice_gains == "auto" else slice_gains)
-    except InputError:
-        forget(opened.converted)
-        raise
     return fill_missing(even)  # between slices of their true brightness

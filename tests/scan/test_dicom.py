@@ -8,9 +8,10 @@ import pytest
 from pydicom.uid import generate_uid
 
 from dicom_files import PIXEL, SPACING, THICKNESS, write_localizer, write_series
+from focvs.cli import main
 from focvs.errors import InputError
 from focvs.scan import dicom
-from focvs.scan.dicom import open_scan
+from focvs.scan.dicom import leaving_nothing, open_scan
 from focvs.scan.sidecar import find_thickness
 
 
@@ -117,3 +118,30 @@ def test_what_the_converter_doubts_is_refused(tmp_path, slices, monkeypatch, sai
     with pytest.raises(InputError, match=expected):
         open_scan(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_refused_later_leaves_nothing_either(tmp_path, slices, capsys):
+    folder = write_series(tmp_path / "series", slices)
+    for words in (["thickness=40"], ["voxel=7"], ["path=/nothing/here"]):
+        assert main([str(folder), str(tmp_path / "out"), *words]) == 1
+        assert not (tmp_path / "out").exists(), words
+    assert main(["profile", str(folder), str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()
+    stack = write_series(tmp_path / "other", slices, places=500 + SPACING * np.arange(12))
+    words = [str(folder), str(tmp_path / "out"), f"stacks=[{stack}]", "align=headers"]
+    assert main(words) == 1 and "hardly overlap" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/**/*.nii.gz"))
+
+
+def test_what_was_there_before_stays(tmp_path):
+    (tmp_path / "kept").touch()
+
+    def fail():
+        with leaving_nothing() as left:
+            (tmp_path / "new").touch()
+            left.append(tmp_path / "new")
+            raise InputError("on purpose")
+
+    with pytest.raises(InputError, match="on purpose"):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
