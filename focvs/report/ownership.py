@@ -21,7 +21,7 @@ def require_own(scan: Scan, method: str, folder: Path, overwrite: bool) -> None:
     Raises:
         InputError: naming the other scan.
     """
-    path = folder / f"{scan.stem}_{method}.json"
+    path = folder / f"{scan.result(method)}.json"
     if overwrite or not path.is_file():
         return
     try:

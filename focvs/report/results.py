@@ -28,11 +28,6 @@ WINDOW_TOP = 99.5  # percentile of deviations that viewers show as white
 WRITERS = 2  # images that are compressed at a time
 
 
-def stem_of(scan: Scan, config: RunConfig) -> str:
-    """What the names of all results of a scan by a method begin with."""
-    return f"{scan.stem}_{config.method}"
-
-
 def write_images(
     scan: Scan,
     acquisition: Acquisition,
@@ -52,7 +47,7 @@ def write_images(
     Raises:
         InputError: if a file cannot be written or removed.
     """
-    affine, stem = acquisition.grid.affine(scan.affine), stem_of(scan, config)
+    affine, stem = acquisition.grid.affine(scan.affine), scan.result(config.method)
     resample = None
     if config.isotropic is not None:
         resample = IsotropicGrid.of(restoration.mean.shape, affine, config.isotropic)

@@ -178,14 +178,9 @@ def describe_run(
     )
 
 
-def report_path(scan: Scan, method: str, folder: Path) -> Path:
-    """Where the JSON of a scan and a method is."""
-    return folder / f"{scan.stem}_{method}.json"
-
-
 def write_report(report: RunReport, scan: Scan, folder: Path) -> Path:
     """Write the JSON beside the images."""
-    path = report_path(scan, report.method, folder)
+    path = folder / f"{scan.result(report.method)}.json"
     write_json(path, asdict(report))
     return path
 

@@ -63,6 +63,10 @@ class Scan:
         """File name without the suffix of its format."""
         return image_stem(self.path)
 
+    def result(self, method: str) -> str:
+        """What the names of all results of a method begin with."""
+        return f"{self.stem}_{method}"
+
     @property
     def spacing_mm(self) -> float:
         """Distance of the planes of neighbouring slices, along their normal."""
