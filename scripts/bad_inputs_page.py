@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from bad_inputs import BAD_INPUTS  # noqa: E402
+from bad_inputs import BAD_INPUTS, shortened  # noqa: E402
 from focvs.cli import main  # noqa: E402
 
 HEADER = """\
@@ -36,8 +36,7 @@ def write_page() -> None:
             with contextlib.redirect_stderr(io.StringIO()) as said:
                 code = main(words)
         line = next(line for line in said.getvalue().splitlines() if line.startswith("focvs: "))
-        shortened = line.removeprefix("focvs: ").replace(f"{name}/", "").replace("|", "\\|").replace("`", "'")
-        rows.append(f"| {case.what} | {code} | `{shortened}` |\n")
+        rows.append(f"| {case.what} | {code} | `{shortened(line, Path(name))}` |\n")
     (ROOT / "docs" / "bad_inputs.md").write_text(HEADER + "".join(rows))
 
 
