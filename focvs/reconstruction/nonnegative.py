@@ -9,7 +9,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 
 TOUCHED = 1e-4  # of the white level: columns that go no further below zero are left alone
 HELD = 2e-6  # of the white level: a column whose residual is below this reproduces its slices
-MOST = 0.1  # of the white level, by which a voxel may be moved
+MOST = 0.1  # of the white level, by which the dual may move a voxel; making A x = y exact comes on top
 ROUNDS, CHECKED = 160, 20  # of the iteration, and rounds after which columns that are done leave it
 COLUMNS = 8192  # at a time
 
@@ -22,9 +22,9 @@ def project_nonnegative(
     argmin |x - x0|^2 with A x = y and x >= 0 is x = max(x0 + A^T l, 0), where l solves A max(x0 + A^T l, 0) = y: the
     dual of the projection, whose gradient is y - A x (Boyle and Dykstra 1986 alternate to the same point, far more
     slowly). It is climbed with steps of (A A^T)^-1, which bounds its curvature, and Nesterov's momentum.
-    Where noise makes both impossible the dual has no end: it is held within bounds, which is a price of |A x - y|
-    instead of equality (and no other solution where they are not reached), then A x = y is made exact, and what is left
-    below zero is less than before.
+    Where noise makes both impossible the dual has no end: it is clipped after every step, so that it moves no voxel by
+    more than :data:`MOST`, and A x = y is made exact, which leaves some of the voxels below zero. Where the clip is
+    reached the result is not the nearest of any set; elsewhere it is.
 
     Args:
         volume: ``(..., n)`` with A x = y.
