@@ -115,7 +115,7 @@ def _commands() -> dict[str, Command]:
 
 def _dispatch(arguments: list[str]) -> int:
     commands = _commands()
-    line = read_line(arguments, tuple(commands))
+    line = read_line(arguments)
     named = line.words[0] if line.words and line.words[0] in commands else ""
     if line.help or not arguments:
         print(help_of(commands[named].configuration, named) if named else HELP, end="")

@@ -116,7 +116,7 @@ def _leading_comment(text: str) -> str:
     return " ".join(lines)
 
 
-def words_of(name: str) -> dict[str, list[str]]:
+def completions_of(name: str) -> dict[str, list[str]]:
     """What may follow each key of a configuration, for completion: options of groups, true and false, else nothing."""
     words: dict[str, list[str]] = {}
     for key in keys_of(name):

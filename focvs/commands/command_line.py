@@ -29,7 +29,7 @@ class Line:
     level: int | None = None
 
 
-def read_line(arguments: Sequence[str], commands: Sequence[str]) -> Line:
+def read_line(arguments: Sequence[str]) -> Line:
     """Tell options from words; files whose names begin with a dash are words.
 
     Raises:
@@ -54,7 +54,7 @@ def read_line(arguments: Sequence[str], commands: Sequence[str]) -> Line:
         elif option in OPTIONS and not equals:
             found[option] = True
         else:
-            raise UsageError(_no_option(word, commands))
+            raise UsageError(_no_option(word))
     if words[:1] == ["help"] and not os.path.exists("help"):
         words, found["--help"] = words[1:], True
     if found.get("--quiet") and found.get("--verbose"):
@@ -72,7 +72,7 @@ def read_line(arguments: Sequence[str], commands: Sequence[str]) -> Line:
     )
 
 
-def _no_option(word: str, commands: Sequence[str]) -> str:
+def _no_option(word: str) -> str:
     """What to say of a word that begins with a dash and is no option."""
     from focvs.config import SCHEMAS
 

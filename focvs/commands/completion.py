@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from focvs.commands.command_help import words_of
+from focvs.commands.command_help import completions_of
 from focvs.errors import FocvsError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -61,7 +61,7 @@ def completion_script(shell: str, configurations: Mapping[str, str]) -> str:
     commands = "\n".join(f'    " {command} ") command={command} ;;' for command in configurations)
     keys, values = [], []
     for command, name in configurations.items():
-        words = words_of(name)
+        words = completions_of(name)
         keys.append(f'    {command}) keys="{" ".join(f"{key}=" for key in words)}" ;;')
         values += [f'      {command}:{key}) values="{" ".join(found)}" ;;' for key, found in words.items() if found]
     script = BASH.format(
@@ -82,7 +82,7 @@ def _fish(configurations: Mapping[str, str]) -> str:
             if command == "restore"
             else f"__fish_seen_subcommand_from {command}"
         )
-        for key, found in words_of(name).items():
+        for key, found in completions_of(name).items():
             words = " ".join(f"{key}={word}" for word in found) or f"{key}="
             lines.append(f"complete -c focvs -n '{seen}' -a '{words}'")
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ class Series:
     def of_echo(self, echo_ms: float) -> Series:
         """The slices of one echo."""
         planes = tuple(p for p in self.planes if p.echo_ms is not None and same_echo(p.echo_ms, echo_ms))
-        return Series(**{**self.__dict__, "planes": planes})
+        return replace(self, planes=planes)
 
 
 def same_echo(first_ms: float, second_ms: float) -> bool:

@@ -62,10 +62,8 @@ def load_image(path: Path) -> nib.Nifti1Pair:
     return _single(path)
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as one of DICOM does."""
-    with path.open("rb") as stream:
-        return stream.read(DICOM_PREAMBLE + len(DICOM_MAGIC))[DICOM_PREAMBLE:] == DICOM_MAGIC
+def _is_dicom(content: bytes) -> bool:
+    return content[DICOM_PREAMBLE : DICOM_PREAMBLE + len(DICOM_MAGIC)] == DICOM_MAGIC
 
 
 def _single(path: Path) -> nib.Nifti1Image:
@@ -73,7 +71,7 @@ def _single(path: Path) -> nib.Nifti1Image:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} could not be read ({error.strerror}); check its permissions.") from error
-    if content[DICOM_PREAMBLE : DICOM_PREAMBLE + len(DICOM_MAGIC)] == DICOM_MAGIC:
+    if _is_dicom(content):
         raise InputError(
             f"{path} is a DICOM file; give its folder instead, with the files of one series: focvs {path.parent} out/"
         )

@@ -11,13 +11,13 @@ COMMANDS = ("restore", "evaluate", "sweep")
 def test_options_are_told_from_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-odd.nii").touch()
-    line = read_line(["-odd.nii", "-o", "out", "-m", "seed=0,1", "-q"], COMMANDS)
+    line = read_line(["-odd.nii", "-o", "out", "-m", "seed=0,1", "-q"])
     assert line.words == ["-odd.nii", "seed=0,1"] and line.output == "out"
     assert line.multirun and line.level == logging.WARNING and not line.help
-    assert read_line(["--output=a b", "-v"], COMMANDS).output == "a b"
-    assert read_line(["-v"], COMMANDS).level == logging.DEBUG and read_line(["x"], COMMANDS).level is None
-    assert read_line(["--cfg=job"], COMMANDS).show and read_line(["-c", "job"], COMMANDS).show
-    assert read_line(["help", "sweep"], COMMANDS).words == ["sweep"]
+    assert read_line(["--output=a b", "-v"]).output == "a b"
+    assert read_line(["-v"]).level == logging.DEBUG and read_line(["x"]).level is None
+    assert read_line(["--cfg=job"]).show and read_line(["-c", "job"]).show
+    assert read_line(["help", "sweep"]).words == ["sweep"]
 
 
 @pytest.mark.parametrize("word", ["a.nii.gz", "out/", "x=1", "head", "restoration1"])

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from focvs.errors import InputError
-from focvs.scan.formats import image_stem, is_dicom, load_image
+from focvs.scan.formats import image_stem, load_image
 from focvs.scan.nifti import read_nifti
 from scans import write_scan
 
@@ -119,9 +119,3 @@ def test_colour_and_missing_programs(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
     with pytest.raises(InputError, match=r"pip install 'focvs\[formats\]'"):
         load_image(tmp_path / "a.mha")
-
-
-def test_dicom_is_known_by_its_first_bytes(tmp_path):
-    (tmp_path / "a").write_bytes(b"\0" * 128 + b"DICM...")
-    (tmp_path / "b").write_bytes(b"text")
-    assert is_dicom(tmp_path / "a") and not is_dicom(tmp_path / "b")
