@@ -121,7 +121,7 @@ def mostly_empty() -> np.ndarray:
 
 def sheared() -> np.ndarray:
     affine = AFFINE.copy()
-    affine[1, 2] = 3.0
+    affine[1, 2] = 8.0
     return affine
 
 

@@ -122,7 +122,7 @@ BAD_INPUTS = {
         restored(affine=np.diag([0.0012, 0.0012, 0.006, 1.0])),
         "a head is 50 to 600 mm.*unit meter",
     ),
-    "sheared": BadInput("slices that lean", sheared_scan, "is sheared: its stack leans by 26.6 degrees"),
+    "sheared": BadInput("slices that lean", sheared_scan, "is sheared: its stack leans by 53.1 degrees"),
     "odd_type": BadInput(
         "a type of voxels that is none", changed(_bytes(70, b"\xe7\x03")), "could not be read|header is broken"
     ),
@@ -143,7 +143,7 @@ BAD_INPUTS = {
         dicom(places=np.append(np.arange(6) * 5.0, 28 + np.arange(6) * 7.5)),
         "unevenly spaced",
     ),
-    "gantry_tilt": BadInput("a tilted gantry", dicom(lean=1.5), "gantry tilt"),
+    "gantry_tilt": BadInput("a gantry tilted by more than 45 degrees", dicom(lean=8.0), "leans by 53.1 degrees"),
     "ct": BadInput("CT", dicom(Modality="CT"), "is CT, and FOCVS restores MRI"),
     "phase": BadInput("phase images", dicom(ImageType=["ORIGINAL", "PRIMARY", "P"]), "is a phase image"),
     "reformatted": BadInput(

@@ -18,6 +18,7 @@ import numpy as np
 from focvs.errors import InputError
 from focvs.files import require_writable, write_atomically
 from focvs.scan.dicom_series import choose_series, find_series, inspect, same_echo
+from focvs.scan.dicom_tilt import place_tilted
 from focvs.scan.kind import stated_kind
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import Scan, read_scan
@@ -26,7 +27,8 @@ from focvs.scan.sidecar import read_sidecar
 log = logging.getLogger(__name__)
 
 # endings of names that dcm2niix gives to more than it was asked for
-COPIES = {"_Eq": "a copy resampled to even slices", "_Tilt": "a copy corrected for gantry tilt", "_ph": "phase"}
+TILT = "_Tilt"
+COPIES = {"_Eq": "a copy resampled to even slices", TILT: "a copy corrected for gantry tilt", "_ph": "phase"}
 
 
 def open_scan(
@@ -67,6 +69,8 @@ def open_scan(
         echoes = chosen.echoes_ms
         fresh, said = convert(files, Path(name), dcm2niix.bin, path, echoes[0] if len(echoes) == 1 else None)
         try:
+            if not _is_copy(fresh, TILT):
+                place_tilted(fresh, chosen.planes)
             scan = read_scan(fresh)
         except InputError as error:
             raise InputError(str(error).replace(str(fresh), f"{path}: series {chosen.name}")) from error
@@ -123,11 +127,15 @@ def convert(
         raise InputError(f"{folder}: dcm2niix ended with {done.returncode} ({reason}); is the series complete?")
     if len(found) > 1 and echo_ms is not None:
         found = [path for path in found if _is_echo(path, echo_ms)] or found
+    acquired = [path for path in found if not _is_copy(path, TILT)]
+    found = acquired or found  # a stack that leans is straightened here, from what was acquired
     if len(found) > 1:
         names = ", ".join(_kind(path) for path in found)
         raise InputError(f"{folder}: dcm2niix made {len(found)} images of one series ({names}); convert it by hand.")
     for ending, kind in COPIES.items():
-        if f"{ending}_" in found[0].name or found[0].name.endswith(f"{ending}.nii.gz"):
+        if _is_copy(found[0], ending) and ending == TILT:
+            warnings.append(f"dcm2niix wrote {kind} only, and the result reproduces its interpolated slices.")
+        elif _is_copy(found[0], ending):
             raise InputError(
                 f"{folder}: dcm2niix made {kind} only, which is not what was acquired; convert it by hand."
             )
@@ -164,6 +172,11 @@ def _leave(fresh: Path, output: Path, stem: str, overwrite: bool) -> tuple[Path,
             write_atomically(target, "".join(target.suffixes[-2:]), partial(shutil.copyfile, source))
     log.info("converted to %s", scan)
     return scan, tuple(left)
+
+
+def _is_copy(path: Path, ending: str) -> bool:
+    """Whether dcm2niix gave an image a certain ending of its name."""
+    return f"{ending}_" in path.name or path.name.endswith(f"{ending}.nii.gz")
 
 
 def _is_echo(path: Path, echo_ms: float) -> bool:

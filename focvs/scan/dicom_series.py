@@ -21,7 +21,6 @@ SAME_PLACE_MM = 0.01
 SAME_ECHO = 0.01  # relative difference
 ROUNDED_MM = 0.15  # by which the distance of two places may be off that are rounded to a tenth of a millimetre
 UNEVEN = 0.02  # of the usual distance of slices, by which one may differ
-MOST_TILT_DEG = 1.0  # of the stack against the normal of its slices
 UNTOLD = "unnamed"
 TAGS = [
     "Modality",
@@ -164,7 +163,7 @@ def inspect(series: Series, folder: Path) -> list[str]:
 
 
 def _require_stack(series: Series, folder: Path) -> None:
-    """Refuse slices that are not parallel, doubled, missing, unevenly spaced or stacked aslant."""
+    """Refuse slices that are not parallel, doubled, missing or unevenly spaced."""
     if not series.planes:
         raise InputError(f"{folder}: series {series.name} does not say where its slices lie; it cannot be restored.")
     normals = [plane.normal for plane in series.planes]
@@ -178,8 +177,7 @@ def _require_stack(series: Series, folder: Path) -> None:
             "give a series of parallel slices."
         )
     places = np.array([plane.position @ normals[0] for plane in series.planes])
-    order = np.argsort(places)
-    sorted_mm = places[order]
+    sorted_mm = np.sort(places)
     steps = np.diff(sorted_mm)
     if (steps < SAME_PLACE_MM).any():
         at = sorted_mm[:-1][steps < SAME_PLACE_MM]
@@ -199,14 +197,6 @@ def _require_stack(series: Series, folder: Path) -> None:
         raise InputError(
             f"{folder}: series {series.name}: {why}, {_listed(gaps)}, where {usual:.4g} mm is the usual distance; "
             + ("copy the series again." if lost else "give slices at one spacing.")
-        )
-    first, last = series.planes[order[0]].position, series.planes[order[-1]].position
-    along = abs((last - first) @ normals[0]) / np.linalg.norm(last - first)
-    tilt = float(np.degrees(np.arccos(min(1.0, along))))
-    if tilt > MOST_TILT_DEG:
-        raise InputError(
-            f"{folder}: series {series.name} leans by {tilt:.1f} degrees against the normal of its slices (gantry "
-            "tilt); resample it to slices at right angles first: a converter's corrected copy is interpolated."
         )
 
 

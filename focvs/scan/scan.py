@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +15,11 @@ from focvs.errors import InputError
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_directions, axis_last, read_nifti
+from focvs.scan.shear import MOST_SKEW_DEG, skew_deg, straighten
 from focvs.scan.units import IntensityUnits, white_level
 
 MINIMUM_SLICES = 5
 LEAST_ANISOTROPY = 1.25  # slices thinner than this times the in-plane voxel are not worth super-resolving
-MOST_SHEAR_DEG = 1.0  # of the stack against the normal of its slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,18 +108,12 @@ class Scan:
         return head_mask(self.data, self.units.white)
 
 
-def shear_deg(affine: np.ndarray) -> float:
-    """Angle between the step of the last axis and the normal of the first two, degrees."""
-    cosine = plane_distance_mm(affine) / float(np.linalg.norm(affine[:3, 2]))
-    return math.degrees(math.acos(min(1.0, cosine)))
-
-
 def read_scan(path: Path) -> Scan:
-    """Read a multi-slice scan and find its slice axis.
+    """Read a multi-slice scan, find its slice axis, and straighten a stack that leans.
 
     Raises:
-        InputError: as :func:`read_nifti`, and for an isotropic scan, two equally thick axes, slices that are not at
-            right angles to the stack, fewer than 5 slices, or an empty or constant volume.
+        InputError: as :func:`read_nifti` and :func:`focvs.scan.shear.straighten`, and for an isotropic scan, two
+            equally thick axes, fewer than 5 slices, or an empty or constant volume.
     """
     data, affine, header, warnings = read_nifti(path)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
@@ -136,10 +129,12 @@ def read_scan(path: Path) -> Scan:
     if np.ptp(data) == 0:
         raise InputError(f"{path} is constant ({data.flat[0]:g} everywhere): there is no head in it.")
     data, affine = axis_last(data, affine, axis)
-    if (angle := shear_deg(affine)) > MOST_SHEAR_DEG:
-        raise InputError(
-            f"{path} is sheared: its stack leans by {angle:.1f} degrees against the normal of its slices, which are "
-            f"{plane_distance_mm(affine):.4g} mm apart; resample it to slices at right angles to the stack first."
+    data, affine, straightened = straighten(data, affine, str(path))
+    warnings += straightened
+    if (skew := skew_deg(affine)) > MOST_SKEW_DEG:
+        warnings.append(
+            f"its rows and columns stand {90 - skew:.1f} degrees apart (shear within slices): pixels are worked on as "
+            "they are, and viewers that go by the qform, which knows right angles only, show them elsewhere."
         )
     digest = hashlib.sha256(np.round(affine, 4).tobytes())
     digest.update(np.ascontiguousarray(data).data)
