@@ -201,6 +201,7 @@ class EvaluateConfig:
     scan: str | None = None
     thickness: float | None = None
     spacing: float | None = None
+    exclude: list[int] = field(default_factory=list)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     axis: str = "inferior-superior"
     trim: float = 0.0

@@ -82,7 +82,11 @@ def open_lesions(config: EvaluateConfig, reference: nib.Nifti1Image, truth: np.n
 
 
 def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
-    """The scan the estimates were made from and its forward model, where it is given."""
+    """The scan the estimates were made from and its forward model, where it is given.
+
+    Raises:
+        InputError: as :func:`prepare_scan` and :func:`model_acquisition`.
+    """
     if config.scan is None:
         return None
     words = [f"scan={quote(config.scan)}"]
@@ -91,7 +95,7 @@ def open_acquisition(config: EvaluateConfig) -> tuple[Scan, Acquisition] | None:
 
     run = OmegaConf.to_object(compose("config", words))
     assert isinstance(run, RunConfig)
-    scan = prepare_scan(Path(config.scan), None, config.slice_gains)
+    scan = prepare_scan(Path(config.scan), None, config.slice_gains, config.exclude)
     for warning in scan.warnings:
         log.warning("%s: %s", scan.path.name, warning)
     return scan, model_acquisition(scan, replace(run, profile=config.profile))

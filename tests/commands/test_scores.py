@@ -61,6 +61,11 @@ def test_the_residual_is_that_of_the_estimates_own_slices(tmp_path, truth, phant
     assert exact["residual"] < 1e-6
     assert off["residual"] == pytest.approx(0.01 * slices.max() / np.ptp(slices), rel=1e-3)
     assert other["residual"] is None and other["resampled"]
+    slices[..., 5] *= 1.5
+    brighter = write_scan(tmp_path / "brighter.nii.gz", slices, scan_affine)
+    words = (f"scan={brighter}", "thickness=4.8", "profile=gaussian", "slice_gains=off")
+    (with_it,), (without,) = (evaluate(truth, truth, *words, *more) for more in ((), ("exclude=[5]",)))
+    assert with_it["residual"] > 0.1 and without["residual"] < 1e-6
 
 
 def test_other_grids_are_resampled_and_other_places_refused(tmp_path, truth, phantom):
