@@ -3,8 +3,12 @@
 Every scan is restored by default settings with ``nonnegative=false``, and the projection of ``nonnegative=auto`` made
 of that. Heads given with ``--truth`` are degraded to 4 mm slices with 1 % noise first, as magnitudes, the middle 32
 voxels from left to right, and scored. A line for each: share of voxels below zero, the lowest and the highest over the
-white level and the highest of the scan, the largest residual over the range of the scan, PSNR where it is known, before
-and after, and seconds.
+white level and the highest of the scan, ringing, the largest residual over the range of the scan, PSNR where it is
+known, before and after, and seconds.
+
+Ringing is how far voxels lie outside of the range of the nearest slices (three of them, and 3 x 3 pixels), in the mean
+over voxels where that range is above half of the white level: edges of fat, vessels and skin. The truth has some of
+that as well, since slices average.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from scipy import ndimage
 
 from focvs.acquisition.grid import plane_distance_mm
 from focvs.acquisition.profile import gaussian_profile
@@ -35,8 +40,10 @@ from focvs.scan.preparation import prepare_scan
 from focvs.scan.units import white_level
 
 BOX, THICKNESS_MM, SAME_MM = 32, 4.0, 1e-3
+EDGE = 0.5  # of the white level, that the nearest slices differ by
 COLUMNS = (
     *("scan", "negative_before", "negative_after", "lowest_before", "lowest_after", "highest_before", "highest_after"),
+    *("ringing_before", "ringing_after", "ringing_truth"),
     *("residual_before", "residual_after", "psnr_before", "psnr_after", "seconds"),
 )
 
@@ -95,21 +102,39 @@ def measure(path: Path, folder: Path, truth: np.ndarray | None = None, voxel_mm:
     if before.shape[-1] == acquisition.grid.voxels:
         project_nonnegative(after, y, acquisition.written, scan.units.white)
     row: dict[str, Any] = {"scan": image_stem(path), "seconds": round(time.perf_counter() - began, 2)}
+    nearest = acquisition.grid.crop(acquisition.grid.nearest_slices).numpy()
     for name, volume in (("before", before), ("after", after)):
         row[f"negative_{name}"] = float((volume < -1e-6 * scan.units.white).double().mean())
         row[f"lowest_{name}"] = float(volume.min()) / scan.units.white
         row[f"highest_{name}"] = float(volume.max() / y.max())
+        row[f"ringing_{name}"] = ringing(volume.numpy(), scan.data, nearest, scan.units.white)
         residual = acquisition.written.residual(volume.double(), y.double())
         row[f"residual_{name}"] = float(residual.abs().max() / (y.max() - y.min()))
         if truth is not None and abs(acquisition.grid.voxel_mm - voxel_mm) < SAME_MM:
             n, white = min(truth.shape[-1], volume.shape[-1]), white_level(truth)
             mask = head_mask(truth[..., :n], white)
+            row["ringing_truth"] = ringing(truth[..., :n], scan.data, nearest[:n], scan.units.white)
             row[f"psnr_{name}"] = peak_signal_to_noise(truth[..., :n], volume.numpy()[..., :n], mask, white)
     print(
         "  ".join(f"{row[c]:.4g}" if isinstance(row.get(c), float) else str(row.get(c, "")) for c in COLUMNS),
         flush=True,
     )
     return row
+
+
+def ringing(volume: np.ndarray, slices: np.ndarray, nearest: np.ndarray, white: float) -> float:
+    """Mean excess of voxels over the range of the slices around them, where that is wide, over the white level.
+
+    Args:
+        volume: ``(p, q, n)``.
+        slices: ``(p, q, m)``.
+        nearest: ``(n,)`` number of the slice nearest to each voxel.
+        white: the white level.
+    """
+    low, high = (change(slices, size=3)[..., nearest] for change in (ndimage.minimum_filter, ndimage.maximum_filter))
+    edge = high - low > EDGE * white
+    excess = np.maximum(volume - high, low - volume).clip(0)
+    return float(excess[edge].mean()) / white
 
 
 if __name__ == "__main__":

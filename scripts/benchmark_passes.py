@@ -4,7 +4,8 @@ Each thin-slice volume is degraded into a scan with 1 % noise, as it is and with
 smooth field of random sign (2, 4 and 6 % root mean square, bias-field-shaped), and evened as ``slice_gains=auto`` does.
 A line for each: the evidence for a field, the root mean square of half the odd/even log ratio in the head before and
 after, and PSNR of cubic B-spline and one exact replacement of both against the truth.
-Further scans given with ``--scans`` are real ones: evidence, and the contrast of their odd/even lines.
+Further scans given with ``--scans`` are real ones: evidence, root mean square of the field that was found, and the
+contrast of their odd/even lines before and after it was divided out.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ from focvs.scan.brightness import balance_odd_even, balance_slices, bright_head
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_along, axis_last, read_nifti
-from focvs.scan.pass_field import find_pass_field, signs_of
+from focvs.scan.pass_field import CLEAR, find_pass_field, signs_of
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.units import white_level
 
 SLICES = ("4:4", "3:3", "5:6.5")
 STRENGTHS = (0.0, 0.02, 0.04, 0.06)
 COLUMNS = ("scan", "thickness_mm", "spacing_mm", "strength", "evidence", "before", "after", "psnr_before", "psnr_after")
+SCAN_COLUMNS = ("scan", "evidence", "evened", "field", "lines_before", "lines_after")
 
 
 def main() -> None:
@@ -43,7 +45,8 @@ def main() -> None:
     parser.add_argument("truth", nargs="*", type=Path)
     parser.add_argument("--scans", nargs="+", type=Path, default=[])
     parser.add_argument("--slices", nargs="+", default=list(SLICES), help="thickness:spacing in mm")
-    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--csv", type=Path, help="of the heads")
+    parser.add_argument("--scans-csv", type=Path)
     options = parser.parse_args()
     rows = []
     for path in options.truth:
@@ -54,19 +57,29 @@ def main() -> None:
                     "  ".join(f"{row[c]:8.4g}" if isinstance(row[c], float) else f"{row[c]:22s}" for c in COLUMNS),
                     flush=True,
                 )
+    scans = []
     for path in options.scans:
-        scan = read_scan(path)
-        scan = balance_odd_even(scan, "auto")
-        found = find_pass_field(torch.from_numpy(scan.data), bright_head(scan), scan.in_plane_mm, scan.spacing_mm)
-        evened = balance_slices(scan, "auto")
-        size = float(found.log_ratio.square().mean().sqrt()) if found else np.nan
-        print(
-            f"{image_stem(path):26s} evidence {found.evidence if found else np.nan:6.2f}, field {100 * size:.2f} %, "
-            f"lines {100 * lines(scan):.2f} -> {100 * lines(evened):.2f} %",
-            flush=True,
-        )
+        scans.append(inspect(path))
+        print("  ".join(f"{v:8.4f}" if isinstance(v, float) else f"{v!s:22s}" for v in scans[-1].values()), flush=True)
     if options.csv:
         write_csv(options.csv, rows, list(COLUMNS))
+    if options.scans_csv:
+        write_csv(options.scans_csv, scans, list(SCAN_COLUMNS))
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """A row of a real scan."""
+    scan = balance_odd_even(read_scan(path), "auto")
+    found = find_pass_field(torch.from_numpy(scan.data), bright_head(scan), scan.in_plane_mm, scan.spacing_mm)
+    evened = balance_slices(scan, "auto")
+    return {
+        "scan": image_stem(path),
+        "evidence": found.evidence if found else float("nan"),
+        "evened": bool(found and found.evidence > CLEAR),
+        "field": float(found.log_ratio.square().mean().sqrt()) if found else float("nan"),
+        "lines_before": lines(scan),
+        "lines_after": lines(evened),
+    }
 
 
 def lines(scan: Scan) -> float:

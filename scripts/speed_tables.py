@@ -126,6 +126,15 @@ def passes() -> list[str]:
     return out
 
 
+def passes_of_scans() -> list[str]:
+    return [
+        f"| {named(r['scan'])} | {float(r['evidence']):.2f} | "
+        + (f"{percent(r['field'], 2)} | " if r["evened"] == "True" else "even | ")
+        + f"{percent(r['lines_before'], 2)} | {percent(r['lines_after'], 2)} |"
+        for r in read("passes_scans")
+    ]
+
+
 def negative() -> list[str]:
     out = []
     for r in read("negative"):
@@ -134,6 +143,8 @@ def negative() -> list[str]:
             ", ".join(f"{100 * float(r[f'{key}_{when}']):.1f} %" for when in ("before", "after"))
             for key in ("negative", "lowest", "highest")
         ]
+        when = ("before", "after", "truth")
+        pairs.append(", ".join(percent(r[f"ringing_{w}"], 2) for w in when if r[f"ringing_{w}"]))
         residual = ", ".join(f"{float(r[f'residual_{when}']):.0e}" for when in ("before", "after"))
         out.append(f"| {named(r['scan'])} | {' | '.join(pairs)} | {residual} | {psnr} | {r['seconds']} |")
     return out
@@ -157,6 +168,7 @@ def main() -> None:
     readme.write_text(with_table(text, header, gains({(c[0], c[1]): c[-1] for c in cells})))
     page = ROOT / "docs" / "scans.md"
     text = with_table(page.read_text(), "| slices | field |", passes())
+    text = with_table(text, "| scan | evidence |", passes_of_scans())
     page.write_text(with_table(text, "| scan | below zero |", negative()))
 
 

@@ -160,6 +160,12 @@ BAD_INPUTS = {
     "blanks": BadInput(
         "blanks around =", restored("thickness", "=", "4"), "written without blanks, thickness=4", USAGE
     ),
+    "no_equals_sign": BadInput("a key without =", restored("thickness", "4"), "thickness 4: write thickness=4", USAGE),
+    "colon": BadInput("a colon for =", restored("thickness:4"), "write thickness=4", USAGE),
+    "added_key": BadInput("a key with a plus sign", restored("+foo=3"), "foo is not a key", USAGE),
+    "same_stack": BadInput(
+        "a scan as its own stack", lambda f: [str(scan(f)), str(f / "scan.nii.gz"), str(f / "out")], "is given twice"
+    ),
     "comma": BadInput("a decimal comma", restored("thickness=4,5"), "write thickness=4.5 .* add -m", USAGE),
     "unknown_command": BadInput(
         "a mistyped command", lambda f: ["simulat", str(f / "a.nii")], "did you mean focvs simulate?", USAGE

@@ -99,7 +99,7 @@ def require_command_or_path(word: str, commands: Sequence[str]) -> None:
 
 
 def require_key_words(words: Sequence[str], name: str) -> None:
-    """Refuse blanks around an equals sign.
+    """Refuse keys and values that an equals sign alone does not join.
 
     Args:
         words: of a command.
@@ -118,3 +118,7 @@ def require_key_words(words: Sequence[str], name: str) -> None:
             raise UsageError(f"{left} = {right}: keys are written without blanks, {left}={right or 'VALUE'}.")
         if word.startswith("=") and before in keys:
             raise UsageError(f"{before} {word}: keys are written without blanks, {before}{word}.")
+        key, colon, value = word.partition(":")
+        if i and key in keys and "=" not in word and not after.startswith("=") and not os.path.exists(word):
+            right = value if colon else "" if "=" in after else after
+            raise UsageError(f"{word if colon else f'{key} {right}'.strip()}: write {key}={right or 'VALUE'}.")

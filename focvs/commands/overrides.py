@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from focvs.commands.explanations import explain, unknown_key
 from focvs.errors import FocvsError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from focvs.config import FLAG_OR_WORD, LISTS, NUMBER_OR_WORD, conf_dir, register_schemas
+    from focvs.config import FLAG_OR_WORD, LISTS, NUMBER_OR_WORD, SCHEMAS, conf_dir, register_schemas
 
     register_schemas()
     outer = GlobalHydra.get_state()  # of the job this is called from, if any
@@ -150,6 +150,8 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = hydra_compose(name, list(overrides))
+        if unknown := unknown_key(config, SCHEMAS[name]):
+            raise UsageError(unknown)
         for key, word in NUMBER_OR_WORD.items():
             value = config.get(key)
             each = (
@@ -172,49 +174,6 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
-    """One sentence for a composition error: what was given and what is accepted."""
-    from focvs.config import SCHEMAS
-
-    text = "\n".join(str(e) for e in (error, error.__cause__, error.__context__) if e)
-    if found := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
-        schema: Any = SCHEMAS[name]
-        given = next((o for o in overrides if (found[1] or found[2]) in o.partition("=")[0]), "")
-        group = given.partition(".")[0]
-        if "." in given.partition("=")[0]:
-            schema = next((f.default_factory for f in fields(schema) if f.name == group), schema)
-            schema = schema if is_dataclass(schema) else SCHEMAS[name]
-        names = [f.name for f in fields(schema)]
-        near = difflib.get_close_matches((found[1] or found[2]).rpartition(".")[2], names, 1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        return f"{found[1] or found[2]} is not a key; {meant}accepted are {', '.join(names)}."
-    if found := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
-        from focvs.config import conf_dir
-
-        options = ", ".join(sorted(p.stem for p in (conf_dir() / found[1]).glob("*.yaml")))
-        return f"{found[1]}={found[2]} is not known; choose one of {options}."
-    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? could not be converted to (\w+)", text):
-        key = re.search(r"full_key: (\S+)", text)
-        needed = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(found[2], found[2])
-        return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give {needed}."
-    if found := re.search(r"Value '(.*?)' is not a valid bool", text):
-        key = re.search(r"full_key: (\S+)", text)
-        return f"{key[1] if key else 'a key'}={found[1]} is not accepted; give true or false."
-    if found := re.search(r"Invalid value '(.*?)', expected one of \[(.*?)\]", text):
-        key = re.search(r"full_key: (\S+)", text)
-        return f"{key[1] if key else 'a key'}={found[1]} is not known; choose one of {found[2]}."
-    if found := re.search(r"Ambiguous value for argument '([^=]+)=([^']*)'", text):
-        point = found[2].replace(",", ".", 1)
-        decimal = f"write {found[1]}={point} for a decimal number, or " if re.fullmatch(r"\d+,\d+", found[2]) else ""
-        return f"{found[1]}={found[2]} has several values; {decimal}add -m to run one job for each."
-    first = str(error).strip().splitlines()[0]
-    if found := re.search(r"Error merging override (\w+)=(\S+)", first):
-        if found[1] in ("stacks", "estimates", "exclude"):
-            return f"{found[1]}={found[2]} is not accepted; a list is written {found[1]}=[{found[2]}]."
-        return f"{found[1]}={found[2]} is not accepted; leave {found[1]} out or give it a value."
-    return f"the options {' '.join(overrides)} could not be understood: {first}"
 
 
 def to_schema(config: DictConfig) -> Any:

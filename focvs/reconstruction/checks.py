@@ -119,6 +119,8 @@ def check_options(config: RunConfig) -> None:
     if config.sampler.name == "dps" and config.stacks:
         raise InputError("sampler=dps restores one stack; leave it out for several.")
     for name in config.stacks:
+        if Path(name).resolve() == Path(config.scan).resolve():
+            raise InputError(f"{name} is given twice: results go to a folder, and further stacks are other scans.")
         if not Path(name).exists():
             raise InputError(
                 f"{name} does not exist: results go to a folder, such as {Path(name).name.partition('.')[0]}/, and "

@@ -101,10 +101,12 @@ def left_below_zero(volume: np.ndarray, scan: Scan) -> list[str]:
     lowest = (float(volume.min()) - floor) / scan.units.white
     if lowest > -WORTH_SAYING:
         return []
+    clearly = floor - WORTH_SAYING * scan.units.white
     named = "zero" if floor == 0 else "the lowest of the scan"
     return [
-        f"{100 * float((volume < floor).mean()):.2g} % of the voxels are below {named}, by up to {-100 * lowest:.2g} "
-        "% of white: without them the scan could not be reproduced there; nonnegative=true lifts them."
+        f"{100 * float((volume < clearly).mean()):.2g} % of the voxels are below {named} by more than "
+        f"{100 * WORTH_SAYING:g} % of white, by up to {-100 * lowest:.2g} %: without them the scan could not be "
+        "reproduced there; nonnegative=true lifts them."
     ]
 
 
