@@ -8,14 +8,16 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
+from focvs.report.views import PLANES, SIDES, View, deviation_window, middle_of, plane, window_of
 from focvs.scan.scan import Scan
 
-WINDOW_TOP = 0.85  # white at this share of the 99.5th percentile: fat saturates, the brain shows
+DEVIATION = "standard deviation"
 
 
 def draw_planes(
@@ -36,41 +38,56 @@ def draw_planes(
         name: of the method.
         note: a sentence below the pictures.
     """
-    data = torch.from_numpy(scan.data)
+    view = View(grid.affine(scan.affine))
     nearest = grid.crop(grid.nearest_slices).numpy()
-    spline = (data @ spline_matrix(grid, margins=False).float().T).numpy()
-    columns = {"scan": scan.data[..., nearest], "B-spline": spline, name: mean}
-    top = WINDOW_TOP * scan.units.white
-    limits = dict.fromkeys(columns, (0.0, top))
+    spline = (torch.from_numpy(scan.data) @ spline_matrix(grid, margins=False).float().T).numpy()
+    window = window_of(scan.data)
+    columns = {"scan": (scan.data[..., nearest], window), "B-spline": (spline, window), name: (mean, window)}
+    said = f"{scan.path.name}, {_interval(window, 'intensities')}"
     if std is not None:
-        columns["standard deviation"] = std
-        limits["standard deviation"] = (0.0, max(float(np.percentile(std[std > 0], 99.5)), 1e-9) if std.any() else 1.0)
-    affine = grid.affine(scan.affine)
-    canonical = {name: _canonical(v, affine) for name, v in columns.items()}
-    sample, zooms = canonical[name]
-    inside = np.argwhere(sample > 0.15 * scan.units.white)
-    middle = np.median(inside, axis=0).astype(int) if len(inside) else np.array(sample.shape) // 2
-    planes = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-    extent = np.array(sample.shape) * zooms
+        columns[DEVIATION] = (std, deviation_window(std))
+        said += f", {_interval(columns[DEVIATION][1], DEVIATION)}"
+    turned, zooms, affine = view(mean), view.zooms_mm, view.turned_affine(mean.shape)
+    middle = middle_of(turned, scan.units.white)
+    extent = np.array(turned.shape) * zooms
     heights = [extent[1], extent[2], extent[2]]
-    width = max(extent[0], extent[1])
-    size = (3.2 * len(columns), 3.2 * sum(heights) / width + 0.4)
+    size = (3.2 * len(columns), 3.2 * sum(heights) / max(extent[0], extent[1]) + 0.5)
     figure = Figure(figsize=size, facecolor="black", layout="constrained")
     axes = figure.subplots(3, len(columns), height_ratios=heights)
-    for row, (plane, axis) in zip(axes, planes, strict=True):
-        height, width = np.delete(zooms, axis)[::-1]
-        for cell, (title, (volume, _)) in zip(row, canonical.items(), strict=True):
-            image = np.take(volume, middle[axis], axis=axis).T
-            low, high = limits[title]
-            colours = "gray" if title != "standard deviation" else "inferno"
-            cell.imshow(image, cmap=colours, vmin=low, vmax=high, origin="lower", aspect=height / width)
+    for row, (plane_name, axis) in zip(axes, PLANES.items(), strict=True):
+        across, up = (a for a in range(3) if a != axis)
+        for cell, (title, (volume, limits)) in zip(row, columns.items(), strict=True):
+            image = plane(view(volume), axis, middle[axis])
+            cell.imshow(
+                image,
+                cmap="inferno" if title == DEVIATION else "gray",
+                vmin=limits[0],
+                vmax=limits[1],
+                origin="lower",
+                aspect=zooms[up] / zooms[across],
+            )
             cell.set_axis_off()
-            if axis == 2:
+            if axis == PLANES["axial"]:
                 cell.set_title(title, color="white")
-        row[0].text(0.01, 0.99, plane, color="white", va="top", transform=row[0].transAxes)
-    if note:
-        figure.supxlabel(note, color="orange", fontsize="small", wrap=True)
+            for side, place in zip(SIDES[across], ((0.01, "left"), (0.99, "right")), strict=True):
+                _say(cell, side, place[0], 0.5, ha=place[1], va="center")
+        at_mm = nib.affines.apply_affine(affine, middle)[axis]
+        _say(row[0], f"{plane_name}, {'xyz'[axis]} = {at_mm:.0f} mm", 0.01, 0.99, va="top")
+        bar_mm = 50 if extent[across] > 80 else 10
+        row[-1].plot(np.array([-bar_mm, 0]) / zooms[across] + 0.97 * turned.shape[across], [1.5, 1.5], "w-", lw=2)
+        _say(row[-1], f"{bar_mm} mm", 0.98, 0.03, ha="right", va="bottom")
+    words, colour = (f"{said}\n{note}", "orange") if note else (said, "white")
+    figure.supxlabel(words, color=colour, fontsize="small", wrap=True)
     return figure
+
+
+def _say(cell: Axes, text: str, x: float, y: float, **places: Any) -> None:
+    """White words on a picture, ``x`` and ``y`` in shares of it."""
+    cell.text(x, y, text, color="white", fontsize="small", transform=cell.transAxes, **places)
+
+
+def _interval(window: tuple[float, float], what: str) -> str:
+    return f"{what} {window[0]:.4g} to {window[1]:.4g}"
 
 
 def draw_profile(chosen: ProfileEstimate, found: dict[str, ProfileEstimate], spacing_mm: float) -> Figure:
@@ -98,11 +115,6 @@ def draw_profile(chosen: ProfileEstimate, found: dict[str, ProfileEstimate], spa
     )
     shapes.legend()
     return figure
-
-
-def _canonical(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    image = nib.as_closest_canonical(nib.Nifti1Image(volume.astype(np.float32), affine))
-    return np.asarray(image.dataobj), np.array(image.header.get_zooms()[:3])
 
 
 def draw_curves(summary: Sequence[dict[str, Any]], scores: dict[str, str]) -> Figure:
@@ -138,11 +150,11 @@ def draw_comparison(rows: list[str], columns: list[str], images: dict[tuple[str,
     figure = Figure(figsize=(2.6 * len(columns), 2.6 * len(rows) + 0.3), facecolor="black", layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, row in zip(axes, rows, strict=True):
-        top = WINDOW_TOP * float(np.percentile(images[row, columns[0]], 99.5))
+        low, high = window_of(images[row, columns[0]])
         for cell, column in zip(line, columns, strict=True):
             cell.set_axis_off()
             if (row, column) in images:
-                cell.imshow(images[row, column], cmap="gray", vmin=0, vmax=top, origin="lower")
+                cell.imshow(images[row, column], cmap="gray", vmin=low, vmax=high, origin="lower")
             if row == rows[0]:
                 cell.set_title(column, color="white", fontsize="small")
         line[0].text(0.01, 0.99, row, color="white", va="top", fontsize="small", transform=line[0].transAxes)

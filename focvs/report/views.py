@@ -1,0 +1,81 @@
+"""Volumes as viewers show them: turned so that axes point right, to the front and up, with a window of intensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import nibabel as nib
+import numpy as np
+
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # and the axis that is the same all over each
+SIDES = ("LR", "PA", "IS")  # of the axes, low and high
+TISSUE = 0.1  # of the 99.5th percentile, above which a voxel is taken for tissue
+WHITE_PERCENTILE = 98.5  # of tissue that is shown as white: little of it saturates, whatever the contrast
+DEVIATION_PERCENTILE = 99.5
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """How arrays on the voxels of an affine are turned to the nearest anatomical axes.
+
+    Attributes:
+        affine: ``(4, 4)`` voxel-to-world, mm.
+    """
+
+    affine: np.ndarray
+
+    @cached_property
+    def _orientation(self) -> np.ndarray:
+        return nib.io_orientation(self.affine)
+
+    @property
+    def zooms_mm(self) -> np.ndarray:
+        """``(3,)`` voxel sizes of the turned array."""
+        sizes = np.empty(3)
+        sizes[self._orientation[:, 0].astype(int)] = nib.affines.voxel_sizes(self.affine)
+        return sizes
+
+    def __call__(self, volume: np.ndarray) -> np.ndarray:
+        """The turned array: a view of the same memory, axes to the right, to the front and up."""
+        return nib.apply_orientation(volume, self._orientation)
+
+    def turned_affine(self, shape: tuple[int, ...]) -> np.ndarray:
+        """``(4, 4)`` voxel-to-world of a turned array whose shape before was ``shape``."""
+        return self.affine @ nib.orientations.inv_ornt_aff(self._orientation, shape)
+
+
+def plane(turned: np.ndarray, axis: int, index: int) -> np.ndarray:
+    """A plane ``(rows, columns)`` of a turned volume, its first row the lowest."""
+    return np.take(turned, index, axis=axis).T
+
+
+def window_of(volume: np.ndarray) -> tuple[float, float]:
+    """Intensities shown as black and white: 0, or the lowest 0.5 % where a volume has negative ones, to near the top.
+
+    Args:
+        volume: any shape; what is above a tenth of its 99.5th percentile is tissue.
+    """
+    rough = float(np.percentile(volume, 99.5))
+    tissue = volume[volume > TISSUE * rough] if rough > 0 else volume
+    high = float(np.percentile(tissue, WHITE_PERCENTILE)) if tissue.size else 1.0
+    low = min(0.0, float(np.percentile(volume, 0.5)))
+    return low, high if high > low else low + 1.0
+
+
+def deviation_window(volume: np.ndarray) -> tuple[float, float]:
+    """The same of a standard deviation: 0 to the 99.5th percentile of what is above 0."""
+    shown = volume[volume > 0]
+    return 0.0, float(np.percentile(shown, DEVIATION_PERCENTILE)) if shown.size else 1.0
+
+
+def middle_of(turned: np.ndarray, white: float) -> np.ndarray:
+    """``(3,)`` voxel in the middle of what is tissue: the median along each axis."""
+    inside = turned > TISSUE * white
+    if not inside.any():
+        return np.array(turned.shape) // 2
+    found = []
+    for axis in range(3):
+        counts = np.count_nonzero(inside, axis=tuple(a for a in range(3) if a != axis)).cumsum()
+        found.append(int(np.searchsorted(counts, counts[-1] / 2)))
+    return np.array(found)
