@@ -146,6 +146,7 @@ class RunConfig:
     dtype: str = "float32"
     overwrite: bool = False
     figure: bool = True
+    report: bool = True
     progress: bool = True
 
 

@@ -39,8 +39,8 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
     """Restore one volume from a scan, or from several stacks of a head, and write every result.
 
     Returns:
-        Paths by name: ``mean``, ``figure``, ``json``; of several samples ``std``, ``nullstd``, ``q05`` and ``q95``; and
-        where asked for ``sample-01`` ...
+        Paths by name: ``mean``, ``figure``, ``json``, ``report``; where a deviation is known ``std``, ``nullstd``,
+        ``q05`` and ``q95``; and where asked for ``sample-01`` ...
 
     Raises:
         InputError: for anything wrong with the scan, an option or the output folder, or where memory runs out; nothing
@@ -125,6 +125,10 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
     for entry in report.stacks:
         log.info("%s: relative residual %.1e root mean square", entry.scan, entry.relative_rms_residual)
     paths["json"] = write_report(report, scan, folder)
+    if config.report:
+        from focvs.report.html_report import Finished, write_page  # and with it Jinja and matplotlib
+
+        paths["report"] = write_page(Finished(run, restoration, uncertainty, report, paths), folder)
     log.info(
         "wrote %s, relative residual %.1e, %.0f s",
         paths["mean"],

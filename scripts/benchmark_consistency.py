@@ -36,7 +36,7 @@ def main() -> None:
             scan = Path(name) / "scan.nii.gz"
             write_nifti(scan, np.moveaxis(slices, -1, axis), np.diag([*voxels, 1.0]), nib.Nifti1Header())
             words = [f"scan={quote(str(scan))}", f"profile={kind}", f"thickness={thickness}"]
-            words += ["quality=samples", "samples=1", "steps=1", "figure=false", "planes=alternate"]
+            words += ["quality=samples", "samples=1", "steps=1", "figure=false", "report=false", "planes=alternate"]
             paths = super_resolve(OmegaConf.to_object(compose("config", words)))
             report = json.loads(paths["json"].read_text())
         residual = report["consistency"]["relative_residual"]

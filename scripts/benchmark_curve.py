@@ -59,7 +59,13 @@ def main() -> None:
             scan, truth, voxel = degraded_box(truth_path, options.slices, options.box, Path(name), options.noise)
             white = white_level(truth)
             mask = head_mask(truth, white)
-            words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}", "figure=false"]
+            words = [
+                f"scan={quote(str(scan.path))}",
+                f"output_dir={quote(name)}",
+                f"voxel={voxel}",
+                "figure=false",
+                "report=false",
+            ]
             operator = model_acquisition(scan, OmegaConf.to_object(compose("config", words))).written
             start = (torch.from_numpy(scan.data) @ interpolation_matrix(operator).float().T).numpy()
             before = peak_signal_to_noise(truth, start, mask, white)

@@ -87,7 +87,13 @@ def judge(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan, truth, voxel = degraded_box(truth_path, slices, box, folder, noise)
-        words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}", "figure=false"]
+        words = [
+            f"scan={quote(str(scan.path))}",
+            f"output_dir={quote(name)}",
+            f"voxel={voxel}",
+            "figure=false",
+            "report=false",
+        ]
         config: RunConfig = OmegaConf.to_object(compose("config", [*words, *overrides]))
         paths = super_resolve(config)
         report = json.loads(paths["json"].read_text())

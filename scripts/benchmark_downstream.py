@@ -97,7 +97,7 @@ def judge(options: argparse.Namespace, slices: str, words: list[str], folder: Pa
     if options.lesions not in (None, "bright"):
         evaluation.lesions = str(on_voxels(Path(options.lesions), truth, folder / "lesions.nii.gz"))
     words = [f"scan={quote(str(scan.path))}", f"voxel={voxel}", f"output_dir={quote(str(folder))}", *words]
-    config: RunConfig = OmegaConf.to_object(compose("config", ["figure=false", *words]))
+    config: RunConfig = OmegaConf.to_object(compose("config", ["figure=false", "report=false", *words]))
     evaluation.estimates = [str(super_resolve(config)["mean"])]
     (row,), _ = measure_estimates(evaluation)
     return row

@@ -90,6 +90,7 @@ def measure(path: Path, folder: Path, truth: np.ndarray | None = None, voxel_mm:
         f"output_dir={quote(str(folder / 'out'))}",
         "nonnegative=false",
         "figure=false",
+        "report=false",
     ]
     words += ["progress=false", "thickness=4"] if truth is not None else ["progress=false"]
     config = to_schema(compose("config", words))

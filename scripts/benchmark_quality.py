@@ -184,7 +184,7 @@ def run_case(
         def configure(scanned: Scan, words: list[str]) -> RunConfig:
             places = [f"scan={quote(str(scanned.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
             words = [word.replace("{spacing}", str(spacing)) for word in words]
-            return OmegaConf.to_object(compose("config", [*places, "figure=false", *words]))
+            return OmegaConf.to_object(compose("config", [*places, "figure=false", "report=false", *words]))
 
         acquisition = model_acquisition(scan, configure(scan, next(iter(runs.values()))))  # it should know the truth
         y = torch.from_numpy(scan.data).double()

@@ -75,7 +75,13 @@ def judge(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan, truth, voxel = degraded_box(truth_path, slices, options.box, folder, noise)
-        words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}", "figure=false"]
+        words = [
+            f"scan={quote(str(scan.path))}",
+            f"output_dir={quote(name)}",
+            f"voxel={voxel}",
+            "figure=false",
+            "report=false",
+        ]
         words += [f"samples={count}", "save_samples=true", *overrides]
         config: RunConfig = OmegaConf.to_object(compose("config", words))
         paths = super_resolve(config)

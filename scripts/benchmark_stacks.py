@@ -105,7 +105,13 @@ def run_case(
             )
 
         voxel = float(np.linalg.norm(affine[:3, axial]))
-        words = [f"scan={quote(str(stacks[0]))}", f"output_dir={quote(name)}", f"voxel={voxel}", "figure=false"]
+        words = [
+            f"scan={quote(str(stacks[0]))}",
+            f"output_dir={quote(name)}",
+            f"voxel={voxel}",
+            "figure=false",
+            "report=false",
+        ]
         words += [f"align={'rigid' if options.move else 'headers'}", *overrides]
         both = [*words, f"stacks=[{quote(str(stacks[1]))}]"]
 

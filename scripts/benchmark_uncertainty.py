@@ -129,7 +129,7 @@ def restore(truth: Path, slices: str, options: argparse.Namespace, overrides: li
     Raises:
         SystemExit: if what is there was made with other settings or another prior.
     """
-    words = [f"output_dir={quote(str(folder))}", "figure=false", "quality=samples", "save_samples=true"]
+    words = [f"output_dir={quote(str(folder))}", "figure=false", "report=false", "quality=samples", "save_samples=true"]
     words.append(f"samples={options.samples}")
     report = folder / "scan_focvs.json"
     if report.is_file():

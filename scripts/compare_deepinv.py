@@ -83,7 +83,7 @@ def main() -> None:
 def compare(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     scan, truth, voxel = degraded_box(options.truth, options.slices, options.box, folder, options.noise)
     words = [f"scan={scan.path}", f"voxel={voxel}", f"steps={options.steps}", "samples=1", f"output_dir={folder}"]
-    words += ["quality=samples", "figure=false", "progress=false"]
+    words += ["quality=samples", "figure=false", "report=false", "progress=false"]
     config: RunConfig = OmegaConf.to_object(compose("config", words))
     ancestral: RunConfig = OmegaConf.to_object(compose("config", [*words, "sampler=ddpm"]))
     acquisition = model_acquisition(scan, config)

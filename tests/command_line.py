@@ -9,4 +9,11 @@ def run(capsys, *words):
 
 
 def quick(prior):
-    return [f"prior.path={quote(str(prior))}", "quality=samples", "samples=1", "steps=1", "figure=false"]
+    return [
+        f"prior.path={quote(str(prior))}",
+        "quality=samples",
+        "samples=1",
+        "steps=1",
+        "figure=false",
+        "report=false",
+    ]

@@ -22,7 +22,7 @@ from focvs.acquisition.simulation import simulate_slices
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.own import save_prior
 from runs import TRAINED
-from scans import isotropic_field, write_scan
+from scans import isotropic_field, write_scan, write_thick_scan
 from stacked import stack_of
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)  # a core for each process
@@ -78,11 +78,8 @@ def tiny_conditioned_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def thick_scan(tmp_path: Path, phantom: tuple[np.ndarray, np.ndarray]) -> Path:
-    """An axial scan of the phantom: 12 slices of 5 mm every 6 mm, 1.2 mm in-plane."""
-    slices = simulate_slices(1000 * phantom[1], 1.2, gaussian_profile(5.0), 6.0)
-    affine = np.diag([-1.2, 1.2, 6.0, 1.0])
-    affine[:3, 3] = (30.0, -40.0, -33.0)
-    return write_scan(tmp_path / "scan.nii.gz", slices, affine)
+    """As :func:`scans.write_thick_scan` has it."""
+    return write_thick_scan(tmp_path / "scan.nii.gz", phantom[1])
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ TRAINED = {"voxel_range_mm": [0.59, 1.4], "mirrored": True}  # what priors of te
 def settings(scan, out, prior, *overrides):
     words = [f"scan={quote(str(scan))}", f"prior.path={quote(str(prior))}", "progress=false"]
     words += ["quality=samples", "samples=2", "steps=2", "precision=float32"]
-    words.append("figure=false")  # drawn where a test looks at it
+    words += ["figure=false", "report=false"]  # drawn where a test looks at them
     if out is not None:
         words.append(f"output_dir={quote(str(out))}")
     return OmegaConf.to_object(compose("config", [*words, *overrides]))

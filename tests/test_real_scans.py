@@ -45,7 +45,7 @@ def test_the_shipped_prior_beats_interpolation_on_a_real_head(tmp_path, data_dir
     truth = data[68:92, 80:144, 140:220]
     slices = simulate_slices(truth, 1.0, gaussian_profile(4.0), 4.0)
     scan_path = write_scan(tmp_path / "scan.nii.gz", slices, np.diag([1.0, 1.0, 4.0, 1.0]))
-    words = [f"scan={quote(str(scan_path))}", "figure=false", "voxel=1"]
+    words = [f"scan={quote(str(scan_path))}", "figure=false", "report=false", "voxel=1"]
     paths = super_resolve(OmegaConf.to_object(compose("config", words)))
     scan = read_scan(scan_path)
     written = model_acquisition(scan, OmegaConf.to_object(compose("config", words))).written

@@ -75,7 +75,7 @@ def run_demo(config: DemoConfig) -> dict[str, float]:
         scores[f"{name} SSIM"] = structural_similarity(phantom.truth, estimate, mask, white)
         log.info("%-9s PSNR %.2f dB  SSIM %.4f", name, scores[f"{name} PSNR dB"], scores[f"{name} SSIM"])
     write_json(folder / "scores.json", {k: round(v, 4) for k, v in scores.items()})
-    log.info("see %s", paths["figure"])
+    log.info("see %s, and open %s in a browser", paths["figure"], paths["report"].resolve())
     return scores
 
 

@@ -28,7 +28,7 @@ from focvs.scan.nifti import DIRECTIONS, axis_along, read_nifti, read_volume, wr
 
 log = logging.getLogger(__name__)
 NOTES = {".md", ".txt", ".jsonl", ".png"}  # files beside the weights of a prior that decide nothing
-NEUTRAL = ("batch", "device", "figure", "progress", "save_samples")  # settings that change no score
+NEUTRAL = ("batch", "device", "figure", "progress", "report", "save_samples")  # settings that change no score
 MOST_KEPT = 0.9  # of the voxels along the slice axis, below which cropping is worth a word
 
 
@@ -127,7 +127,7 @@ def _restore_and_score(config: SweepConfig, folder: Path) -> tuple[dict[str, Any
     affine = read_nifti(truth)[1]
     voxel_mm = float(np.linalg.norm(affine[:3, axis_along(affine, config.axis)]))
     words = [f"scan={quote(str(scan))}", f"output_dir={quote(str(folder))}", f"method={config.method}"]
-    words += [f"voxel={voxel_mm}", "progress=false", f"seed={config.seed}", *run_overrides(config.run)]
+    words += [f"voxel={voxel_mm}", "progress=false", "report=false", f"seed={config.seed}", *run_overrides(config.run)]
     run = to_schema(compose("config", words))
     run.profile = profile
     paths = super_resolve(run)

@@ -103,7 +103,7 @@ def _remove_stale(folder: Path, stem: str, written: set[Path]) -> None:
         InputError: if one cannot be removed.
     """
     start = glob.escape(stem)
-    patterns = [*(f"{start}-{name}.nii.gz" for name in (*MAPS, "sample-[0-9][0-9]*")), f"{start}.png"]
+    patterns = [*(f"{start}-{name}.nii.gz" for name in (*MAPS, "sample-[0-9][0-9]*")), f"{start}.png", f"{start}.html"]
     found = {path for pattern in patterns for path in folder.glob(pattern)}
     for path in sorted(found - written):
         try:

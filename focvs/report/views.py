@@ -36,6 +36,18 @@ class View:
         sizes[self._orientation[:, 0].astype(int)] = nib.affines.voxel_sizes(self.affine)
         return sizes
 
+    def source_of(self, turned: int) -> int:
+        """The axis of the array that becomes an axis of the turned one."""
+        return int(np.flatnonzero(self._orientation[:, 0] == turned)[0])
+
+    def axis_of(self, source: int) -> int:
+        """The axis of the turned array that an axis becomes."""
+        return int(self._orientation[source, 0])
+
+    def flipped(self, source: int) -> bool:
+        """Whether an axis of the array runs the other way when turned."""
+        return bool(self._orientation[source, 1] < 0)
+
     def __call__(self, volume: np.ndarray) -> np.ndarray:
         """The turned array: a view of the same memory, axes to the right, to the front and up."""
         return nib.apply_orientation(volume, self._orientation)

@@ -17,6 +17,7 @@ def run(scan, out, prior, *words):
         "samples=1",
         "steps=1",
         "figure=false",
+        "report=false",
         "progress=false",
         "thickness=5",
         "adapt=true",
