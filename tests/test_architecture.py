@@ -22,7 +22,7 @@ FLOORS = (
     ("report",),
     ("pipeline",),
     ("commands",),
-    ("cli",),
+    ("cli", "api"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 WITHOUT_CONFIG = ("acquisition", "priors", "sampling", "scan", "training", "evaluation")

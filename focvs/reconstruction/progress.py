@@ -6,11 +6,15 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from tqdm.auto import tqdm
 
 log = logging.getLogger(__name__)
+LISTENER: ContextVar[Callable[[float], None] | None] = ContextVar("listener", default=None)
 FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left"
 SHORT_SECONDS = 20.0  # a run that is not expected to last longer than this says nothing in the log
 
@@ -27,7 +31,7 @@ class Progress:
 
     def __init__(self, total: float, name: str, shown: bool = True, terminal: bool | None = None):
         self.total, self.name, self.done, self.began = total, name, 0.0, time.monotonic()
-        self.lock = threading.Lock()
+        self.lock, self.listener = threading.Lock(), LISTENER.get()
         terminal = sys.stderr.isatty() if terminal is None else terminal
         self.lines = shown and not terminal
         self.bar = tqdm(total=total, desc=name, disable=not (shown and terminal), leave=False, bar_format=FORMAT)
@@ -39,6 +43,8 @@ class Progress:
             more = min(count, self.total - self.done)  # a gradient evaluates twice what counts once
             self.done += more
             self.bar.update(more)
+            if self.listener:
+                self.listener(self.done / self.total)
             spent = time.monotonic() - self.began
             left = spent * (self.total - self.done) / self.done if self.done else 0.0
             if self.lines and tenth < self._tenth() < 10 and spent + left > SHORT_SECONDS:
@@ -55,6 +61,16 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.close()
+
+
+@contextmanager
+def listening(listener: Callable[[float], None] | None) -> Iterator[None]:
+    """Tell a function the share that is done, from 0 to 1, of runs that begin within."""
+    before = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(before)
 
 
 def in_words(seconds: float) -> str:
