@@ -24,11 +24,11 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.commands.overrides import compose, quote, to_schema
 from focvs.commands.scores import measure_estimates
 from focvs.commands.simulate import simulate_scan
-from focvs.config import ProfileConfig
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.progress import listening
 from focvs.reconstruction.thickness import load_profile
+from focvs.run_config import ProfileConfig
 
 Image: TypeAlias = str | Path | SpatialImage | tuple[np.ndarray, np.ndarray]
 MAPS = ("std", "nullstd", "q05", "q95")

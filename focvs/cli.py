@@ -35,6 +35,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
 
   focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz, DICOM folder)
   focvs SCAN STACK.nii.gz... [OUTPUT_DIR] [...] one volume from several stacks of the same head (DICOM: stacks=[folder])
+  focvs FOLDER OUTPUT_DIR [key=value ...]      every scan in a folder and those below it, into a tree like it
   focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
   focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
@@ -98,7 +99,7 @@ class Command:
 
     configuration: str
     positional: tuple[str, ...]
-    run: Callable[[Any], None]
+    run: Callable[[Any], int | None]
 
 
 def _commands() -> dict[str, Command]:
@@ -163,15 +164,20 @@ def _dispatch(arguments: list[str]) -> int:
     require_keys(
         config, [p.rstrip("*") for p in command.positional] if name not in ("config", "estimate") else ["scan"]
     )
-    command.run(to_schema(config))
-    return DONE
+    return command.run(to_schema(config)) or DONE
 
 
-def _run_scan(config: Any) -> None:
+def _run_scan(config: Any) -> int:
     require_there(Path(config.scan))  # before seconds go into importing torch
     from focvs.pipeline import super_resolve
 
+    if Path(config.scan).is_dir():
+        from focvs.commands.cohort import is_cohort, restore_cohort
+
+        if is_cohort(config):
+            return DONE if restore_cohort(config) else FAILED
     super_resolve(config)
+    return DONE
 
 
 def _run_simulate(config: Any) -> None:
@@ -224,7 +230,8 @@ def _run_study(overrides: list[str]) -> int:
 
 def _run_one_scan(settings: Any) -> None:
     try:
-        _run_scan(settings)
+        if _run_scan(settings) != DONE:
+            raise FocvsError("at least one scan of the folder failed.")
     except FocvsError as error:
         log.error("focvs: %s: %s", Path(settings.output_dir).name, error)
         from hydra.errors import CompactHydraException

@@ -9,6 +9,10 @@ class InputError(FocvsError, ValueError):
     """A scan, volume or option that cannot be worked with."""
 
 
+class NoScanError(InputError):
+    """An image that is no multi-slice MRI: isotropic, several frames, a phase, a localizer, of another modality."""
+
+
 class PriorError(FocvsError):
     """A prior that is missing, truncated or of another kind."""
 

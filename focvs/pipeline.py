@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from focvs import __version__
-from focvs.config import RunConfig, parse_auto
+from focvs.config import parse_auto
 from focvs.errors import InputError, is_out_of_memory
 from focvs.files import require_writable
 from focvs.hardware import usable_cores
@@ -26,6 +26,7 @@ from focvs.reconstruction.voxels import left_below_zero
 from focvs.report.ownership import require_own
 from focvs.report.results import write_images
 from focvs.report.run_report import Run, describe_run, write_report
+from focvs.run_config import RunConfig
 from focvs.scan.dicom import leaving_nothing
 from focvs.scan.isotropic import IsotropicGrid
 from focvs.scan.pixels import PixelGrid, coarsen

@@ -29,7 +29,6 @@ from scipy import stats
 from benchmark_quality import degraded_box
 from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.commands.overrides import compose, quote, split_overrides
-from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
@@ -37,6 +36,7 @@ from focvs.priors.intervals import LEVELS, IntervalRow, IntervalTable, ordered
 from focvs.reconstruction.bounds import interval_settings
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import open_prior
+from focvs.run_config import RunConfig
 from focvs.sampling.statistics import normal_quantile
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask

@@ -25,9 +25,10 @@ from omegaconf import OmegaConf
 from benchmark_quality import degraded_box, hash_of_prior
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.commands.scores import measure_estimates
-from focvs.config import EvaluateConfig, RunConfig
+from focvs.config import EvaluateConfig
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
+from focvs.run_config import RunConfig
 from focvs.scan.formats import image_stem
 
 CASE = ("truth", "slices", "noise", "box", "method")

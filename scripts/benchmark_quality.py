@@ -39,7 +39,7 @@ from focvs.acquisition.interpolation import spline_matrix
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.commands.simulate import simulate_scan
 from focvs.commands.sweep import crop_for_grid
-from focvs.config import RunConfig, SimulateConfig, parse_auto
+from focvs.config import SimulateConfig, parse_auto
 from focvs.evaluation.metrics import peak_signal_to_noise, structural_similarity
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.adapt import adapt_prior
@@ -47,6 +47,7 @@ from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import choose_device, open_prior
 from focvs.reconstruction.thickness import estimate_thickness
+from focvs.run_config import RunConfig
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_along, axis_last, read_nifti, write_nifti

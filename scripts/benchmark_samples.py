@@ -31,12 +31,12 @@ from omegaconf import OmegaConf
 from benchmark_quality import degraded_box
 from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.commands.overrides import compose, quote, split_overrides
-from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
 from focvs.evaluation.metrics import peak_signal_to_noise, spectrum_ratio
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.run_config import RunConfig
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_last, read_nifti

@@ -32,7 +32,6 @@ from omegaconf import OmegaConf
 from benchmark_quality import degraded_box
 from focvs import __version__
 from focvs.commands.overrides import compose, quote, split_overrides
-from focvs.config import RunConfig
 from focvs.evaluation import uncertainty
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
@@ -41,6 +40,7 @@ from focvs.reconstruction.bounds import choose_interval, interval_settings
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.reconstruction.setup import open_prior
 from focvs.report.run_report import plain
+from focvs.run_config import RunConfig
 from focvs.sampling.statistics import half_width, normal_quantile, predictive_deviation, replaced_noise
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask

@@ -32,7 +32,6 @@ from torch import Tensor
 
 from benchmark_quality import degraded_box
 from focvs.commands.overrides import compose
-from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.case import Case
@@ -42,6 +41,7 @@ from focvs.reconstruction.rules import make_rule
 from focvs.reconstruction.setup import open_prior
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.volume_denoiser import volume_denoiser
+from focvs.run_config import RunConfig
 from focvs.sampling import spectral
 from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, ddpm

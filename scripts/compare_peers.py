@@ -30,8 +30,9 @@ import yaml
 
 from benchmark_quality import degraded_box
 from focvs.commands.scores import measure_estimates
-from focvs.config import EvaluateConfig, ProfileConfig
+from focvs.config import EvaluateConfig
 from focvs.errors import FocvsError
+from focvs.run_config import ProfileConfig
 from focvs.scan.formats import image_stem
 
 COLUMNS = ("truth", "slices", "method", "psnr_db", "ssim", "seconds", "memory_mib", "residual", "header", "budget")

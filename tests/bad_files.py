@@ -79,13 +79,6 @@ def echoes(folder: Path) -> list[str]:
     return [str(folder / "series"), str(folder / "out")]
 
 
-def two_series(folder: Path) -> list[str]:
-    slices = head((14, 16, 12)).astype(np.uint16)
-    write_series(folder / "series", slices, 1)
-    write_series(folder / "series", slices, 2)
-    return [str(folder / "series"), str(folder / "out")]
-
-
 def localizer(folder: Path) -> list[str]:
     return [str(write_localizer(folder / "series", head((14, 16, 12)).astype(np.uint16))), str(folder / "out")]
 
@@ -95,9 +88,9 @@ def one_dicom_file(folder: Path) -> list[str]:
     return [str(series / "01_000.dcm"), str(folder / "out")]
 
 
-def folder_of_niftis(folder: Path) -> list[str]:
+def folder_of_volumes(folder: Path) -> list[str]:
     (folder / "scans").mkdir()
-    scan(folder / "scans")
+    scan(folder / "scans", affine=np.diag([1.2, 1.2, 1.2, 1.0]))
     return [str(folder / "scans"), str(folder / "out")]
 
 

@@ -16,7 +16,7 @@ from bad_files import (
     dicom,
     echoes,
     file_as_folder,
-    folder_of_niftis,
+    folder_of_volumes,
     head,
     localizer,
     mostly_empty,
@@ -28,7 +28,6 @@ from bad_files import (
     scan,
     sheared_scan,
     standardised,
-    two_series,
 )
 from dicom_files import SPACING
 
@@ -72,7 +71,12 @@ BAD_INPUTS = {
     ),
     "pair_header": BadInput("the header of a pair", pair_header, "is the header of a NIfTI pair"),
     "one_dicom_file": BadInput("one file of a DICOM series", one_dicom_file, "is a DICOM file; give its folder"),
-    "folder_of_niftis": BadInput("a folder of NIfTI files", folder_of_niftis, "holds NIfTI files .* in a loop"),
+    "folder_of_volumes": BadInput(
+        "a folder without multi-slice scans", folder_of_volumes, "holds no multi-slice scan .*it is isotropic already"
+    ),
+    "no_shard": BadInput(
+        "a part that there is not", lambda f: [*folder_of_volumes(f), "shard=5/4"], "shard=5/4 is not i/N"
+    ),
     "empty_folder": BadInput(
         "an empty folder",
         lambda f: [str(f / "none"), str(f / "out")] if not (f / "none").mkdir() else [],
@@ -128,7 +132,6 @@ BAD_INPUTS = {
     ),
     # DICOM
     "localizer": BadInput("a localizer", localizer, "slices of 3 orientations, as a localizer"),
-    "two_series": BadInput("two series in a folder", two_series, "holds 2 series.*series=NUMBER"),
     "no_such_series": BadInput("a series that is not there", dicom("series=9"), "series=9 is not in"),
     "two_echoes": BadInput("two echoes in a series", echoes, "holds 2 echoes .*echo="),
     "no_such_echo": BadInput("an echo that is not there", dicom("echo=2"), "echo=2, but series .* has 1"),

@@ -48,7 +48,7 @@ def write_series(
     folder: Path, slices: np.ndarray, number=1, places=None, series=None, first=0, lean=0.0, **tags
 ) -> Path:
     """Axial slices ``(rows, columns, m)`` of uint16, feet first; ``lean`` mm to the back from slice to slice."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     series = series or (generate_uid(), generate_uid(), generate_uid())
     places = -33.0 + SPACING * np.arange(slices.shape[-1]) if places is None else places
     for k, z in enumerate(places):
@@ -60,7 +60,7 @@ def write_series(
 
 def write_localizer(folder: Path, slices: np.ndarray) -> Path:
     """Three planes of slices in one series."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     series = (generate_uid(), generate_uid(), generate_uid())
     for n, orientation in enumerate(PLANES):
         normal = np.cross(orientation[:3], orientation[3:])

@@ -10,10 +10,10 @@ from focvs.acquisition.interpolation import spline_matrix
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.commands.overrides import compose, quote
-from focvs.config import RunConfig
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.run_config import RunConfig
 from focvs.scan.nifti import read_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.slices import find_region

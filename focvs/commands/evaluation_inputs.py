@@ -11,13 +11,14 @@ import numpy as np
 from nibabel.processing import resample_from_to
 
 from focvs.commands.overrides import compose, quote
-from focvs.config import EvaluateConfig, RunConfig
+from focvs.config import EvaluateConfig
 from focvs.errors import InputError
 from focvs.evaluation import metrics
 from focvs.evaluation.lesions import find_lesions
 from focvs.evaluation.perceptual import PerceptualDistance
 from focvs.evaluation.segment_command import open_mask
 from focvs.reconstruction.forward_model import Acquisition, model_acquisition
+from focvs.run_config import RunConfig
 from focvs.scan.nifti import (
     SAME_MM,
     on_same_voxels,

@@ -206,7 +206,8 @@ def require_keys(config: DictConfig, keys: Sequence[str]) -> None:
 
 def told_to_runs(overrides: Sequence[str]) -> list[str]:
     """Overrides of conf/sweep.yaml; keys that only conf/config.yaml has go to ``run``, where they can be swept too."""
-    from focvs.config import GROUPS, RunConfig, SweepConfig
+    from focvs.config import GROUPS, SweepConfig
+    from focvs.run_config import RunConfig
 
     own, others = ({f.name for f in fields(schema)} for schema in (SweepConfig, RunConfig))
     out = []

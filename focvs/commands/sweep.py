@@ -16,13 +16,14 @@ from focvs import __version__
 from focvs.commands.overrides import compose, quote, run_overrides, to_schema
 from focvs.commands.scores import measure_estimates
 from focvs.commands.simulate import simulate_scan
-from focvs.config import EvaluateConfig, RunConfig, SimulateConfig, SweepConfig, checkpoints_dir
+from focvs.config import EvaluateConfig, SimulateConfig, SweepConfig, checkpoints_dir
 from focvs.errors import FocvsError, InputError
 from focvs.files import write_json
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.thickness import load_profile, require_width
 from focvs.report.tables import COLUMNS
+from focvs.run_config import RunConfig
 from focvs.scan.formats import image_stem
 from focvs.scan.nifti import DIRECTIONS, axis_along, read_nifti, read_volume, write_nifti
 

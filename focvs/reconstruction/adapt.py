@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 
 from focvs import __version__
 from focvs.acquisition.degradation import make_degradation
-from focvs.config import AdaptationConfig
 from focvs.errors import InputError, PriorError
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
@@ -28,6 +27,7 @@ from focvs.priors.prior import Inference, Prior
 from focvs.priors.volumetric import Padded
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.run_config import AdaptationConfig
 from focvs.training.fine_tuning import AdaptationPlan, adapt
 
 log = logging.getLogger(__name__)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
-from focvs.config import RunConfig
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.implicit import implicit_representation
 from focvs.reconstruction.problem import Problem
 from focvs.reconstruction.restoration import NO_SAMPLES, Restoration
 from focvs.reconstruction.self_super_resolution import self_super_resolution
 from focvs.reconstruction.voxels import blank_voxels, hold
+from focvs.run_config import RunConfig
 from focvs.scan.scan import Scan
 from focvs.scan.slices import Slices
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from focvs.config import RunConfig, parse_auto
+from focvs.config import parse_auto
 from focvs.errors import is_out_of_memory
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.progress import Progress
+from focvs.run_config import RunConfig
 from focvs.sampling.samplers import NoiseSource
 
 VOLUMES_PER_SAMPLE, SHARE_OF_MEMORY = 12, 0.6  # that a step holds of each sample, and of a GPU that they may take

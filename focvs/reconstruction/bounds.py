@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.profile import EXCITED
-from focvs.config import Planes, RunConfig
 from focvs.priors.intervals import Interval
 from focvs.priors.prior import Prior
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
+from focvs.run_config import Planes, RunConfig
 from focvs.sampling.statistics import (
     POOLING,
     half_width,

@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from focvs.acquisition.profile import SHAPES
-from focvs.config import (
-    RunConfig,
-    parse_auto,
-)
+from focvs.config import parse_auto
 from focvs.errors import InputError
 from focvs.priors.precision import PRECISIONS
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.setup import schedule
+from focvs.run_config import RunConfig
 from focvs.sampling.consistency import RULES, SPECTRAL_RULES
 from focvs.sampling.samplers import SAMPLERS
 from focvs.scan.formats import image_stem

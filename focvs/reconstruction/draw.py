@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from focvs.config import RunConfig
 from focvs.priors.denoiser import Denoiser
 from focvs.reconstruction.batches import draw_batches
 from focvs.reconstruction.case import Case
@@ -16,6 +15,7 @@ from focvs.reconstruction.progress import Progress
 from focvs.reconstruction.residuals import draw_residuals
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.volume_denoiser import volume_denoiser
+from focvs.run_config import RunConfig
 from focvs.sampling.cascade import cascade
 from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, make_sampler

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from focvs.config import Planes, RunConfig, parse_auto
+from focvs.config import parse_auto
 from focvs.hardware import usable_memory_mib
 from focvs.priors.planes import pixels_at_once
 from focvs.priors.prior import Prior
@@ -15,6 +15,7 @@ from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import in_words
 from focvs.reconstruction.setup import levels_of
 from focvs.reconstruction.voxels import voxel_window
+from focvs.run_config import Planes, RunConfig
 
 # the peaks of two heads, 192 x 224 x 192 and 512 x 512 x 300 voxels (docs/speed.md)
 PROCESS_MIB = 400.0  # of the program with its libraries and a network, before anything is read

@@ -9,9 +9,10 @@ from typing import Any
 from focvs.acquisition.grid import ThroughPlaneGrid, make_grid
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import SliceProfile
-from focvs.config import RunConfig, parse_auto
+from focvs.config import parse_auto
 from focvs.errors import InputError
 from focvs.reconstruction.thickness import agree, estimate_thickness, load_profile
+from focvs.run_config import RunConfig
 from focvs.scan.scan import Scan
 from focvs.scan.sidecar import Thickness, find_thickness
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION
-from focvs.config import RunConfig
 from focvs.errors import InputError
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import LEAST_NOISE
 from focvs.reconstruction.rules import choose_rule
 from focvs.reconstruction.setup import schedule, voxel_warnings
+from focvs.run_config import RunConfig
 from focvs.sampling.consistency import SPECTRAL_RULES
 
 

@@ -11,13 +11,14 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.config import RunConfig, parse_auto
+from focvs.config import parse_auto
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition, model_acquisition
 from focvs.reconstruction.restoration import Restoration
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.timing import Stopwatch
 from focvs.reconstruction.voxels import blank_voxels, hold, keep_positive
+from focvs.run_config import RunConfig
 from focvs.sampling.statistics import replaced_noise
 from focvs.scan.pixels import PixelGrid, noise_factor
 from focvs.scan.scan import Scan

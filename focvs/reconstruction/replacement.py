@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from focvs.config import RunConfig
 from focvs.priors.error_table import ErrorTable
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.rules import make_rule
 from focvs.reconstruction.stack_rules import sampled_stacks
+from focvs.run_config import RunConfig
 from focvs.sampling.alternating import AlternatingConsistency
 from focvs.sampling.consistency import Consistency, ReplacementRule, Support
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from focvs.config import Planes, RunConfig
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.error_table import ErrorTable
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, mirrored_in_turn
@@ -19,6 +18,7 @@ from focvs.reconstruction.replacement import replacement_of
 from focvs.reconstruction.setup import levels_of
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
 from focvs.reconstruction.volume_denoiser import plane_denoisers
+from focvs.run_config import Planes, RunConfig
 from focvs.sampling.around import MeasuredAround
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.sampling.samplers import NoiseSource, dpmpp_2m

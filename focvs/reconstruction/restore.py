@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from focvs.config import RunConfig
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.draw import draw, draw_mean
@@ -20,6 +19,7 @@ from focvs.reconstruction.restoration import Restoration, Samples
 from focvs.reconstruction.self_calibration import FALLBACK, FLAT, calibrate
 from focvs.reconstruction.timing import Stopwatch, TimedConsistency
 from focvs.reconstruction.volume_denoiser import volume_denoiser
+from focvs.run_config import RunConfig
 
 log = logging.getLogger(__name__)
 

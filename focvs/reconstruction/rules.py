@@ -9,8 +9,8 @@ from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION
 from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.config import ConsistencyConfig, RunConfig
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.run_config import ConsistencyConfig, RunConfig
 from focvs.sampling.consistency import Consistency, ReplacementRule, Support
 from focvs.sampling.spectral import DDRM, DDNMPlus
 from focvs.scan.rician import unbias

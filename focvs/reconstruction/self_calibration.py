@@ -10,10 +10,6 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.degradation import make_degradation
-from focvs.config import (
-    Calibration,
-    RunConfig,
-)
 from focvs.errors import InputError
 from focvs.priors.calibration import BLOCK, measure_errors, measure_turned_errors, measure_volume_errors, wiener_errors
 from focvs.priors.condition import ScanCondition, ScanNumbers
@@ -22,6 +18,7 @@ from focvs.priors.error_table import ErrorTable
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.run_config import Calibration, RunConfig
 from focvs.scan.head import bounding_box
 
 CALIBRATION_SLICES = 6

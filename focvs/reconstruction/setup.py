@@ -9,15 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from focvs.config import (
-    PriorConfig,
-    RunConfig,
-    checkpoints_dir,
-)
+from focvs.config import checkpoints_dir
 from focvs.errors import InputError, first_line
 from focvs.priors.precision import Precision, choose_precision
 from focvs.priors.pretrained import load_prior
 from focvs.priors.prior import Prior
+from focvs.run_config import PriorConfig, RunConfig
 from focvs.sampling.noise_schedule import karras_sigmas
 from focvs.scan.scan import Scan
 

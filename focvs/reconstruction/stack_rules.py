@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from focvs.config import ConsistencyConfig
 from focvs.priors.error_table import ErrorTable
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import LEAST_NOISE
 from focvs.reconstruction.stacks import Stack
 from focvs.reconstruction.voxels import volume_affine, volume_mask
+from focvs.run_config import ConsistencyConfig
 from focvs.sampling.alternating import OtherStack
 from focvs.sampling.consistency import Consistency, Support
 

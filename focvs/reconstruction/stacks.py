@@ -15,10 +15,11 @@ from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
 from focvs.acquisition.stack_operator import StackOperator
-from focvs.config import RunConfig, parse_auto
+from focvs.config import parse_auto
 from focvs.errors import InputError
 from focvs.reconstruction.forward_model import Acquisition, model_acquisition, thickness_of
 from focvs.reconstruction.voxels import volume_affine
+from focvs.run_config import RunConfig
 from focvs.scan.pixels import ROUNDING, PixelGrid, coarsen, noise_factor
 from focvs.scan.preparation import prepare_scan
 from focvs.scan.registration import register_rigidly

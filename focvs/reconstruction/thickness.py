@@ -12,8 +12,8 @@ import torch
 from focvs.acquisition.adversarial import estimate_adversarially
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
-from focvs.config import ProfileConfig
 from focvs.errors import InputError
+from focvs.run_config import ProfileConfig
 from focvs.scan.nifti import axis_directions
 from focvs.scan.scan import Scan
 from focvs.scan.sidecar import Statement, Thickness, find_thickness, stated_profile

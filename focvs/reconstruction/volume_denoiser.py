@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from focvs.config import Planes, RunConfig
 from focvs.errors import InputError
 from focvs.priors.denoiser import Denoiser
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, PlaneDenoiser, mirrored, mirrored_in_turn
@@ -15,6 +14,7 @@ from focvs.priors.volumetric import Orientation, VolumeDenoiser, turned_in_turn
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.voxels import voxel_window
+from focvs.run_config import Planes, RunConfig
 
 
 def volume_denoiser(

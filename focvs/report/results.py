@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from focvs.config import RunConfig
 from focvs.errors import InputError
 from focvs.files import write_atomically
 from focvs.reconstruction.bounds import Uncertainty
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.restoration import Restoration
+from focvs.run_config import RunConfig
 from focvs.scan.isotropic import IsotropicGrid
 from focvs.scan.nifti import axis_back, write_nifti
 from focvs.scan.scan import Scan

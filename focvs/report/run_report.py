@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from focvs import __version__
-from focvs.config import RunConfig
 from focvs.files import write_json
 from focvs.priors.intervals import Interval
 from focvs.priors.precision import Precision
@@ -23,6 +22,7 @@ from focvs.reconstruction.reconciliation import Reconciliation, StackResidual
 from focvs.reconstruction.restoration import Restoration
 from focvs.reconstruction.stacks import Stack
 from focvs.report.consistency_report import ConsistencyReport, measure_consistency
+from focvs.run_config import RunConfig
 from focvs.scan.nifti import axis_last, read_nifti
 from focvs.scan.pixels import PixelGrid, resolved_mm
 from focvs.scan.scan import Scan

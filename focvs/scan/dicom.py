@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ import numpy as np
 
 from focvs.errors import InputError
 from focvs.files import require_writable, write_atomically
-from focvs.scan.dicom_series import choose_series, find_series, inspect, same_echo
+from focvs.scan.dicom_series import Series, choose_series, find_series, inspect, same_echo
 from focvs.scan.dicom_tilt import place_tilted
 from focvs.scan.kind import stated_kind
 from focvs.scan.nifti import read_nifti
@@ -38,7 +39,8 @@ def open_scan(
 
     Args:
         path: file or folder.
-        output: gets ``<name of the folder>.nii.gz`` and its ``.json``, unless the same scan is there already.
+        output: gets ``<name of the folder>.nii.gz`` and its ``.json``, unless the same scan is there already; the name
+            of one of several series is followed by its number and description, one of several echoes by its number.
         series: number or description of one of several DICOM series.
         echo: number of one of its echoes, from 1.
         overwrite: whether another scan of that name may be replaced.
@@ -60,7 +62,8 @@ def open_scan(
         raise InputError(
             f"{path} is a folder: to read DICOM, install dcm2niix (pip install 'focvs[dicom]'), or give a NIfTI file."
         ) from error
-    chosen = choose_series(find_series(path), path, series, echo)
+    every = find_series(path)
+    chosen = choose_series(every, path, series, echo)
     warnings = inspect(chosen, path)
     if output is None:
         raise InputError(f"{path} is a folder of DICOM files: give an output folder as well, its NIfTI is left there.")
@@ -74,7 +77,7 @@ def open_scan(
             scan = read_scan(fresh)
         except InputError as error:
             raise InputError(str(error).replace(str(fresh), f"{path}: series {chosen.name}")) from error
-        final, left = _leave(fresh, output, path.resolve().name, overwrite)
+        final, left = _leave(fresh, output, _name(path, chosen, len(every), echo), overwrite)
     return replace(scan, path=final, converted=left, warnings=(*warnings, *said, *scan.warnings))
 
 
@@ -172,6 +175,14 @@ def _leave(fresh: Path, output: Path, stem: str, overwrite: bool) -> tuple[Path,
             write_atomically(target, "".join(target.suffixes[-2:]), partial(shutil.copyfile, source))
     log.info("converted to %s", scan)
     return scan, tuple(left)
+
+
+def _name(folder: Path, series: Series, count: int, echo: int | None) -> str:
+    """What a converted scan is called."""
+    words = [folder.resolve().name]
+    if count > 1:
+        words += [re.sub(r"\W+", "-", word).strip("-") for word in (series.number, series.description)]
+    return "_".join([*filter(None, words), *([f"echo{echo}"] if echo is not None else [])])
 
 
 def _is_copy(path: Path, ending: str) -> bool:

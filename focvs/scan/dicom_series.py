@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from focvs.errors import InputError, first_line
+from focvs.errors import InputError, NoScanError, first_line
 from focvs.scan.kind import Kind, words_of
 
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ def find_series(folder: Path) -> list[Series]:
     if not found:
         images = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith((".nii", ".nii.gz")))
         if images:
-            raise InputError(
-                f"{folder} holds NIfTI files ({_listed(images)}) and no DICOM series; give one of them, or all in a "
-                f"loop: for scan in {folder}/*.nii.gz; do focvs $scan out/; done."
-            )
+            raise InputError(f"{folder} holds image files ({_listed(images)}) and no DICOM series; give one of them.")
         raise InputError(f"{folder} holds no DICOM series; give a .nii or .nii.gz file, or the folder of one series.")
     return sorted((_series(members) for members in found.values()), key=lambda s: (len(s.number), s.name))
 
@@ -172,7 +169,7 @@ def _require_stack(series: Series, folder: Path) -> None:
         if not any(abs(normal @ known) > SAME_DIRECTION for known in directions):
             directions.append(normal)
     if len(directions) > 1:
-        raise InputError(
+        raise NoScanError(
             f"{folder}: series {series.name} has slices of {len(directions)} orientations, as a localizer (scout) has; "
             "give a series of parallel slices."
         )

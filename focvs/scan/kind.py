@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from focvs.errors import InputError
+from focvs.errors import NoScanError
 from focvs.scan.formats import image_stem
 from focvs.scan.sidecar import read_sidecar
 
@@ -36,16 +36,16 @@ class Kind:
             name: of the image.
 
         Raises:
-            InputError: if it is no MRI, no magnitude, or was computed from other images.
+            NoScanError: if it is no MRI, no magnitude, or was computed from other images.
         """
         if self.modality.upper() not in ("MR", "MRI"):
-            raise InputError(f"{name} is {self.modality}, and FOCVS restores MRI; its priors know no other.")
+            raise NoScanError(f"{name} is {self.modality}, and FOCVS restores MRI; its priors know no other.")
         for word, kind in NOT_MAGNITUDE.items():
             if word in self.image_types and not {"M", "MAGNITUDE"} & self.image_types:
-                raise InputError(f"{name} is {kind} (ImageType {word}); give the magnitude images.")
+                raise NoScanError(f"{name} is {kind} (ImageType {word}); give the magnitude images.")
         if computed := COMPUTED & self.image_types:
             words = ", ".join(sorted(computed))
-            raise InputError(f"{name} was computed from others (ImageType {words}); give the acquired slices.")
+            raise NoScanError(f"{name} was computed from others (ImageType {words}); give the acquired slices.")
         found = []
         if self.body_part and not any(part in self.body_part.upper() for part in HEADS):
             found.append(f"its header says BodyPartExamined {self.body_part}, and the prior knows heads.")
@@ -61,7 +61,7 @@ def stated_kind(path: Path) -> list[str]:
     """What is odd about an image by the JSON beside it, as dcm2niix writes it.
 
     Raises:
-        InputError: if it says that the image is no MRI, or no magnitude.
+        NoScanError: if it says that the image is no MRI, or no magnitude.
     """
     try:
         stated = read_sidecar(path.with_name(image_stem(path) + ".json"))

@@ -10,7 +10,7 @@ import numpy as np
 from isal import igzip
 
 from focvs import __version__
-from focvs.errors import InputError, first_line
+from focvs.errors import InputError, NoScanError, first_line
 from focvs.files import write_atomically
 from focvs.scan.formats import load_image
 from focvs.scan.placement import UNIT_MM, place_voxels
@@ -83,11 +83,11 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, li
         dtype = image.get_data_dtype()
         if dtype.kind not in "iuf":
             kind = "complex" if dtype.kind == "c" else "RGB or otherwise structured"
-            raise InputError(f"{path} is {kind}, and a scan has one real value per voxel; convert it first.")
+            raise NoScanError(f"{path} is {kind}, and a scan has one real value per voxel; convert it first.")
         shape = image.shape
         frames = int(np.prod(shape[3:])) if len(shape) > 3 else 1
         if len(shape) < 3 or frames != 1 or 0 in shape:
-            raise InputError(
+            raise NoScanError(
                 f"{path} has shape {'x'.join(map(str, shape))}; give one 3-D volume (extract a single frame first)."
             )
         with np.errstate(all="ignore"):

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from focvs.acquisition.grid import plane_distance_mm
-from focvs.errors import InputError
+from focvs.errors import NoScanError
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
 from focvs.scan.nifti import axis_directions, axis_last, read_nifti
@@ -112,8 +112,8 @@ def read_scan(path: Path) -> Scan:
     """Read a multi-slice scan, find its slice axis, and straighten a stack that leans.
 
     Raises:
-        InputError: as :func:`read_nifti` and :func:`focvs.scan.shear.straighten`, and for an isotropic scan, two
-            equally thick axes, fewer than 5 slices, or an empty or constant volume.
+        InputError: as :func:`read_nifti` and :func:`focvs.scan.shear.straighten`.
+        NoScanError: for an isotropic scan, two equally thick axes, fewer than 5 slices, or an empty or constant volume.
     """
     data, affine, header, warnings = read_nifti(path)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
@@ -121,13 +121,13 @@ def read_scan(path: Path) -> Scan:
     low, middle, high = sorted(map(float, voxel_mm))
     sizes = " x ".join(f"{v:.3g}" for v in voxel_mm)
     if high / low < LEAST_ANISOTROPY:
-        raise InputError(f"{path} has voxels of {sizes} mm: it is isotropic already, there is nothing to restore.")
+        raise NoScanError(f"{path} has voxels of {sizes} mm: it is isotropic already, there is nothing to restore.")
     if high / middle < LEAST_ANISOTROPY:
-        raise InputError(f"{path} has voxels of {sizes} mm, two thick axes; a scan with one slice axis is needed.")
+        raise NoScanError(f"{path} has voxels of {sizes} mm, two thick axes; a scan with one slice axis is needed.")
     if data.shape[axis] < MINIMUM_SLICES:
-        raise InputError(f"{path} has {data.shape[axis]} slices; at least {MINIMUM_SLICES} are needed.")
+        raise NoScanError(f"{path} has {data.shape[axis]} slices; at least {MINIMUM_SLICES} are needed.")
     if np.ptp(data) == 0:
-        raise InputError(f"{path} is constant ({data.flat[0]:g} everywhere): there is no head in it.")
+        raise NoScanError(f"{path} is constant ({data.flat[0]:g} everywhere): there is no head in it.")
     data, affine = axis_last(data, affine, axis)
     data, affine, straightened = straighten(data, affine, str(path))
     warnings += straightened

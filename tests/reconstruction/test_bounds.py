@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from focvs.config import RunConfig, checkpoints_dir
+from focvs.config import checkpoints_dir
 from focvs.pipeline import super_resolve
 from focvs.priors.intervals import IntervalTable
 from focvs.priors.pretrained import INTERVALS, load_prior
 from focvs.reconstruction.bounds import choose_interval, interval_settings
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.run_config import RunConfig
 from focvs.sampling.statistics import normal_quantile, predictive_deviation, replaced_noise
 from focvs.scan.scan import read_scan
 from interval_tables import TABLE

@@ -2,8 +2,8 @@
 
 import pytest
 
-from focvs.config import ConsistencyConfig, RunConfig
 from focvs.reconstruction.rules import carried_over, choose_rule, takes_bias_off
+from focvs.run_config import ConsistencyConfig, RunConfig
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from focvs.config import Planes
 from focvs.pipeline import super_resolve
 from focvs.report.run_report import peak_memory_mib, plain
+from focvs.run_config import Planes
 from focvs.scan.scan import read_scan
 from runs import reread, settings
 

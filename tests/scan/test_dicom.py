@@ -60,6 +60,14 @@ def test_a_chosen_echo_alone_is_converted(tmp_path, slices):
     first, second = (open_scan(folder, tmp_path / str(echo), echo=echo) for echo in (1, 2))
     assert first.data.shape == second.data.shape == (48, 40, 12)
     assert np.abs(first.data // 2 - second.data).max() == 0
+    assert (first.stem, second.stem) == ("series_echo1", "series_echo2")
+
+
+def test_one_of_several_series_is_called_by_its_own_name(tmp_path, slices):
+    folder = write_series(tmp_path / "study", slices, 1)
+    write_series(folder, slices // 2, 12, SeriesDescription="t1 (post)")
+    stems = [open_scan(folder, tmp_path / "out", series=series).stem for series in ("1", "12")]
+    assert stems == ["study_1_t2_tse", "study_12_t1-post"]
 
 
 @pytest.mark.parametrize("kind", ["two", "none", "localizer", "few", "uneven"])

@@ -96,7 +96,7 @@ def test_folders_without_dicom(tmp_path):
     with pytest.raises(InputError, match="holds no DICOM series"):
         find_series(tmp_path / "none")
     (tmp_path / "none" / "a.nii.gz").touch()
-    with pytest.raises(InputError, match=r"NIfTI files \(a\.nii\.gz\).* for scan in"):
+    with pytest.raises(InputError, match=r"image files \(a\.nii\.gz\).* give one of them"):
         find_series(tmp_path / "none")
     folder = write_series(tmp_path / "cut", SLICES)
     file = next(folder.iterdir())

@@ -1,0 +1,168 @@
+"""focvs FOLDER OUTPUT_DIR: every scan in a folder, one after the other, whatever becomes of each."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from focvs import __version__
+from focvs.errors import FocvsError, InputError, NoScanError
+from focvs.files import require_writable, write_csv
+from focvs.pipeline import super_resolve
+from focvs.report.run_report import plain
+from focvs.run_config import RunConfig
+from focvs.scan.dicom import leaving_nothing, open_scan
+from focvs.scan.finding import Found, find_scans
+
+log = logging.getLogger(__name__)
+RESTORED, THERE, SKIPPED, FAILED = "restored", "there", "skipped", "failed"
+COLUMNS = ("scan", "status", "result", "seconds", "relative_residual", "warnings", "reason")
+# settings that change no result
+NEUTRAL = ("scan", "output_dir", "shard", "device", "batch", "figure", "report", "progress", "overwrite")
+NAME = "focvs_cohort"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scan: one of the four words above, and what there is to say about it."""
+
+    scan: str
+    status: str
+    result: str = ""
+    seconds: float | None = None
+    relative_residual: float | None = None
+    warnings: int | None = None
+    reason: str = ""
+
+
+def is_cohort(config: RunConfig) -> bool:
+    """Whether the scan of a configuration is a folder of several, and none of them was chosen."""
+    folder = Path(config.scan)
+    if not folder.is_dir() or config.series is not None or config.echo is not None or config.stacks:
+        return False
+    found = find_scans(folder, _output_of(config))
+    return len({(item.path, item.series) for item in found}) > 1 or any(item.path.is_file() for item in found)
+
+
+def restore_cohort(config: RunConfig) -> bool:
+    """Restore every multi-slice scan in a folder and those below it into a tree of the same shape.
+
+    What is no multi-slice MRI is skipped, what was restored from the same input with the same settings by this version
+    is left as it is, and a failure ends nothing. ``focvs_cohort.csv`` has a line for each, from the first one on.
+
+    Returns:
+        Whether none failed.
+
+    Raises:
+        InputError: without an output folder, for a shard that is none, or where there is nothing to restore.
+    """
+    if config.output_dir is None:
+        raise InputError(f"{config.scan} is a folder of scans: give an output folder as well.")
+    folder, output = Path(config.scan), _output_of(config)
+    found = find_scans(folder, output)
+    part, parts = read_shard(config.shard)
+    mine = found[part::parts]
+    require_writable(output)
+    table = output / (f"{NAME}.csv" if parts == 1 else f"{NAME}_{part}-of-{parts}.csv")
+    log.info("%s: %d images and series%s", folder, len(found), f", {len(mine)} of them here" if parts > 1 else "")
+    outcomes: list[Outcome] = []
+    for number, item in enumerate(mine, start=1):
+        log.info("--- %d of %d: %s", number, len(mine), item.name)
+        one = replace(
+            config,
+            scan=str(item.path),
+            output_dir=str(output / item.place),
+            series=item.series,
+            echo=item.echo,
+            shard=None,
+        )
+        outcomes.append(_restore(item, one, output))
+        if outcomes[-1].reason:
+            log.warning("%s: %s", outcomes[-1].status, outcomes[-1].reason)
+        write_csv(table, map(asdict, outcomes), COLUMNS)
+    if mine and all(outcome.status == SKIPPED for outcome in outcomes):
+        table.unlink()
+        first = "" if len(mine) == 1 else f"{len(mine)} images, the first: "
+        raise InputError(f"{folder} holds no multi-slice scan ({first}{outcomes[0].reason}).")
+    counts = {status: sum(o.status == status for o in outcomes) for status in (RESTORED, THERE, SKIPPED, FAILED)}
+    log.info("%s: %s; see %s", folder, ", ".join(f"{n} {status}" for status, n in counts.items() if n), table)
+    return not counts[FAILED]
+
+
+def read_shard(text: str | None) -> tuple[int, int]:
+    """Which part of how many, from ``i/N``: 0 to N - 1 or 1 to N, of which N is the same as 0.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if text is None:
+        return 0, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or int(found[2]) < 1 or int(found[1]) > int(found[2]):
+        raise InputError(f"shard={text} is not i/N, such as 1/4 ... 4/4 (or 0/4 ... 3/4).")
+    return int(found[1]) % int(found[2]), int(found[2])
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The lines of a table of outcomes."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _restore(item: Found, config: RunConfig, output: Path) -> Outcome:
+    began = time.perf_counter()
+    try:
+        if (there := _done(config)) is not None:
+            return Outcome(item.name, THERE, str(there.relative_to(output)))
+        paths = super_resolve(config)
+    except NoScanError as error:
+        return Outcome(item.name, SKIPPED, reason=str(error))
+    except FocvsError as error:
+        return Outcome(item.name, FAILED, reason=str(error))
+    except Exception as error:  # one scan must not end a night of work
+        log.debug("%s", item.name, exc_info=True)
+        return Outcome(item.name, FAILED, reason=f"{type(error).__name__}: {error}")
+    report = json.loads(paths["json"].read_text(encoding="utf-8"))
+    return Outcome(
+        item.name,
+        RESTORED,
+        str(paths["mean"].relative_to(output)),
+        round(time.perf_counter() - began, 1),
+        report["consistency"]["relative_residual"],
+        len(report["warnings"]),
+    )
+
+
+def _done(config: RunConfig) -> Path | None:
+    """The volume of an earlier run of this version on the same input with the same settings, or None.
+
+    Raises:
+        InputError: if the scan cannot be read.
+    """
+    folder = Path(config.output_dir or "")
+    if not any(folder.glob(f"*_{config.method}.json")):
+        return None
+    with leaving_nothing() as left:
+        scan = open_scan(Path(config.scan), folder, config.series, config.echo, config.overwrite)
+        left += scan.converted
+    mean = folder / f"{scan.result(config.method)}.nii.gz"
+    try:
+        report = json.loads((folder / f"{scan.result(config.method)}.json").read_text(encoding="utf-8"))
+        same = report["version"] == __version__ and report["scan_sha256"] == scan.sha256
+        return mean if same and mean.is_file() and _kept(report["config"]) == _kept(plain(asdict(config))) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _kept(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in NEUTRAL}
+
+
+def _output_of(config: RunConfig) -> Path:
+    return Path(config.output_dir or config.scan)
