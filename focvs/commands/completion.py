@@ -36,7 +36,7 @@ _focvs() {{
 {keys}
   esac
   COMPREPLY=($(compgen -W "$keys" -- "$cur"))
-  if [[ $COMP_CWORD == 1 ]]; then COMPREPLY+=($(compgen -W "{names} --help --version" -- "$cur")); fi
+  if [[ $COMP_CWORD == 1 ]]; then COMPREPLY+=($(compgen -W "{names} doctor weights completion --help --version" -- "$cur")); fi
   if [[ ${{#COMPREPLY[@]}} == 1 && ${{COMPREPLY[0]}} == *= ]]; then compopt -o nospace; fi
   if [[ ${{#COMPREPLY[@]}} == 0 ]]; then compopt -o default; fi
 }}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from focvs.config import checkpoints_dir
 from focvs.errors import InputError, first_line
+from focvs.priors.own_weights import resolve
 from focvs.priors.precision import Precision, choose_precision
 from focvs.priors.pretrained import load_prior
 from focvs.priors.prior import Prior
@@ -99,7 +100,7 @@ def open_prior(config: PriorConfig, device: str) -> Prior:
     shipped = checkpoints_dir() / config.name
     if config.path is None and not shipped.is_dir():
         raise InputError(f"prior={config.name} needs the checkpoint's place; give prior.path=.")
-    prior = load_prior(config.path or shipped, device, config.kind, config.prediction)
+    prior = load_prior(resolve(config.path) if config.path else shipped, device, config.kind, config.prediction)
     return prior if config.scaling == "auto" else replace(prior, scaling=config.scaling)
 
 
