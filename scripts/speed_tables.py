@@ -1,4 +1,4 @@
-"""Write the tables of docs/speed.md and of the README anew from the CSV files of docs/results.
+"""Write the tables of docs/speed.md, quality.md and scans.md anew from the CSV files of docs/results.
 
 python scripts/speed_tables.py
 
@@ -15,7 +15,7 @@ from focvs.scan.pass_field import CLEAR
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-SHOWN = ("adi_T1w", "ms07_FLAIR", "arc2265_T2w")  # heads of the README, in order
+SHOWN = ("adi_T1w", "ms07_FLAIR", "arc2265_T2w")  # heads of docs/quality.md, in order
 
 
 def read(name: str) -> list[dict[str, str]]:
@@ -58,7 +58,7 @@ def deviations() -> list[str]:
 
 
 def gains(before: dict[tuple[str, str], str]) -> list[str]:
-    """Rows of the README; ``before`` has its last column by head and slices."""
+    """Rows of docs/quality.md; ``before`` has its last column by head and slices."""
     found = {(r["truth"], r["slices"], float(r["noise"])): float(r["gain_db"]) for r in read("mean")}
     slices = list(dict.fromkeys(words for _, words, _ in found))
     rows = []
@@ -161,11 +161,11 @@ def main() -> None:
     ):
         text = with_table(text, header, rows)
     page.write_text(text)
-    readme = ROOT / "README.md"
-    text, header = readme.read_text(), "| head | slices: thickness, spacing (mm) |"
+    page = ROOT / "docs" / "quality.md"
+    text, header = page.read_text(), "| head | slices: thickness, spacing (mm) |"
     old = text[text.index(header) :].split("\n\n")[0].split("\n")[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in old]
-    readme.write_text(with_table(text, header, gains({(c[0], c[1]): c[-1] for c in cells})))
+    page.write_text(with_table(text, header, gains({(c[0], c[1]): c[-1] for c in cells})))
     page = ROOT / "docs" / "scans.md"
     text = with_table(page.read_text(), "| slices | field |", passes())
     text = with_table(text, "| scan | evidence |", passes_of_scans())

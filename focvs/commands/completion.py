@@ -36,7 +36,7 @@ _focvs() {{
 {keys}
   esac
   COMPREPLY=($(compgen -W "$keys" -- "$cur"))
-  if [[ $COMP_CWORD == 1 ]]; then COMPREPLY+=($(compgen -W "{names} doctor weights completion --help --version" -- "$cur")); fi
+  if [[ $COMP_CWORD == 1 ]]; then COMPREPLY+=($(compgen -W "{names} --help --version" -- "$cur")); fi
   if [[ ${{#COMPREPLY[@]}} == 1 && ${{COMPREPLY[0]}} == *= ]]; then compopt -o nospace; fi
   if [[ ${{#COMPREPLY[@]}} == 0 ]]; then compopt -o default; fi
 }}
@@ -65,7 +65,10 @@ def completion_script(shell: str, configurations: Mapping[str, str]) -> str:
         keys.append(f'    {command}) keys="{" ".join(f"{key}=" for key in words)}" ;;')
         values += [f'      {command}:{key}) values="{" ".join(found)}" ;;' for key, found in words.items() if found]
     script = BASH.format(
-        commands=commands, values="\n".join(values), keys="\n".join(keys), names=" ".join(configurations)
+        commands=commands,
+        values="\n".join(values),
+        keys="\n".join(keys),
+        names=" ".join((*configurations, "doctor", "weights", "completion")),
     )
     if shell == "zsh":
         return ZSH + script

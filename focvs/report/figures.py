@@ -150,7 +150,8 @@ def draw_comparison(rows: list[str], columns: list[str], images: dict[tuple[str,
     figure = Figure(figsize=(2.6 * len(columns), 2.6 * len(rows) + 0.3), facecolor="black", layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, row in zip(axes, rows, strict=True):
-        low, high = window_of(images[row, columns[0]])
+        windows = [window_of(images[row, column]) for column in columns if (row, column) in images]
+        low, high = min(w[0] for w in windows), max(w[1] for w in windows)
         for cell, column in zip(line, columns, strict=True):
             cell.set_axis_off()
             if (row, column) in images:
