@@ -1,0 +1,236 @@
+"""focvs-bids: the multi-slice anatomical scans of a BIDS data set to derivatives, as a BIDS App is called."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from focvs import __version__
+from focvs.errors import FocvsError, InputError, NoScanError
+from focvs.files import require_writable, write_csv, write_json
+from focvs.scan.formats import image_stem
+from focvs.scan.sidecar import read_sidecar
+
+log = logging.getLogger("focvs")
+SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "PDT2")  # of scans that may be thick
+ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9]+)")
+NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_(?P<suffix>[A-Za-z0-9]+)\.nii(?:\.gz)?")
+MAPS = {"mean": "focvs", "std": "focvsStd", "nullstd": "focvsNullStd", "q05": "focvsQ05", "q95": "focvsQ95"}
+WHAT = {
+    "focvs": "Mean of the volumes that the scan allows",
+    "focvsStd": "Standard deviation of the error of desc-focvs",
+    "focvsNullStd": "Standard deviation of the part that the scan says nothing about",
+    "focvsQ05": "Lower end of the interval that about 90 % of true intensities lie in",
+    "focvsQ95": "Upper end of the interval that about 90 % of true intensities lie in",
+}
+DONE, FAILED = 0, 1
+LEAST_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A file of a data set, by its name: entities in order, and the suffix."""
+
+    path: Path
+    entities: Mapping[str, str]
+    suffix: str
+
+    def named(self, description: str) -> str:
+        """What a derivative is called, without the suffix of its format."""
+        words = [f"{key}-{value}" for key, value in self.entities.items()]
+        return "_".join([*words, "res-iso", f"desc-{description}", self.suffix])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The BIDS App; the exit code is returned: 0 done, 1 a scan failed (and argparse ends with 2 for other words)."""
+    options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
+    if options.n_cpus is not None:
+        os.environ["OMP_NUM_THREADS"] = str(options.n_cpus)
+    if options.mem_gb is not None and options.mem_gb < LEAST_GB:
+        log.warning("--mem-gb %g: a whole head takes about %g GB", options.mem_gb, LEAST_GB)
+    try:
+        return DONE if run(options) else FAILED
+    except FocvsError as error:
+        print(f"focvs-bids: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="focvs-bids", description=__doc__)
+    parser.add_argument("bids_dir", type=Path, help="the data set")
+    parser.add_argument("output_dir", type=Path, help="of the derivatives")
+    parser.add_argument("analysis_level", choices=["participant"])
+    parser.add_argument("--participant-label", "--participant_label", nargs="+", help="with or without sub-")
+    parser.add_argument("--session-label", "--session_label", nargs="+", help="with or without ses-")
+    parser.add_argument("--bids-filter-file", type=Path, help='JSON of entities, such as {"suffix": ["FLAIR"]}')
+    parser.add_argument("--n-cpus", "--n_cpus", type=int, help="threads")
+    parser.add_argument("--mem-gb", "--mem_gb", type=float, help="memory that the run may take, said where it is less")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="of focvs, such as quality=fast"
+    )
+    parser.add_argument("--version", action="version", version=f"focvs {__version__}")
+    return parser
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Restore every scan that was asked for; a failure ends nothing.
+
+    Returns:
+        Whether none failed.
+
+    Raises:
+        InputError: for a folder that is no data set, a filter that cannot be read, or where nothing was found.
+    """
+    wanted = _wanted(options)
+    scans = list(find_scans(options.bids_dir, wanted))
+    if not scans:
+        raise InputError(
+            f"{options.bids_dir} holds no scan that was asked for (sub-*/[ses-*/]anat/*_{{{','.join(SUFFIXES)}}}.nii.gz)."
+        )
+    require_writable(options.output_dir)
+    describe_dataset(options.output_dir, options.bids_dir)
+    rows: list[dict[str, Any]] = []
+    for number, scan in enumerate(scans, start=1):
+        name = str(scan.path.relative_to(options.bids_dir))
+        log.info("--- %d of %d: %s", number, len(scans), name)
+        rows.append({"scan": name, "status": "restored", "reason": ""})
+        try:
+            restore(scan, options)
+        except NoScanError as error:
+            rows[-1] |= {"status": "skipped", "reason": str(error)}
+        except FocvsError as error:
+            rows[-1] |= {"status": "failed", "reason": str(error)}
+        if rows[-1]["reason"]:
+            log.warning("%s: %s", rows[-1]["status"], rows[-1]["reason"])
+        write_csv(options.output_dir / "logs" / "focvs.csv", rows, ["scan", "status", "reason"])
+    return all(row["status"] != "failed" for row in rows)
+
+
+def restore(scan: Scan, options: argparse.Namespace) -> None:
+    """Restore a scan and put its images and sidecars beside each other under their names.
+
+    Raises:
+        InputError: for a scan or an option that cannot be worked with.
+        NoScanError: for an image that is no multi-slice scan.
+    """
+    from focvs.commands.overrides import compose, quote, to_schema
+    from focvs.pipeline import super_resolve
+
+    folder = options.output_dir / scan.path.parent.relative_to(options.bids_dir)
+    with tempfile.TemporaryDirectory(prefix="focvs-") as work:
+        words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(work)}", "progress=false", *options.option]
+        paths = super_resolve(to_schema(compose("config", words)))
+        report = json.loads(paths["json"].read_text(encoding="utf-8"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, description in MAPS.items():
+            if key not in paths:
+                continue
+            _move(paths[key], folder / f"{scan.named(description)}.nii.gz")
+            write_json(
+                folder / f"{scan.named(description)}.json", _sidecar(scan, description, report, options.bids_dir)
+            )
+        if "report" in paths:
+            _move(paths["report"], options.output_dir / f"{scan.named('focvs')}.html")
+
+
+def find_scans(folder: Path, wanted: Mapping[str, Sequence[str]]) -> Iterator[Scan]:
+    """Anatomical scans whose entities and suffix are among the wanted ones."""
+    for path in sorted([*folder.glob("sub-*/anat/*.nii*"), *folder.glob("sub-*/ses-*/anat/*.nii*")]):
+        found = NAME.fullmatch(path.name)
+        if not found or found["suffix"] not in SUFFIXES:
+            continue
+        entities = dict(ENTITY.findall(found["entities"]))
+        told = {**entities, "suffix": found["suffix"]}
+        if all(told.get(key) in values for key, values in wanted.items()):
+            yield Scan(path, entities, found["suffix"])
+
+
+def describe_dataset(folder: Path, source: Path) -> None:
+    """Write dataset_description.json, unless it is there."""
+    path = folder / "dataset_description.json"
+    if path.exists():
+        return
+    content = {
+        "Name": "FOCVS: isotropic voxels from multi-slice scans",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "focvs", "Version": __version__}],
+        "SourceDatasets": [{"URL": source.resolve().as_uri()}],
+        "DatasetLinks": {"raw": source.resolve().as_uri()},
+    }
+    write_json(path, content)
+
+
+def _wanted(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Entities and their values that scans must have.
+
+    Raises:
+        InputError: for a folder without subjects or a filter that is none.
+    """
+    if not any(options.bids_dir.glob("sub-*")):
+        raise InputError(f"{options.bids_dir} is no BIDS data set: it has no folders sub-LABEL.")
+    wanted: dict[str, list[str]] = {}
+    for key, labels in (("sub", options.participant_label), ("ses", options.session_label)):
+        if labels:
+            wanted[key] = [label.removeprefix(f"{key}-") for label in labels]
+    for label in wanted.get("sub", []):
+        if not (options.bids_dir / f"sub-{label}").is_dir():
+            raise InputError(f"sub-{label} is not in {options.bids_dir}.")
+    if options.bids_filter_file is None:
+        return wanted
+    try:
+        given = json.loads(options.bids_filter_file.read_text(encoding="utf-8"))
+        pairs = {str(key): value for key, value in given.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{options.bids_filter_file} is no JSON of entities and their values ({error}).") from error
+    short = {"subject": "sub", "session": "ses", "acquisition": "acq", "reconstruction": "rec"}
+    for key, value in pairs.items():
+        wanted[short.get(key, key)] = [str(v) for v in (value if isinstance(value, list) else [value])]
+    return wanted
+
+
+def _sidecar(scan: Scan, description: str, report: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    a = report["acquisition"]
+    size = " x ".join(f"{v:.4g}" for v in (*a["in_plane_mm"], a["voxel_mm"]))
+    return {
+        "Description": WHAT[description],
+        "Sources": [f"bids:raw:{scan.path.relative_to(source).as_posix()}"],
+        "Resolution": {"iso": f"restored across slices to voxels of {size} mm"},
+        "SkullStripped": _stripped(scan.path),
+        "SliceThicknessOfSource": a["thickness_mm"],
+        "SpacingBetweenSlicesOfSource": a["spacing_mm"],
+        "Warnings": report["warnings"],
+        "RelativeResidual": report["consistency"]["relative_residual"],
+        "GeneratedBy": {"Name": "focvs", "Version": report["version"]},
+    }
+
+
+def _stripped(path: Path) -> bool:
+    """Whether the JSON beside a scan says that its skull was taken off, which raw data have on."""
+    try:
+        return bool(read_sidecar(path.with_name(image_stem(path) + ".json")).get("SkullStripped", False))
+    except (OSError, ValueError):
+        return False
+
+
+def _move(source: Path, target: Path) -> None:
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.move(source, part)
+    os.replace(part, target)
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())
