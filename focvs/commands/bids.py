@@ -97,7 +97,8 @@ def run(options: argparse.Namespace) -> bool:
     scans = list(find_scans(options.bids_dir, wanted))
     if not scans:
         raise InputError(
-            f"{options.bids_dir} holds no scan that was asked for (sub-*/[ses-*/]anat/*_{{{','.join(SUFFIXES)}}}.nii.gz)."
+            f"{options.bids_dir} holds no scan that was asked for, sub-*/[ses-*/]anat/*_SUFFIX.nii.gz with one of "
+            f"{', '.join(SUFFIXES)}."
         )
     require_writable(options.output_dir)
     describe_dataset(options.output_dir, options.bids_dir)
