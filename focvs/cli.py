@@ -43,6 +43,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
   focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
   focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
   focvs sweep VOLUME OUTPUT_DIR thickness=3,5 gap=0,1 seed=0,1,2 method=spline,focvs [...] simulate, restore, score all
+  focvs collect OUTPUT_DIR                     one page and one table of all scans restored into a folder
   focvs doctor                                 what of this installation works, and what mends the rest
   focvs weights [list | verify | add NAME FOLDER_OR_HUB_ID]  weights that there are, and more of them
   focvs evaluate TRUTH ESTIMATE... [key=value ...] PSNR, SSIM, HFEN, edges, spectrum, residual against the truth
@@ -131,14 +132,14 @@ def _dispatch(arguments: list[str]) -> int:
         configurations = {name: command.configuration for name, command in commands.items()}
         print(completion_script((line.words[1:] or [""])[0], configurations), end="")
         return DONE
-    if line.words[:1] in (["doctor"], ["weights"]) and not os.path.exists(line.words[0]):
+    if line.words[:1] in (["doctor"], ["weights"], ["collect"]) and not os.path.exists(line.words[0]):
         return _look_after(line.words)
     if line.level is not None:
         logging.getLogger("focvs").setLevel(line.level)
     command = commands[named or "restore"]
     name, words, multirun = command.configuration, line.words[1 if named else 0 :], line.multirun
     if not named and words:
-        require_command_or_path(words[0], (*commands, "doctor", "weights", "completion"))
+        require_command_or_path(words[0], (*commands, "doctor", "weights", "collect", "completion"))
     require_key_words(words, name)
     if line.output is not None:
         key = "output" if name in ("simulate", "calibrate", "evaluate") else "output_dir"
@@ -173,11 +174,18 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _look_after(words: list[str]) -> int:
-    """``focvs doctor`` and ``focvs weights``, which have no configuration."""
+    """``focvs doctor``, ``weights`` and ``collect``, which have no configuration."""
     if words[0] == "weights":
         from focvs.commands.weights import manage_weights
 
         return DONE if manage_weights(words[1:]) else FAILED
+    if words[0] == "collect":
+        if len(words) != 2:
+            raise UsageError("focvs collect takes the folder of the results, and nothing else.")
+        from focvs.commands.collect import collect
+
+        collect(Path(words[1]))
+        return DONE
     if words[1:]:
         raise UsageError(f"focvs doctor takes no words, and {words[1]} was given.")
     from focvs.commands.doctor import examine

@@ -100,6 +100,24 @@ def samples() -> list[str]:
     ]
 
 
+def samples_of_acquisitions() -> list[str]:
+    """A row for each head and slices, without and with 1 % noise."""
+    found = {(r["truth"], r["slices"], float(r["noise"])): r for r in read("samples_acquisitions")}
+    rows = []
+    for truth in SHOWN:
+        for words in dict.fromkeys(slices for _, slices, _ in found):
+            pair = [found[truth, words, noise] for noise in (0.0, 0.01)]
+            cells = [
+                ", ".join(f"{float(r[key]):.2f}" for r in pair)
+                for key in ("spread_over_error", "power_sample", "rank_correlation")
+            ]
+            held = ", ".join(percent(r["held"], 0) for r in pair)
+            rows.append(
+                f"| {named(truth)} | {words.replace(':', ', ')} | {cells[0]} | {held} | {cells[1]} | {cells[2]} |"
+            )
+    return rows
+
+
 def passes() -> list[str]:
     """Medians over heads, by slices and strength of the field."""
     cases: dict[tuple[str, str], list[dict[str, str]]] = {}
@@ -158,6 +176,7 @@ def main() -> None:
         ("| run | evaluations |", curve()),
         ("| head | slices (mm) | noise | spread over error |", deviations()),
         ("| head | spread over error | held by 90 % |", samples()),
+        ("| head | slices (mm) | spread over error | held", samples_of_acquisitions()),
     ):
         text = with_table(text, header, rows)
     page.write_text(text)

@@ -68,7 +68,7 @@ def completion_script(shell: str, configurations: Mapping[str, str]) -> str:
         commands=commands,
         values="\n".join(values),
         keys="\n".join(keys),
-        names=" ".join((*configurations, "doctor", "weights", "completion")),
+        names=" ".join((*configurations, "collect", "doctor", "weights", "completion")),
     )
     if shell == "zsh":
         return ZSH + script
