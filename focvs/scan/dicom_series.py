@@ -215,14 +215,20 @@ def _headers(folder: Path) -> Iterator[tuple[Path, Dataset]]:
 def _series(members: Sequence[tuple[Dataset, Path]]) -> Series:
     header = members[0][0]
     return Series(
-        number=str(header.get("SeriesNumber", "") or "?"),
-        description=str(header.get("SeriesDescription", "") or UNTOLD),
-        modality=str(header.get("Modality", "") or "MR"),
+        number=_words(header, "SeriesNumber") or "?",
+        description=_words(header, "SeriesDescription") or UNTOLD,
+        modality=_words(header, "Modality") or "MR",
         image_types=frozenset(str(word).upper() for h, _ in members for word in words_of(h.get("ImageType"))),
-        body_part=str(header.get("BodyPartExamined", "") or ""),
+        body_part=_words(header, "BodyPartExamined"),
         three_dimensional=header.get("MRAcquisitionType") == "3D",
         planes=tuple(plane for h, path in members for plane in _planes(h, path)),
     )
+
+
+def _words(header: Dataset, name: str) -> str:
+    """The text of an attribute on one line; nothing where there is none."""
+    value = header.get(name)
+    return "" if value is None else " ".join(str(value).split())
 
 
 def _planes(header: Dataset, path: Path) -> Iterator[Plane]:

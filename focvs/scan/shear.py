@@ -45,7 +45,7 @@ def straighten(data: np.ndarray, affine: np.ndarray, name: str) -> tuple[np.ndar
         degree or less.
 
     Raises:
-        InputError: for a stack that leans by more than 45 degrees.
+        InputError: for a stack that leans by more than 45 degrees, or whose slices do not lie above each other.
     """
     lean = lean_deg(affine)
     if lean <= MOST_LEAN_DEG:
@@ -63,6 +63,11 @@ def straighten(data: np.ndarray, affine: np.ndarray, name: str) -> tuple[np.ndar
     places = np.arange(data.shape[2]) - (data.shape[2] - 1) / 2
     low = float(data.min())
     pad = [math.ceil(abs(u) * places[-1] - 1e-6) for u in drift]
+    if any(margin > n for margin, n in zip(pad, data.shape, strict=False)):
+        raise InputError(
+            f"{name} is sheared: its stack leans by {lean:.1f} degrees, so that its first and last slices lie beside "
+            "each other; check its header."
+        )
     padded = np.pad(data, [(pad[0], pad[0]), (pad[1], pad[1]), (0, 0)], constant_values=low)
     shifted = np.empty_like(padded)
     for k, place in enumerate(places):

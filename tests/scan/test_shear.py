@@ -57,6 +57,13 @@ def test_a_straight_stack_is_left_alone_and_a_flat_one_refused():
         straighten(data, leaning(50), "scan")
 
 
+def test_slices_that_lie_beside_each_other_are_refused():
+    affine = leaning(40)
+    affine[:3, :2] /= 1000
+    with pytest.raises(InputError, match="lie beside each other"):
+        straighten(np.ones(SHAPE, np.float32), affine, "scan")
+
+
 def test_skew_within_slices_is_said(tmp_path):
     affine = leaning(0)
     affine[0, 1] = 0.2
