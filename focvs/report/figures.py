@@ -51,9 +51,12 @@ def draw_planes(
     middle = middle_of(turned, scan.units.white)
     extent = np.array(turned.shape) * zooms
     heights = [extent[1], extent[2], extent[2]]
-    size = (3.2 * len(columns), 3.2 * sum(heights) / max(extent[0], extent[1]) + 0.5)
-    figure = Figure(figsize=size, facecolor="black", layout="constrained")
-    axes = figure.subplots(3, len(columns), height_ratios=heights)
+    tall = 3.2 * sum(heights) / max(extent[0], extent[1])
+    above, below = 0.3, 0.6  # inches for titles, and for words
+    figure = Figure(figsize=(3.2 * len(columns), tall + above + below), facecolor="black")
+    whole = tall + above + below
+    margins = {"left": 0, "right": 1, "bottom": below / whole, "top": 1 - above / whole, "wspace": 0.01, "hspace": 0.02}
+    axes = figure.subplots(3, len(columns), height_ratios=heights, gridspec_kw=margins)
     for row, (plane_name, axis) in zip(axes, PLANES.items(), strict=True):
         across, up = (a for a in range(3) if a != axis)
         for cell, (title, (volume, limits)) in zip(row, columns.items(), strict=True):
@@ -77,7 +80,7 @@ def draw_planes(
         row[-1].plot(np.array([-bar_mm, 0]) / zooms[across] + 0.97 * turned.shape[across], [1.5, 1.5], "w-", lw=2)
         _say(row[-1], f"{bar_mm} mm", 0.98, 0.03, ha="right", va="bottom")
     words, colour = (f"{said}\n{note}", "orange") if note else (said, "white")
-    figure.supxlabel(words, color=colour, fontsize="small", wrap=True)
+    figure.text(0.5, 0.1 / whole, words, color=colour, fontsize="small", wrap=True, ha="center", va="bottom")
     return figure
 
 

@@ -59,7 +59,7 @@ class View:
 
 def plane(turned: np.ndarray, axis: int, index: int) -> np.ndarray:
     """A plane ``(rows, columns)`` of a turned volume, its first row the lowest."""
-    return np.take(turned, index, axis=axis).T
+    return turned[(slice(None),) * axis + (index,)].T
 
 
 def window_of(volume: np.ndarray) -> tuple[float, float]:
