@@ -150,7 +150,7 @@ def compose(name: str, overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = hydra_compose(name, list(overrides))
-        if unknown := unknown_key(config, SCHEMAS[name]):
+        if name in SCHEMAS and (unknown := unknown_key(config, SCHEMAS[name])):
             raise UsageError(unknown)
         for key, word in NUMBER_OR_WORD.items():
             value = config.get(key)

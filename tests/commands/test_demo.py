@@ -17,7 +17,7 @@ def test_demo_writes_everything_and_beats_the_spline(tmp_path):
     scores = run_demo(DemoConfig(output_dir=str(tmp_path / "demo")))
     names = {p.name for p in (tmp_path / "demo").iterdir()}
     assert names == {"phantom.nii.gz", "scan.nii.gz", "scan.json", "scores.json"} | {
-        f"scan_focvs{ending}" for ending in (*ENDINGS, ".nii.gz", ".png", ".json")
+        f"scan_focvs{ending}" for ending in (*ENDINGS, ".nii.gz", ".png", ".json", ".html")
     }
     assert json.loads((tmp_path / "demo" / "scores.json").read_text()).keys() == scores.keys()
     assert scores["FOCVS PSNR dB"] > scores["B-spline PSNR dB"]

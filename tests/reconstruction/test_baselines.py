@@ -1,6 +1,7 @@
 """Methods without a prior: their laws, and a run of each from file to file."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -84,7 +85,7 @@ def test_every_method_writes_its_volume(tmp_path, thick_scan, name):
         "baseline.tv_iterations=2",
     ]
     paths = super_resolve(OmegaConf.to_object(compose("config", words)))
-    assert paths.keys() == {"mean", "figure", "json"}
+    assert paths.keys() == {"mean", "figure", "json", "report"}
     assert paths["mean"].name == f"scan_{name}.nii.gz"
     image, scan = nib.load(paths["mean"]), read_scan(thick_scan)
     assert image.shape[:2] == scan.data.shape[:2] and np.isfinite(image.dataobj).all()
@@ -106,7 +107,8 @@ def test_what_methods_cannot_do_is_refused(tmp_path, thick_scan):
     ):
         with pytest.raises(InputError, match=sentence):
             super_resolve(OmegaConf.to_object(compose("config", [*words, wrong])))
-    both = [*words, "method=spline", f"stacks=[{quote(str(thick_scan))}]"]
+    other = shutil.copy(thick_scan, tmp_path / "other.nii.gz")
+    both = [*words, "method=spline", f"stacks=[{quote(str(other))}]"]
     with pytest.raises(InputError, match="restores one stack"):
         super_resolve(OmegaConf.to_object(compose("config", both)))
     assert not (tmp_path / "out").exists()
