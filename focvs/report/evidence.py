@@ -32,8 +32,10 @@ def draw_evidence(scan: Scan, acquisition: Acquisition, residuals: np.ndarray) -
     """
     figure = Figure(figsize=(12, 6))  # margins by hand: a layout that finds them takes a second
     margins = {"left": 0.06, "right": 0.98, "bottom": 0.09, "top": 0.94, "wspace": 0.28, "hspace": 0.38}
-    mosaic = [["profile", "gains", "slices"], ["map", "histogram", "histogram"]]
-    panels = figure.subplot_mosaic(mosaic, gridspec_kw=margins)
+    placed = figure.subplot_mosaic("pgs;mhh", gridspec_kw=margins)
+    panels = dict(
+        zip(("profile", "gains", "slices", "map", "histogram"), map(placed.__getitem__, "pgsmh"), strict=True)
+    )
     reach = acquisition.grid.spacing_mm + acquisition.profile.half_support_mm
     edges = torch.linspace(-reach, reach, 402, dtype=torch.float64)
     centres = (edges[1:] + edges[:-1]).numpy() / 2
