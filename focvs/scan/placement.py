@@ -55,7 +55,8 @@ def _form(header: nib.Nifti1Header, name: str) -> tuple[np.ndarray, list[str]]:
         if code <= 0:
             continue
         try:
-            affine = np.array(header.get_sform() if form == "sform" else header.get_qform(), dtype=float)
+            with np.errstate(all="ignore"):  # of numbers that are none
+                affine = np.array(header.get_sform() if form == "sform" else header.get_qform(), dtype=float)
             sound, why = _has_volume(affine), "an affine without volume"
         except ValueError as error:  # of a quaternion longer than one
             sound, why = False, str(error).splitlines()[0]
