@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 
@@ -91,9 +92,16 @@ def _single(path: Path) -> nib.Nifti1Image:
     if NIFTI1_HEADER in sizes and content[344:347] != b"n+1":
         raise InputError(f"{path} is Analyze, which does not say which side is left; convert it to NIfTI first.")
     try:
-        return form.from_bytes(content)
+        image = form.from_bytes(content)
+        needed = math.prod(image.shape) * image.get_data_dtype().itemsize + int(image.header["vox_offset"])
     except Exception as error:  # nibabel raises a dozen kinds for a header that is broken
         raise InputError(f"{path} could not be read as NIfTI, its header is broken ({first_line(error)}).") from error
+    if needed > len(content):  # asked before so much memory is
+        raise InputError(
+            f"{path} is truncated, or its header is broken: {'x'.join(map(str, image.shape))} voxels need {needed} "
+            f"bytes, and it holds {len(content)}; copy it again."
+        )
+    return image
 
 
 def _unpacked(path: Path) -> bytes:

@@ -119,3 +119,13 @@ def test_colour_and_missing_programs(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
     with pytest.raises(InputError, match=r"pip install 'focvs\[formats\]'"):
         load_image(tmp_path / "a.mha")
+
+
+def test_a_header_of_more_voxels_than_there_are_is_refused_before_memory_is_asked_for(tmp_path):
+    path = tmp_path / "huge.nii"
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[42:48] = np.array([30000] * 3, "<i2").tobytes()
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"is truncated, or its header is broken: 30000x30000x30000 voxels need 108"):
+        load_image(path)
