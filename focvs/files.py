@@ -26,7 +26,8 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore", restval="")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, ".csv", lambda temporary: temporary.write_text(text.getvalue()))
+    content = text.getvalue().encode("utf-8", "surrogateescape")  # names of files as they are
+    write_atomically(path, ".csv", lambda temporary: temporary.write_bytes(content))
 
 
 def _finite(value: Any) -> Any:
@@ -53,6 +54,11 @@ def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no
     finally:
         if temporary.is_file():
             temporary.unlink()
+
+
+def printable(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8, which the system hands over as surrogates, replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def require_there(path: Path) -> None:

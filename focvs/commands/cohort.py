@@ -111,7 +111,7 @@ def read_shard(text: str | None) -> tuple[int, int]:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """The lines of a table of outcomes."""
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,9 @@ def collect(folder: Path) -> tuple[Path, Path]:
     failed = [row for path in sorted(folder.glob(f"{NAME}*.csv")) for row in read_table(path)]
     failed = [row for row in failed if row["status"] in (FAILED, SKIPPED)]
     page, table = folder / PAGE, folder / TABLE
-    text = _page(rows, failed)
-    write_atomically(page, ".html", lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    lines = _table(rows)
-    write_atomically(table, ".tsv", lambda temporary: temporary.write_text(lines, encoding="utf-8"))
+    text, lines = (content.encode("utf-8", "replace") for content in (_page(rows, failed), _table(rows)))
+    write_atomically(page, ".html", lambda temporary: temporary.write_bytes(text))
+    write_atomically(table, ".tsv", lambda temporary: temporary.write_bytes(lines))
     warned = sum(bool(row["warnings"]) for row in rows)
     log.info("%d scans, %d of them with warnings: see %s and %s", len(rows), warned, page, table)
     return page, table
@@ -89,7 +89,7 @@ def _row(path: Path, folder: Path) -> dict[str, Any] | None:
         "scan": (here / stem.removesuffix("_focvs")).as_posix(),
         "uneven": None if gains is None else max(max(g, 1 / g) for g in gains),
         "warnings": warnings,
-        "page": quote((here / page.name).as_posix()) if page.is_file() else "",
+        "page": quote(os.fsencode((here / page.name).as_posix())) if page.is_file() else "",
         "png": png if png.is_file() else None,
     }
 

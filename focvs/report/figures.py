@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
+from focvs.files import printable
 from focvs.report.views import PLANES, SIDES, View, deviation_window, middle_of, plane, window_of
 from focvs.scan.scan import Scan
 
@@ -43,7 +44,7 @@ def draw_planes(
     spline = (torch.from_numpy(scan.data) @ spline_matrix(grid, margins=False).float().T).numpy()
     window = window_of(scan.data)
     columns = {"scan": (scan.data[..., nearest], window), "B-spline": (spline, window), name: (mean, window)}
-    said = f"{scan.path.name}, {_interval(window, 'intensities')}"
+    said = f"{printable(scan.path.name)}, {_interval(window, 'intensities')}"
     if std is not None:
         columns[DEVIATION] = (std, deviation_window(std))
         said += f", {_interval(columns[DEVIATION][1], DEVIATION)}"
@@ -80,7 +81,8 @@ def draw_planes(
         row[-1].plot(np.array([-bar_mm, 0]) / zooms[across] + 0.97 * turned.shape[across], [1.5, 1.5], "w-", lw=2)
         _say(row[-1], f"{bar_mm} mm", 0.98, 0.03, ha="right", va="bottom")
     words, colour = (f"{said}\n{note}", "orange") if note else (said, "white")
-    figure.text(0.5, 0.1 / whole, words, color=colour, fontsize="small", wrap=True, ha="center", va="bottom")
+    places: dict[str, Any] = {"ha": "center", "va": "bottom", "wrap": True, "parse_math": False}
+    figure.text(0.5, 0.1 / whole, words, color=colour, fontsize="small", **places)
     return figure
 
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from focvs import __version__
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.files import write_atomically
+from focvs.files import printable, write_atomically
 from focvs.reconstruction.bounds import Uncertainty
 from focvs.reconstruction.restoration import Restoration
 from focvs.report.evidence import draw_evidence, slice_residuals
@@ -86,8 +86,8 @@ def write_page(finished: Finished, folder: Path) -> Path:
         InputError: if it cannot be written.
     """
     path = folder / f"{finished.run.scan.result(finished.run.config.method)}.html"
-    text = render_page(finished)
-    write_atomically(path, ".html", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    content = render_page(finished).encode("utf-8", "replace")
+    write_atomically(path, ".html", lambda temporary: temporary.write_bytes(content))
     return path
 
 
@@ -102,7 +102,7 @@ def render_page(finished: Finished) -> str:
     style, script = (Markup(source.get_source(environment, name)[0]) for name in ("style.css", "viewer.js"))
     residuals = slice_residuals(torch.from_numpy(finished.restoration.mean), run.scan, run.acquisition)
     return environment.get_template("page.html.j2").render(
-        name=run.scan.path.name,
+        name=printable(run.scan.path.name),
         method=finished.method,
         version=__version__,
         acquisition=report.acquisition,
@@ -113,7 +113,7 @@ def render_page(finished: Finished) -> str:
         acquired=_acquired(finished),
         stated=report.acquisition.stated,
         measured=_measured(finished),
-        files=[(path.name, _kind(name)) for name, path in finished.paths.items()],
+        files=[(printable(path.name), _kind(name)) for name, path in finished.paths.items()],
         made=_made(report),
         settings=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True),
         citation=CITATION,

@@ -1,6 +1,7 @@
 """The page of a run: one file that holds everything, escapes what it was given, and needs no network."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -46,3 +47,13 @@ def test_a_baseline_has_a_page_and_an_old_one_goes(tmp_path, thick_scan, tiny_pr
     assert "Restored from" in text and "by spline" in text and "standard deviation of its error" not in text
     second = super_resolve(settings(thick_scan, tmp_path, tiny_prior, *words))
     assert "report" not in second and not first["report"].exists()
+
+
+def test_names_that_are_no_text_are_shown_as_far_as_they_are(tmp_path, phantom, tiny_prior):
+    scan = write_thick_scan(tmp_path / b"k\xf6pf $x_1$ {%a}.nii.gz".decode("utf-8", "surrogateescape"), phantom[1])
+    logging.disable()  # workers of tests cannot send such names
+    try:
+        paths = super_resolve(settings(scan, tmp_path / "out", tiny_prior, "report=true", "figure=true", "thickness=5"))
+    finally:
+        logging.disable(logging.NOTSET)
+    assert "k\ufffdpf $x_1$ {%a}.nii.gz" in paths["report"].read_text(encoding="utf-8")
