@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from benchmark_quality import degraded_box
+from benchmark_quality import degraded_box, quiet_words
 from focvs.acquisition.interpolation import interpolation_matrix
-from focvs.commands.overrides import compose, quote
+from focvs.commands.overrides import compose
 from focvs.evaluation.metrics import edge_sharpness, peak_signal_to_noise, structural_similarity
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
@@ -59,13 +59,7 @@ def main() -> None:
             scan, truth, voxel = degraded_box(truth_path, options.slices, options.box, Path(name), options.noise)
             white = white_level(truth)
             mask = head_mask(truth, white)
-            words = [
-                f"scan={quote(str(scan.path))}",
-                f"output_dir={quote(name)}",
-                f"voxel={voxel}",
-                "figure=false",
-                "report=false",
-            ]
+            words = quiet_words(scan.path, name, voxel)
             operator = model_acquisition(scan, OmegaConf.to_object(compose("config", words))).written
             start = (torch.from_numpy(scan.data) @ interpolation_matrix(operator).float().T).numpy()
             before = peak_signal_to_noise(truth, start, mask, white)

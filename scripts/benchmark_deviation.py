@@ -26,9 +26,9 @@ import torch
 from omegaconf import OmegaConf
 from scipy import stats
 
-from benchmark_quality import degraded_box
+from benchmark_quality import degraded_box, quiet_words
 from focvs.acquisition.interpolation import interpolation_matrix
-from focvs.commands.overrides import compose, quote, split_overrides
+from focvs.commands.overrides import compose, split_overrides
 from focvs.evaluation.metrics import peak_signal_to_noise
 from focvs.files import write_csv
 from focvs.pipeline import super_resolve
@@ -87,13 +87,7 @@ def judge(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan, truth, voxel = degraded_box(truth_path, slices, box, folder, noise)
-        words = [
-            f"scan={quote(str(scan.path))}",
-            f"output_dir={quote(name)}",
-            f"voxel={voxel}",
-            "figure=false",
-            "report=false",
-        ]
+        words = quiet_words(scan.path, name, voxel)
         config: RunConfig = OmegaConf.to_object(compose("config", [*words, *overrides]))
         paths = super_resolve(config)
         report = json.loads(paths["json"].read_text())

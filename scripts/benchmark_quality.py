@@ -248,6 +248,12 @@ def degrade(truth: Path, scan: Path, thickness: float, spacing: float, **noisy: 
     return read_scan(simulate_scan(simulation))
 
 
+def quiet_words(scan: Path, folder: str, voxel: float) -> list[str]:
+    """What to restore, where to, into voxels of what size (mm), without a picture or a page."""
+    where = [f"scan={quote(str(scan))}", f"output_dir={quote(folder)}", f"voxel={voxel}"]
+    return [*where, "figure=false", "report=false"]
+
+
 def degraded_box(
     truth: Path, slices: str, box: int, folder: Path, noise: float = 0.0
 ) -> tuple[Scan, np.ndarray, float]:

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from benchmark_quality import degraded_box
+from benchmark_quality import degraded_box, quiet_words
 from focvs.acquisition.interpolation import interpolation_matrix
-from focvs.commands.overrides import compose, quote, split_overrides
+from focvs.commands.overrides import compose, split_overrides
 from focvs.evaluation import uncertainty
 from focvs.evaluation.metrics import peak_signal_to_noise, spectrum_ratio
 from focvs.files import write_csv
@@ -75,13 +75,7 @@ def judge(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan, truth, voxel = degraded_box(truth_path, slices, options.box, folder, noise)
-        words = [
-            f"scan={quote(str(scan.path))}",
-            f"output_dir={quote(name)}",
-            f"voxel={voxel}",
-            "figure=false",
-            "report=false",
-        ]
+        words = quiet_words(scan.path, name, voxel)
         words += [f"samples={count}", "save_samples=true", *overrides]
         config: RunConfig = OmegaConf.to_object(compose("config", words))
         paths = super_resolve(config)

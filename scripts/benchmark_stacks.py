@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from benchmark_quality import middle_box
+from benchmark_quality import middle_box, quiet_words
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.commands.overrides import compose, quote, split_overrides
 from focvs.commands.simulate import simulate_scan
@@ -105,13 +105,7 @@ def run_case(
             )
 
         voxel = float(np.linalg.norm(affine[:3, axial]))
-        words = [
-            f"scan={quote(str(stacks[0]))}",
-            f"output_dir={quote(name)}",
-            f"voxel={voxel}",
-            "figure=false",
-            "report=false",
-        ]
+        words = quiet_words(stacks[0], name, voxel)
         words += [f"align={'rigid' if options.move else 'headers'}", *overrides]
         both = [*words, f"stacks=[{quote(str(stacks[1]))}]"]
 

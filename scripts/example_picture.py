@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark_quality import degraded_box
+from benchmark_quality import degraded_box, quiet_words
 from focvs.acquisition.interpolation import spline_matrix
-from focvs.commands.overrides import compose, quote, to_schema
+from focvs.commands.overrides import compose, to_schema
 from focvs.files import write_atomically
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
@@ -34,8 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scan, truth, voxel = degraded_box(options.truth, options.slices, 0, Path(name), options.noise)
-        words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(name)}", f"voxel={voxel}"]
-        config = to_schema(compose("config", [*words, "figure=false", "report=false"]))
+        config = to_schema(compose("config", quiet_words(scan.path, name, voxel)))
         ours = axis_last(*read_nifti(super_resolve(config)["mean"])[:2], scan.file_axis)[0]
         grid = model_acquisition(scan, config).grid
     spline = (torch.from_numpy(scan.data) @ spline_matrix(grid, margins=False).float().T).numpy()
