@@ -12,6 +12,7 @@ PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # and the axis that is the s
 SIDES = ("LR", "PA", "IS")  # of the axes, low and high
 TISSUE = 0.1  # of the 99.5th percentile, above which a voxel is taken for tissue
 WHITE_PERCENTILE = 98.5  # of tissue that is shown as white: little of it saturates, whatever the contrast
+MOST_ABOVE_MIDDLE = 2.0  # times the median of tissue that white may be: fat saturates, the brain shows
 DEVIATION_PERCENTILE = 99.5
 
 
@@ -65,12 +66,17 @@ def plane(turned: np.ndarray, axis: int, index: int) -> np.ndarray:
 def window_of(volume: np.ndarray) -> tuple[float, float]:
     """Intensities shown as black and white: 0, or the lowest 0.5 % where a volume has negative ones, to near the top.
 
+    White is the 98.5th percentile of tissue, or twice its median where that is lower.
+
     Args:
         volume: any shape; what is above a tenth of its 99.5th percentile is tissue.
     """
     rough = float(np.percentile(volume, 99.5))
     tissue = volume[volume > TISSUE * rough] if rough > 0 else volume
-    high = float(np.percentile(tissue, WHITE_PERCENTILE)) if tissue.size else 1.0
+    high = 1.0
+    if tissue.size:
+        middle, top = (float(v) for v in np.percentile(tissue, (50, WHITE_PERCENTILE)))
+        high = min(top, MOST_ABOVE_MIDDLE * middle) if middle > 0 else top
     low = min(0.0, float(np.percentile(volume, 0.5)))
     return low, high if high > low else low + 1.0
 

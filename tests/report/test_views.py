@@ -44,6 +44,12 @@ def test_windows_keep_most_of_the_tissue_whatever_lies_around_it():
     assert alone == in_air and alone[0] == 0
     assert (tissue > alone[1]).mean() == pytest.approx(0.015, abs=0.002)
     low, high = window_of(rng.normal(0, 1, 10000))
-    assert low < -2 and high > 2
+    assert low < -2 and high > 1.5
     assert window_of(np.zeros(8)) == (0.0, 1.0) and deviation_window(np.zeros(8)) == (0.0, 1.0)
     assert deviation_window(np.arange(-5, 101))[1] == pytest.approx(100, abs=1)
+
+
+def test_fat_saturates_so_that_the_brain_shows():
+    rng = np.random.default_rng(0)
+    head = np.concatenate([rng.normal(300, 30, 9000), rng.normal(1000, 50, 1000)])
+    assert window_of(head)[1] == pytest.approx(2 * np.median(head))
