@@ -1,7 +1,7 @@
 import pytest
 
 from focvs.errors import InputError
-from focvs.files import write_atomically, write_json
+from focvs.files import printable, write_atomically, write_json
 from focvs.pipeline import super_resolve
 from runs import settings
 
@@ -26,3 +26,8 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "x.json", ".json", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_no_text_are_printable():
+    assert printable("a b.nii") == "a b.nii"
+    assert printable(b"k\xf6pf.nii".decode("utf-8", "surrogateescape")) == "k\ufffdpf.nii"
