@@ -68,6 +68,8 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
         check_options(config)
         folder = Path(config.output_dir or Path(config.scan).parent)
         place = folder if config.output_dir else None  # gets the NIfTI of a DICOM series
+        if place is None:
+            log.info("no output folder was given: results go beside the scan, into %s", folder)
         numbers, left_out = excluded(config)
         acquired = prepare_scan(
             Path(config.scan), place, config.slice_gains, numbers, config.series, config.echo, config.overwrite

@@ -67,7 +67,7 @@ def collect(folder: Path) -> tuple[Path, Path]:
     write_atomically(page, ".html", lambda temporary: temporary.write_bytes(text))
     write_atomically(table, ".tsv", lambda temporary: temporary.write_bytes(lines))
     warned = sum(bool(row["warnings"]) for row in rows)
-    log.info("%d scans, %d of them with warnings: see %s and %s", len(rows), warned, page, table)
+    log.info("restored scans: %d, with warnings: %d; see %s and %s", len(rows), warned, page, table)
     return page, table
 
 

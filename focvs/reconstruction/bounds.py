@@ -165,4 +165,5 @@ def measure_uncertainty(restoration: Restoration, scan: Scan, acquisition: Acqui
     mean = restoration.mean
     lowest = np.minimum(mean, min(0.0, float(scan.data.min())))
     low, high = np.maximum(mean - reach, lowest), mean + reach
+    high = np.where(reach > 0, np.maximum(high, min(0.0, float(scan.data.min()))), high)
     return Uncertainty(std.numpy(), null_std.numpy(), low, high)

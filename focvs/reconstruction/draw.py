@@ -21,6 +21,7 @@ from focvs.sampling.consistency import Measured, ReplacementRule
 from focvs.sampling.samplers import NoiseSource, make_sampler
 
 NOTHING = -12.0  # logarithm of a deviation away from the head
+MOST = 0.0  # logarithm of the largest deviation that is believed, half of the white level: the network extrapolates
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ def draw_mean(
         samples = cropped.new_empty((0, *cropped.shape))
         if prior.deviation is not None:
             whole = volume_denoiser(case, prior.deviation, config, plan, NOTHING, progress.advance)
-            log_deviation = clock.timed("network", whole)(mean, sigma)[0]
+            log_deviation = clock.timed("network", whole)(mean, sigma)[0].clamp_max(MOST)
             deviation = grid.crop(log_deviation.exp()).to("cpu", torch.float32)
             if config.samples:
                 samples = draw_residuals(case, plan, config, mean[0], log_deviation, clock, progress)

@@ -194,7 +194,8 @@ def _measured(finished: Finished) -> list[tuple[str, str, str]]:
         wide = f"{interval.factor:.3g} deviations around the mean, {interval.reason}"
         rows.append(("q05 to q95", f"{100 * interval.level:.0f} %", wide))
     if c.below_floor:
-        rows.append(("below zero", f"{100 * c.below_floor:.2g} % of voxels", f"the lowest is {c.lowest:.4g}"))
+        amount = f"{100 * c.below_floor:.2g} % of voxels"
+        rows.append(("below zero", amount, f"by any amount, however small; the lowest is {c.lowest:.4g}"))
     return rows
 
 
