@@ -1,9 +1,6 @@
 """FOCVS from Python: the commands as functions of images, without a word of configuration files.
 
-import focvs
-
-result = focvs.restore("scan.nii.gz", thickness=4)
-result.mean.to_filename("restored.nii.gz")
+``result = focvs.restore("scan.nii.gz", thickness=4)``, then ``result.mean.to_filename("restored.nii.gz")``.
 """
 
 from __future__ import annotations
@@ -151,13 +148,13 @@ def simulate(
 
 
 def evaluate(
-    truth: Image, estimates: Image | Sequence[Image], *, scan: Image | None = None, **options: Any
+    truth: Image, estimates: Image | list[Image], *, scan: Image | None = None, **options: Any
 ) -> list[dict[str, Any]]:
     """PSNR, SSIM and the other numbers of ``focvs evaluate``, a dictionary for each estimate.
 
     Args:
         truth: as ``image`` of :func:`restore`.
-        estimates: one or several.
+        estimates: one, or a list of several.
         scan: that they were made from: their own slices are compared with it.
         options: any other key of conf/evaluate.yaml, such as ``thickness=4`` or ``trim=8.0``.
 
