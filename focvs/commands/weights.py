@@ -10,9 +10,10 @@ import torch
 from focvs.commands.overrides import UsageError
 from focvs.config import checkpoints_dir
 from focvs.errors import FocvsError, PriorError
+from focvs.priors.own import is_own
 from focvs.priors.own_weights import add_weights, resolve, weights_dir
 from focvs.priors.pretrained import load_prior
-from focvs.priors.weights import WEIGHTS, read_weights, sha256_of
+from focvs.priors.weights import read_weights, sha256_of
 
 USAGE = "focvs weights [list], focvs weights verify [NAME ...], or focvs weights add NAME FOLDER_OR_HUB_ID"
 
@@ -63,8 +64,7 @@ def _verified(folder: Path) -> bool:
             for name, tensor in read_weights(file).items():
                 if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                     raise PriorError(f"{file}: {name} has numbers that are not finite; get it again.")
-        ours = (folder / WEIGHTS).is_file() and (folder / "config.json").is_file()
-        prior = f"prior {load_prior(folder).sha256}" if ours and folder in shipped().values() else "whole"
+        prior = f"prior {load_prior(folder).sha256}" if is_own(folder) else "of another kind, whole"
     except FocvsError as error:
         print(f"broken  {folder.name}: {error}")
         return False

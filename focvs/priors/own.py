@@ -90,6 +90,15 @@ def _load_mean(folder: Path, device: str) -> Prior:
     )
 
 
+def is_own(folder: Path) -> bool:
+    """Whether a folder says that it holds a prior of this project.
+
+    Raises:
+        PriorError: if what it says cannot be read.
+    """
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and _kind(folder) in KNOWN
+
+
 def _kind(folder: Path) -> str:
     """What ``config.json`` says the network is."""
     for path in (folder / CONFIG, folder / WEIGHTS):

@@ -28,7 +28,8 @@ def test_added_weights_are_found_by_name(place, tiny_prior, thick_scan, tmp_path
     assert main(["weights", "add", "mine", str(tiny_prior)]) == 0
     assert sha256_of(place / "mine" / WEIGHTS) == sha256_of(tiny_prior / WEIGHTS)
     assert main(["weights", "verify", "mine"]) == 0 and main(["weights"]) == 0
-    assert str(place / "mine") in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(place / "mine") in said and "works   mine: prior " in said  # which loads
     words = ["quality=samples", "samples=1", "steps=1", "figure=false", "report=false", "thickness=5"]
     assert main([str(thick_scan), str(tmp_path / "out"), "path=mine", *words]) == 0
     assert main(["weights", "add", "mine", str(tiny_prior)]) == 1
