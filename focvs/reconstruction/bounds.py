@@ -134,7 +134,8 @@ def measure_uncertainty(restoration: Restoration, scan: Scan, acquisition: Acqui
     """Deviations of the written samples, and the interval around the mean.
 
     The interval reaches as far as :func:`half_width` says of samples, and a multiple of the deviation that a prior
-    tells of its mean; but not below zero where the scan does not, and it is the mean where nothing was computed.
+    tells of its mean. Where the scan is nowhere below zero, neither end is: the lower one except where the mean itself
+    is, the upper one never. It is the mean where nothing was computed.
 
     Args:
         restoration: its samples, and the interval that was chosen.

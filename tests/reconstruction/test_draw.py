@@ -1,11 +1,13 @@
 """The mean by a cascade: consistent, through every mirror, with the deviation the prior tells."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from focvs.errors import InputError
-from focvs.reconstruction import self_calibration
+from focvs.reconstruction import draw, self_calibration
 from focvs.reconstruction.bounds import measure_uncertainty
 
 
@@ -20,6 +22,27 @@ def test_the_mean_reproduces_the_scan_and_says_how_far_it_may_be_off(posed, told
     assert (maps.q05 <= restoration.mean).all() and (restoration.mean <= maps.q95).all()
     assert (maps.std[~restoration.sampled] == 0).all()
     assert not restoration.interval.calibrated and "no intervals" in restoration.interval.reason
+
+
+def test_no_deviation_above_half_of_the_white_level_is_believed(posed, told, monkeypatch):
+    half = posed[0].slices.units.white / 2
+    free = told().deviation
+    limit = float(np.quantile(free[free > 0], 0.7)) / half  # that many exceed
+    monkeypatch.setattr(draw, "MOST", draw.MOST + np.log(limit))
+    held = told().deviation
+    assert held.max() == pytest.approx(limit * half, rel=1e-5) and held.max() < free.max()
+    np.testing.assert_allclose(held, np.minimum(free, limit * half), rtol=1e-4)
+
+
+def test_no_end_of_the_interval_is_below_zero_where_the_scan_is_not(posed, told):
+    case, _ = posed
+    restoration = told()
+    assert case.scan.data.min() >= 0
+    mean = restoration.mean - 0.1 * case.scan.units.white  # as noise would have it
+    maps = measure_uncertainty(replace(restoration, mean=mean), case.scan, case.acquisition)
+    inside = restoration.sampled & (restoration.deviation > 0)
+    assert (mean[inside] < 0).any() and (maps.q95[inside] >= 0).all()
+    assert (maps.q05[inside] >= np.minimum(mean, 0)[inside]).all()
 
 
 def test_fewer_stages_are_another_mean_and_more_are_all(told):
