@@ -198,10 +198,10 @@ def _run_scan(config: Any) -> int:
     from focvs.pipeline import super_resolve
 
     if Path(config.scan).is_dir():
-        from focvs.commands.cohort import is_cohort, restore_cohort
+        from focvs.commands.cohort import restore_cohort, scans_of
 
-        if is_cohort(config):
-            return DONE if restore_cohort(config) else FAILED
+        if found := scans_of(config):
+            return DONE if restore_cohort(config, found) else FAILED
     super_resolve(config)
     return DONE
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+# settings that change no voxel of a result
+NEUTRAL = ("batch", "device", "figure", "progress", "report")
+
 
 class Planes(Enum):
     """How 2D slices of the volume are denoised."""

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,14 @@ from focvs.errors import FocvsError, InputError, NoScanError
 from focvs.files import require_writable, write_csv
 from focvs.pipeline import super_resolve
 from focvs.report.run_report import plain
-from focvs.run_config import RunConfig
+from focvs.run_config import NEUTRAL, RunConfig
 from focvs.scan.dicom import leaving_nothing, open_scan
 from focvs.scan.finding import Found, find_scans
 
 log = logging.getLogger(__name__)
 RESTORED, THERE, SKIPPED, FAILED = "restored", "there", "skipped", "failed"
 COLUMNS = ("scan", "status", "result", "seconds", "relative_residual", "warnings", "reason")
-# settings that change no result
-NEUTRAL = ("scan", "output_dir", "shard", "device", "batch", "figure", "report", "progress", "overwrite")
+PLACES = ("scan", "output_dir", "shard", "overwrite")  # settings of where things are, or may be put
 NAME = "focvs_cohort"
 
 
@@ -41,20 +41,29 @@ class Outcome:
     reason: str = ""
 
 
-def is_cohort(config: RunConfig) -> bool:
-    """Whether the scan of a configuration is a folder of several, and none of them was chosen."""
+def scans_of(config: RunConfig) -> list[Found]:
+    """The scans of a configuration whose scan is a folder of several, of which none was chosen; else none.
+
+    Raises:
+        InputError: as :func:`focvs.scan.finding.find_scans`.
+    """
     folder = Path(config.scan)
     if not folder.is_dir() or config.series is not None or config.echo is not None or config.stacks:
-        return False
+        return []
     found = find_scans(folder, _output_of(config))
-    return len({(item.path, item.series) for item in found}) > 1 or any(item.path.is_file() for item in found)
+    several = len({(item.path, item.series) for item in found}) > 1 or any(item.path.is_file() for item in found)
+    return found if several else []
 
 
-def restore_cohort(config: RunConfig) -> bool:
+def restore_cohort(config: RunConfig, found: Sequence[Found]) -> bool:
     """Restore every multi-slice scan in a folder and those below it into a tree of the same shape.
 
     What is no multi-slice MRI is skipped, what was restored from the same input with the same settings by this version
     is left as it is, and a failure ends nothing. ``focvs_cohort.csv`` has a line for each, from the first one on.
+
+    Args:
+        config: of all of them.
+        found: those in its folder.
 
     Returns:
         Whether none failed.
@@ -65,7 +74,6 @@ def restore_cohort(config: RunConfig) -> bool:
     if config.output_dir is None:
         raise InputError(f"{config.scan} is a folder of scans: give an output folder as well.")
     folder, output = Path(config.scan), _output_of(config)
-    found = find_scans(folder, output)
     part, parts = read_shard(config.shard)
     mine = found[part::parts]
     require_writable(output)
@@ -117,6 +125,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def _restore(item: Found, config: RunConfig, output: Path) -> Outcome:
     began = time.perf_counter()
+    if item.fault:
+        return Outcome(item.name, FAILED, reason=item.fault)
     try:
         if (there := _done(config)) is not None:
             return Outcome(item.name, THERE, str(there.relative_to(output)))
@@ -151,17 +161,21 @@ def _done(config: RunConfig) -> Path | None:
     with leaving_nothing() as left:
         scan = open_scan(Path(config.scan), folder, config.series, config.echo, config.overwrite)
         left += scan.converted
-    mean = folder / f"{scan.result(config.method)}.nii.gz"
+    stem = scan.result(config.method)
+    mean = folder / f"{stem}.nii.gz"
+    endings = {".nii.gz": True, ".png": config.figure, ".html": config.report}
+    wanted = [folder / f"{stem}{ending}" for ending, asked in endings.items() if asked]
     try:
-        report = json.loads((folder / f"{scan.result(config.method)}.json").read_text(encoding="utf-8"))
+        report = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
         same = report["version"] == __version__ and report["scan_sha256"] == scan.sha256
-        return mean if same and mean.is_file() and _kept(report["config"]) == _kept(plain(asdict(config))) else None
+        there = all(path.is_file() for path in wanted)
+        return mean if same and there and _kept(report["config"]) == _kept(plain(asdict(config))) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in NEUTRAL}
+    return {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in (*NEUTRAL, *PLACES)}
 
 
 def _output_of(config: RunConfig) -> Path:

@@ -23,13 +23,12 @@ from focvs.pipeline import super_resolve
 from focvs.reconstruction.baselines import METHODS
 from focvs.reconstruction.thickness import load_profile, require_width
 from focvs.report.tables import COLUMNS
-from focvs.run_config import RunConfig
+from focvs.run_config import NEUTRAL, RunConfig
 from focvs.scan.formats import image_stem
 from focvs.scan.nifti import DIRECTIONS, axis_along, read_nifti, read_volume, write_nifti
 
 log = logging.getLogger(__name__)
 NOTES = {".md", ".txt", ".jsonl", ".png"}  # files beside the weights of a prior that decide nothing
-NEUTRAL = ("batch", "device", "figure", "progress", "report", "save_samples")  # settings that change no score
 MOST_KEPT = 0.9  # of the voxels along the slice axis, below which cropping is worth a word
 
 
@@ -79,7 +78,7 @@ def run_job(config: SweepConfig) -> None:
 def job_settings(config: SweepConfig) -> dict[str, Any]:
     """All that decides the outcome of a job; of files, which they are and when they were written."""
     settings = {key: value for key, value in asdict(config).items() if key != "output_dir"}
-    settings["run"] = {key: value for key, value in config.run.items() if key not in NEUTRAL}
+    settings["run"] = {key: value for key, value in config.run.items() if key not in (*NEUTRAL, "save_samples")}
     run: RunConfig = to_schema(compose("config", ["scan=none", *run_overrides(config.run)]))
     settings["quality"] = run.quality  # what that stands for is another version's affair
     prior = Path(run.prior.path or checkpoints_dir() / run.prior.name).resolve()

@@ -100,6 +100,8 @@ def check_options(config: RunConfig) -> None:
         if config.sampler.mirrors != 1:
             raise InputError("sampler.mirrors= is for sampler=mean; leave it out.")
     excluded(config)
+    if config.shard is not None:
+        raise InputError(f"shard={config.shard} takes a part of a folder of scans, and {config.scan} is one scan.")
     if config.output_dir is not None and image_stem(Path(config.output_dir)) != Path(config.output_dir).name:
         raise InputError(
             f"output_dir={config.output_dir} is the name of an image, and results go to a folder; give one, such as "

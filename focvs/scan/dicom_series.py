@@ -101,18 +101,30 @@ def find_series(folder: Path) -> list[Series]:
     """The series with images in a folder and those below it, by number.
 
     Raises:
-        InputError: if there is none; NIfTI files that lie there are named.
+        InputError: if there is none, where NIfTI files that lie there are named, or a DICOM file cannot be read.
     """
-    found: dict[str, list[tuple[Dataset, Path]]] = defaultdict(list)
-    for path, header in _headers(folder):
-        if header.get("Rows") is not None:
-            found[str(header.get("SeriesInstanceUID", ""))].append((header, path))
+    found, broken = list_series(folder)
+    if broken:
+        raise InputError(next(iter(broken.values())))
     if not found:
         images = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith((".nii", ".nii.gz")))
         if images:
             raise InputError(f"{folder} holds image files ({_listed(images)}) and no DICOM series; give one of them.")
         raise InputError(f"{folder} holds no DICOM series; give a .nii or .nii.gz file, or the folder of one series.")
-    return sorted((_series(members) for members in found.values()), key=lambda s: (len(s.number), s.name))
+    return found
+
+
+def list_series(folder: Path) -> tuple[list[Series], dict[Path, str]]:
+    """The same, none included, and DICOM files that cannot be read, with a sentence on each."""
+    found: dict[str, list[tuple[Dataset, Path]]] = defaultdict(list)
+    broken: dict[Path, str] = {}
+    for path, header in _headers(folder):
+        if isinstance(header, str):
+            broken[path] = header
+        elif header.get("Rows") is not None:
+            found[str(header.get("SeriesInstanceUID", ""))].append((header, path))
+    series = (_series(members) for members in found.values())
+    return sorted(series, key=lambda s: (len(s.number), s.name)), broken
 
 
 def choose_series(found: Sequence[Series], folder: Path, series: str | None, echo: int | None) -> Series:
@@ -197,7 +209,8 @@ def _require_stack(series: Series, folder: Path) -> None:
         )
 
 
-def _headers(folder: Path) -> Iterator[tuple[Path, Dataset]]:
+def _headers(folder: Path) -> Iterator[tuple[Path, Dataset | str]]:
+    """Files and their headers, or what is wrong with those of DICOM that cannot be read."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
@@ -207,9 +220,7 @@ def _headers(folder: Path) -> Iterator[tuple[Path, Dataset]]:
         except InvalidDicomError:
             continue  # a picture, a text
         except Exception as error:  # pydicom raises many kinds for a file that is cut short
-            raise InputError(
-                f"{path} is a DICOM file that cannot be read ({first_line(error)}); copy it again."
-            ) from error
+            yield path, f"{path} is a DICOM file that cannot be read ({first_line(error)}); copy it again."
 
 
 def _series(members: Sequence[tuple[Dataset, Path]]) -> Series:

@@ -63,7 +63,8 @@ def load_image(path: Path) -> nib.Nifti1Pair:
     return _single(path)
 
 
-def _is_dicom(content: bytes) -> bool:
+def is_dicom(content: bytes) -> bool:
+    """Whether the first bytes of a file are those of DICOM."""
     return content[DICOM_PREAMBLE : DICOM_PREAMBLE + len(DICOM_MAGIC)] == DICOM_MAGIC
 
 
@@ -72,7 +73,7 @@ def _single(path: Path) -> nib.Nifti1Image:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} could not be read ({error.strerror}); check its permissions.") from error
-    if _is_dicom(content):
+    if is_dicom(content):
         raise InputError(
             f"{path} is a DICOM file; give its folder instead, with the files of one series: focvs {path.parent} out/"
         )

@@ -54,6 +54,13 @@ def test_everything_is_restored_that_can_be(tmp_path, study, tiny_prior, capsys)
     assert {row["status"] for row in table(out).values()} == {"there", "skipped"}
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")} == stamps
 
+    assert main([str(study / "sub-01"), str(out / "sub-01"), *words, "report=true"]) == 0  # a page that was not there
+    assert table(out / "sub-01")["a.nii.gz"]["status"] == "restored" and (out / "sub-01" / "a_focvs.html").is_file()
+    (study / "dicom" / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 9)
+    assert main([str(study), str(out), *words]) == 1
+    assert "cannot be read" in table(out)["dicom/cut.dcm"]["reason"]
+    (study / "dicom" / "cut.dcm").unlink()
+
     other = write_thick_scan(study / "sub-01" / "a.nii.gz", np.ones((56, 64, 60)) * np.linspace(0.5, 1, 60))
     assert other.is_file() and main([str(study), str(out), *words]) == 1  # results of another scan are not overwritten
     assert "another scan of that name" in table(out)["sub-01/a.nii.gz"]["reason"]
@@ -69,6 +76,11 @@ def test_parts_make_the_whole(tmp_path, study, tiny_prior):
         assert main([str(study), str(out), *quick(tiny_prior), "method=linear", f"shard={part}"]) == 0
         seen += table(out, f"{NAME}_{int(part[0]) % 2}-of-2")
     assert sorted(seen) == sorted(set(seen)) and len(seen) == 5
+
+
+def test_a_part_of_one_scan_is_refused(tmp_path, thick_scan, tiny_prior, capsys):
+    assert main([str(thick_scan), str(tmp_path / "out"), *quick(tiny_prior), "shard=1/4"]) == 1
+    assert "shard=1/4 takes a part of a folder of scans" in capsys.readouterr().err
 
 
 def test_shards():

@@ -1,6 +1,7 @@
 """Scans are found wherever they lie, once each, and results are not."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from dicom_files import write_series
+from focvs.errors import InputError
 from focvs.scan.finding import find_scans, is_image
 
 SLICES = np.random.default_rng(0).integers(1, 1000, (20, 24, 8)).astype(np.uint16)
@@ -53,3 +55,15 @@ def test_names_of_images(name, image):
 def test_an_empty_folder_has_none(tmp_path):
     os.mkdir(tmp_path / "none")
     assert find_scans(tmp_path / "none", tmp_path) == []
+
+
+def test_dicom_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    folder = write_series(tmp_path / "dicom", SLICES)
+    bad = folder / "01_003.dcm"
+    bad.write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 9)
+    found = find_scans(tmp_path, tmp_path / "out")
+    assert [(f.path.name, bool(f.fault)) for f in found] == [("01_003.dcm", True), ("dicom", False)]
+    assert "cannot be read" in found[0].fault
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match=r"holds DICOM files: install .*focvs\[dicom\]"):
+        find_scans(tmp_path, tmp_path / "out")
