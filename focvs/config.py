@@ -48,6 +48,7 @@ class DemoConfig:
     output_dir: str = "demo"
     thickness: float = 5.0
     spacing: float = 6.0
+    contrast: str = "T1w"
     seed: int = 0
     device: str = "auto"
 

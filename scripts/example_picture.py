@@ -20,7 +20,7 @@ from focvs.files import write_atomically
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.report.figures import draw_comparison
-from focvs.report.views import PLANES, View, middle_of, plane
+from focvs.report.views import PLANES, Tile, View, middle_of
 from focvs.scan.head import bounding_box, head_mask
 from focvs.scan.nifti import axis_last, read_nifti
 
@@ -46,12 +46,12 @@ def main() -> None:
     box = bounding_box(view(head_mask(truth, scan.units.white)), 8)
     shown = {column: view(volume)[box] for column, volume in shown.items()}
     middle -= [side.start for side in box]
-    images = {
-        (name, column): plane(volume, PLANES[name], middle[PLANES[name]])
+    tiles = {
+        (name, column): Tile.of(volume, view.zooms_mm, PLANES[name], middle[PLANES[name]])
         for name in ("sagittal", "coronal")
         for column, volume in shown.items()
     }
-    figure = draw_comparison(["sagittal", "coronal"], list(shown), images)
+    figure = draw_comparison(["sagittal", "coronal"], list(shown), tiles)
     write_atomically(options.output, ".png", lambda path: figure.savefig(path, dpi=90))
 
 

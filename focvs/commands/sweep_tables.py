@@ -18,6 +18,7 @@ from focvs.errors import InputError
 from focvs.files import write_atomically, write_csv
 from focvs.report.figures import draw_comparison, draw_curves
 from focvs.report.tables import COLUMNS
+from focvs.report.views import SIDES, Tile
 from focvs.scan.nifti import axis_along
 
 log = logging.getLogger(__name__)
@@ -145,13 +146,11 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _pictures(
-    folder: Path, jobs: Sequence[dict[str, Any]]
-) -> tuple[list[str], list[str], dict[tuple[str, str], np.ndarray]]:
+def _pictures(folder: Path, jobs: Sequence[dict[str, Any]]) -> tuple[list[str], list[str], dict[tuple[str, str], Tile]]:
     """Rows (acquisitions), columns (truth and methods) and middle slices of the first head and seed of each."""
     rows: list[str] = []
     columns = ["truth"]
-    images: dict[tuple[str, str], np.ndarray] = {}
+    tiles: dict[tuple[str, str], Tile] = {}
     done = [job for job in jobs if "scores" in job and (folder / job["folder"] / job["estimate"]).is_file()]
     first = [job for job in done if job["settings"]["volume"] == done[0]["settings"]["volume"]]
     for job in first[:MOST_PICTURES]:
@@ -160,11 +159,11 @@ def _pictures(
         column = " ".join([settings["method"], *run_overrides(settings["run"])])
         rows += [row] if row not in rows else []
         columns += [column] if column not in columns else []
-        if (row, column) not in images:
+        if (row, column) not in tiles:
             truth, estimate = middle_slices(place / job["truth"], place / job["estimate"], settings["axis"])
-            images[row, column] = estimate
-            images.setdefault((row, "truth"), truth)
-    return rows, columns, images
+            tiles[row, column] = estimate
+            tiles.setdefault((row, "truth"), truth)
+    return rows, columns, tiles
 
 
 def _varying(settings: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> list[str]:
@@ -173,13 +172,17 @@ def _varying(settings: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> list[s
     return [f"{key} {row[key]}" for key in PICTURED if len({str(other[key]) for other in rows}) > 1]
 
 
-def middle_slices(truth: Path, estimate: Path, direction: str) -> tuple[np.ndarray, np.ndarray]:
-    """The same slice of both, through the middle of the head, with the slice axis upright."""
+def middle_slices(truth: Path, estimate: Path, direction: str) -> tuple[Tile, Tile]:
+    """The same plane of both, through the middle of the head, with the slice axis upright."""
     both = [nib.as_closest_canonical(nib.load(path)) for path in (truth, estimate)]
     data, other = (np.asarray(image.dataobj, dtype=np.float32) for image in both)
     along = axis_along(both[0].affine, direction)
     across = 1 if along != 1 else 0
     inside = np.argwhere(data > 0.15 * np.percentile(data, 99.5))
     middle = int(np.median(inside[:, across])) if len(inside) else data.shape[across] // 2
-    images = [np.take(volume, middle, axis=across) for volume in (data, other)]
-    return (images[0].T, images[1].T) if along == 2 else (images[0], images[1])
+    (beside,) = {0, 1, 2} - {along, across}
+    sizes = nib.affines.voxel_sizes(both[0].affine)
+    planes = [np.take(volume, middle, axis=across) for volume in (data, other)]
+    upright = [image.T if along > beside else image for image in planes]
+    first, second = (Tile(image, (float(sizes[along]), float(sizes[beside])), SIDES[beside]) for image in upright)
+    return first, second

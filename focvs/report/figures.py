@@ -15,7 +15,7 @@ from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
 from focvs.acquisition.interpolation import spline_matrix
 from focvs.files import printable
-from focvs.report.views import PLANES, SIDES, View, deviation_window, middle_of, plane, window_of
+from focvs.report.views import PLANES, SIDES, Tile, View, deviation_window, middle_of, plane, window_of
 from focvs.scan.scan import Scan
 
 DEVIATION = "standard deviation"
@@ -77,9 +77,7 @@ def draw_planes(
                 _say(cell, side, place[0], 0.5, ha=place[1], va="center")
         at_mm = nib.affines.apply_affine(affine, middle)[axis]
         _say(row[0], f"{plane_name}, {'xyz'[axis]} = {at_mm:.0f} mm", 0.01, 0.99, va="top")
-        bar_mm = 50 if extent[across] > 80 else 10
-        row[-1].plot(np.array([-bar_mm, 0]) / zooms[across] + 0.97 * turned.shape[across], [1.5, 1.5], "w-", lw=2)
-        _say(row[-1], f"{bar_mm} mm", 0.98, 0.03, ha="right", va="bottom")
+        _draw_bar(row[-1], turned.shape[across], zooms[across])
     words, colour = (f"{said}\n{note}", "orange") if note else (said, "white")
     places: dict[str, Any] = {"ha": "center", "va": "bottom", "wrap": True, "parse_math": False}
     figure.text(0.5, 0.1 / whole, words, color=colour, fontsize="small", **places)
@@ -150,18 +148,35 @@ def draw_curves(summary: Sequence[dict[str, Any]], scores: dict[str, str]) -> Fi
     return figure
 
 
-def draw_comparison(rows: list[str], columns: list[str], images: dict[tuple[str, str], np.ndarray]) -> Figure:
-    """A grid of images ``(h, w)``, bottom row first; cells without one stay empty."""
-    figure = Figure(figsize=(2.6 * len(columns), 2.6 * len(rows) + 0.3), facecolor="black", layout="constrained")
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+def draw_comparison(rows: list[str], columns: list[str], tiles: dict[tuple[str, str], Tile]) -> Figure:
+    """A grid of planes, all of a row in one window of intensities; cells without one stay empty."""
+    first = {row: next(tiles[row, column] for column in columns if (row, column) in tiles) for row in rows}
+    heights = {row: t.pixels.shape[0] * t.pixel_mm[0] / (t.pixels.shape[1] * t.pixel_mm[1]) for row, t in first.items()}
+    inches = 2.6 * sum(heights.values()) + 0.3
+    figure = Figure(figsize=(2.6 * len(columns), inches), facecolor="black")
+    margins = {"left": 0, "right": 1, "bottom": 0, "top": 1 - 0.3 / inches, "wspace": 0.02, "hspace": 0.02}
+    ratios = list(heights.values())
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=ratios, gridspec_kw=margins)
     for line, row in zip(axes, rows, strict=True):
-        windows = [window_of(images[row, column]) for column in columns if (row, column) in images]
+        windows = [window_of(tiles[row, column].pixels) for column in columns if (row, column) in tiles]
         low, high = min(w[0] for w in windows), max(w[1] for w in windows)
         for cell, column in zip(line, columns, strict=True):
             cell.set_axis_off()
-            if (row, column) in images:
-                cell.imshow(images[row, column], cmap="gray", vmin=low, vmax=high, origin="lower")
+            if (row, column) in tiles:
+                tile = tiles[row, column]
+                aspect = tile.pixel_mm[0] / tile.pixel_mm[1]
+                cell.imshow(tile.pixels, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
             if row == rows[0]:
                 cell.set_title(column, color="white", fontsize="small")
-        line[0].text(0.01, 0.99, row, color="white", va="top", fontsize="small", transform=line[0].transAxes)
+        _say(line[0], f"{row}\n{_interval((low, high), 'intensities')}", 0.01, 0.99, va="top")
+        for side, place in zip(first[row].sides, ((0.01, "left"), (0.99, "right")), strict=True):
+            _say(line[0], side, place[0], 0.5, ha=place[1], va="center")
+        _draw_bar(line[0], first[row].pixels.shape[1], first[row].pixel_mm[1])
     return figure
+
+
+def _draw_bar(cell: Axes, columns: int, pixel_mm: float) -> None:
+    """A scale bar of 50 or 10 mm at the lower right of a picture of so many columns."""
+    bar_mm = 50 if columns * pixel_mm > 80 else 10
+    cell.plot(np.array([-bar_mm, 0]) / pixel_mm + 0.97 * columns, [1.5, 1.5], "w-", lw=2)
+    _say(cell, f"{bar_mm} mm", 0.98, 0.03, ha="right", va="bottom")

@@ -63,6 +63,27 @@ def plane(turned: np.ndarray, axis: int, index: int) -> np.ndarray:
     return turned[(slice(None),) * axis + (index,)].T
 
 
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A plane to be drawn.
+
+    Attributes:
+        pixels: ``(rows, columns)``, the first row the lowest.
+        pixel_mm: height and width of a pixel.
+        sides: letters of the left and the right side.
+    """
+
+    pixels: np.ndarray
+    pixel_mm: tuple[float, float]
+    sides: str
+
+    @classmethod
+    def of(cls, turned: np.ndarray, zooms_mm: np.ndarray, axis: int, index: int) -> Tile:
+        """The plane ``index`` across an axis of a turned volume, whose voxels have the sizes ``zooms_mm``."""
+        across, up = (a for a in range(3) if a != axis)
+        return cls(plane(turned, axis, index), (float(zooms_mm[up]), float(zooms_mm[across])), SIDES[across])
+
+
 def window_of(volume: np.ndarray) -> tuple[float, float]:
     """Intensities shown as black and white: 0, or the lowest 0.5 % where a volume has negative ones, to near the top.
 

@@ -7,6 +7,7 @@ from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.profile import gaussian_profile, rect_profile
 from focvs.reconstruction.forward_model import model_acquisition
 from focvs.report.figures import draw_comparison, draw_curves, draw_planes, draw_profile
+from focvs.report.views import Tile
 from focvs.scan.scan import read_scan
 from runs import settings
 
@@ -53,6 +54,10 @@ def test_a_line_for_each_method_with_its_interval():
 
 
 def test_missing_cells_stay_empty():
-    images = {("a", "truth"): np.ones((4, 5)), ("b", "truth"): np.ones((4, 5)), ("b", "ours"): np.zeros((4, 5))}
-    figure = draw_comparison(["a", "b"], ["truth", "ours"], images)
+    tile = Tile(np.ones((4, 5)), (2.0, 1.0), "LR")
+    tiles = {("a", "truth"): tile, ("b", "truth"): tile, ("b", "ours"): Tile(np.zeros((4, 5)), (2.0, 1.0), "LR")}
+    figure = draw_comparison(["a", "b"], ["truth", "ours"], tiles)
     assert [len(axis.images) for axis in figure.axes] == [1, 0, 1, 1]
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said == ["a\nintensities 0 to 1", "L", "R", "10 mm"]
+    assert figure.axes[0].get_aspect() == 2
