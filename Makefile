@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA := $(wildcard $(CURDIR)/../shared/data)
 export FOCVS_DATA ?= $(DATA)
 
-.PHONY: demo test check format wheel clean
+.PHONY: demo test check format docs wheel package clean
 
 demo: $(STAMP)
 	$(BIN)/focvs demo demo
@@ -18,6 +18,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -29,13 +30,23 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
 
+# the site of the documents, into docs/_build; a warning is an error
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) demo dist .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache
+
+# sdist and wheel, as an index wants them
+package: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 # the wheel must work from an empty directory, with its own conf/ and prior
-wheel: $(STAMP)
-	rm -rf dist/check && mkdir -p dist/check/empty
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+wheel: package
+	mkdir -p dist/check/empty
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target dist/check/site dist/focvs-*.whl
 	cd dist/check/empty && PYTHONPATH=../site $(CURDIR)/$(BIN)/python -c "from focvs.config import checkpoints_dir as c; \
 	  from focvs.priors.pretrained import load_prior; assert 'dist/check/site' in str(c()); load_prior(c() / 'head2d'); load_prior(c() / 'mean2d')"

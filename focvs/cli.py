@@ -106,7 +106,8 @@ class Command:
     run: Callable[[Any], int | None]
 
 
-def _commands() -> dict[str, Command]:
+def all_commands() -> dict[str, Command]:
+    """The commands that have configurations, by their words."""
     return {
         "restore": Command("config", SWEPT["config"], _run_scan),
         "demo": Command("demo", ("output_dir",), _run_demo),
@@ -119,7 +120,7 @@ def _commands() -> dict[str, Command]:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    commands = _commands()
+    commands = all_commands()
     line = read_line(arguments)
     named = line.words[0] if line.words and line.words[0] in commands else ""
     if line.help or not arguments:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -54,3 +55,33 @@ def test_the_page_on_python_runs(tmp_path, monkeypatch, phantom, capsys):
     assert float(capsys.readouterr().out.split()[-1]) < 1e-5  # the sample reproduces what was measured
     rows = names["focvs"].evaluate(names["head"], [names["spline"], names["result"].mean])
     assert rows[1]["psnr_db"] > rows[0]["psnr_db"] + 1
+
+
+def test_the_notebook_runs_and_shows_what_it_says(import_script):
+    notebook = import_script("run_notebook").run(nbformat.read(DOCS / "phantom.ipynb", as_version=4))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    said = "".join(output.get("text", "") for output in outputs)
+    (spline_db, spline_residual), (ours_db, ours_residual) = (
+        (float(line[1]), float(line[2])) for line in re.finditer(r"PSNR ([\d.]+) dB, .* residual (\S+)", said)
+    )
+    assert ours_db > spline_db + 3 and ours_residual < 1e-5 < spline_residual
+    assert 80 < float(re.search(r"holds (\d+) %", said)[1]) < 99
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+
+
+def test_the_page_of_keys_is_that_of_the_configurations(import_script, tmp_path, monkeypatch):
+    page = import_script("keys_page")
+    kept = page.PAGE.read_text(encoding="utf-8")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "keys.md")
+    page.write_page()
+    assert (tmp_path / "keys.md").read_text(encoding="utf-8") == kept, "run python scripts/keys_page.py"
+
+
+def test_every_page_is_in_the_site():
+    listed = {
+        name
+        for block in re.findall(r"```{toctree}\n(.*?)```", (DOCS / "index.md").read_text(), re.S)
+        for name in block.split()
+        if not name.startswith(":")
+    }
+    assert {page.stem for page in (*DOCS.glob("*.md"), *DOCS.glob("*.ipynb"))} - {"index"} <= listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from typing import Any
 
 from focvs import __version__
 from focvs.errors import FocvsError, InputError, NoScanError
-from focvs.files import require_writable, write_csv, write_json
+from focvs.files import require_writable, write_atomically, write_csv, write_json
 from focvs.scan.formats import image_stem
 from focvs.scan.sidecar import read_sidecar
 
@@ -33,6 +34,14 @@ WHAT = {
     "focvsQ05": "Lower end of the interval that about 90 % of true intensities lie in",
     "focvsQ95": "Upper end of the interval that about 90 % of true intensities lie in",
 }
+README = """\
+Isotropic voxels from the multi-slice anatomical scans of the source data set, by FOCVS.
+
+desc-focvs is the mean of the volumes that a scan allows: it reproduces the scan when it is degraded again, and what
+lies between the slices is plausible, not measured. desc-focvsStd is the standard deviation of its error,
+desc-focvsNullStd that of the part that the scan says nothing about; between desc-focvsQ05 and desc-focvsQ95 lie about
+90 % of the true intensities. The pages *.html show each scan. For research, not for diagnosis.
+"""
 DONE, FAILED = 0, 1
 LEAST_GB = 2.0
 
@@ -159,19 +168,24 @@ def find_scans(folder: Path, wanted: Mapping[str, Sequence[str]]) -> Iterator[Sc
 
 
 def describe_dataset(folder: Path, source: Path) -> None:
-    """Write dataset_description.json, unless it is there."""
+    """Write dataset_description.json, README and .bidsignore, those that are not there; authors are the source's."""
     path = folder / "dataset_description.json"
-    if path.exists():
-        return
-    content = {
-        "Name": "FOCVS: isotropic voxels from multi-slice scans",
-        "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "focvs", "Version": __version__}],
-        "SourceDatasets": [{"URL": source.resolve().as_uri()}],
-        "DatasetLinks": {"raw": source.resolve().as_uri()},
-    }
-    write_json(path, content)
+    if not path.exists():
+        content = {
+            "Name": "FOCVS: isotropic voxels from multi-slice scans",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "focvs", "Version": __version__}],
+            "SourceDatasets": [{"URL": source.resolve().as_uri()}],
+            "DatasetLinks": {"raw": source.resolve().as_uri()},
+        }
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            given = json.loads((source / path.name).read_text(encoding="utf-8"))
+            content |= {key: given[key] for key in ("Authors", "License") if given.get(key)}
+        write_json(path, content)
+    for name, text in (("README", README), (".bidsignore", "*.html\nlogs/\n")):
+        if not (folder / name).exists():
+            write_atomically(folder / name, "", lambda part, text=text: part.write_text(text, encoding="utf-8"))
 
 
 def _wanted(options: argparse.Namespace) -> dict[str, list[str]]:

@@ -24,6 +24,7 @@ EXTRAS = (
     ("dcm2niix", "dcm2niix", "DICOM series", "dicom"),
     ("pydicom", "pydicom", "DICOM series", "dicom"),
     ("SimpleITK", "SimpleITK", "NRRD and MHA files, registration of stacks", "formats"),
+    ("deepinv", "deepinv", "our operator in deepinv's algorithms", "deepinv"),
     ("hydra-joblib-launcher", "hydra_plugins.hydra_joblib_launcher", "sweeps side by side", "launchers"),
     ("hydra-submitit-launcher", "hydra_plugins.hydra_submitit_launcher", "sweeps on a cluster", "launchers"),
 )

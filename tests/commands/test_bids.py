@@ -1,15 +1,22 @@
 """The BIDS App: derivatives under the names of the standard, with their sidecars."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import boutiques
 import nibabel as nib
 import numpy as np
 import pytest
 
+from focvs import __version__
 from focvs.cli import main as restore
-from focvs.commands.bids import main
+from focvs.commands.bids import _parser, describe_dataset, main
 from scans import write_scan, write_thick_scan
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--option=method=linear", "--option=figure=false"]
 
 
@@ -101,3 +108,41 @@ def test_a_failure_ends_nothing(tmp_path, dataset):
     out = tmp_path / "out"
     assert main([str(dataset), str(out), "participant", "--participant-label", "01", *QUICK]) == 1
     assert found(out) == ["sub-01/anat/sub-01_acq-thick_res-iso_desc-focvs_FLAIR.nii.gz"]
+
+
+def test_the_standards_own_validator_finds_no_error(tmp_path, dataset):
+    program = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed")
+    (dataset / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0", "Authors": ["a", "b"]}')
+    out = tmp_path / "out"
+    assert main([str(dataset), str(out), "participant", *QUICK, "--participant-label", "01"]) == 0
+    said = subprocess.run([program, "--format", "json", str(out)], capture_output=True, text=True, timeout=120)
+    issues = json.loads(said.stdout)["issues"]["issues"]
+    assert issues == []
+    broken = out / "sub-01" / "anat" / "sub-01_desc-focvs_res-iso_T2w.nii.gz"  # entities in the wrong order
+    shutil.copy(next(out.rglob("*T2w.nii.gz")), broken)
+    said = subprocess.run([program, "--format", "json", str(out)], capture_output=True, text=True, timeout=120)
+    assert any(issue["severity"] == "error" for issue in json.loads(said.stdout)["issues"]["issues"])
+
+
+def test_files_of_the_data_set_that_are_there_stay(tmp_path, dataset):
+    (dataset / "dataset_description.json").write_text('{"Name": "x", "Authors": ["a"], "License": "CC0"}')
+    out = tmp_path / "out"
+    describe_dataset(out, dataset)
+    said = json.loads((out / "dataset_description.json").read_text())
+    assert (said["Authors"], said["License"]) == (["a"], "CC0")
+    assert "*.html" in (out / ".bidsignore").read_text() and "not for diagnosis" in (out / "README").read_text()
+    for name in ("README", ".bidsignore", "dataset_description.json"):
+        (out / name).write_text("mine")
+    describe_dataset(out, dataset)
+    assert {(out / name).read_text() for name in ("README", ".bidsignore", "dataset_description.json")} == {"mine"}
+
+
+def test_the_descriptor_is_that_of_the_program():
+    descriptor = json.loads((ROOT / "boutiques.json").read_text())
+    flags = {word["command-line-flag"] for word in descriptor["inputs"] if "command-line-flag" in word}
+    options = {option for action in _parser()._actions for option in action.option_strings}
+    assert flags <= options and {"--participant-label", "--session-label", "--bids-filter-file"} <= flags
+    assert descriptor["tool-version"] == __version__
+    boutiques.validate(str(ROOT / "boutiques.json"))
