@@ -15,6 +15,7 @@ from focvs.scan.scan import Scan
 from focvs.scan.slices import Region
 
 WORTH_SAYING = 0.005  # of the white level, that a volume goes below zero
+FEW, DEEP = 2e-4, 0.03  # a share of voxels that is not worth it, unless one is that far below
 BLANK_REACH = 2  # slices on both sides that must be zero too for a voxel to be blank
 
 
@@ -96,15 +97,16 @@ def floor_of(scan: Scan) -> float:
 
 
 def left_below_zero(volume: np.ndarray, scan: Scan) -> list[str]:
-    """A warning where a volume goes clearly below zero, or below the lowest of its scan."""
+    """A warning where a volume goes clearly below zero, or below the lowest of its scan, in more than a few voxels."""
     floor = floor_of(scan)
     lowest = (float(volume.min()) - floor) / scan.units.white
-    if lowest > -WORTH_SAYING:
-        return []
     clearly = floor - WORTH_SAYING * scan.units.white
+    share = float((volume < clearly).mean())
+    if share < FEW and lowest > -DEEP:
+        return []
     named = "zero" if floor == 0 else "the lowest of the scan"
     return [
-        f"{100 * float((volume < clearly).mean()):.2g} % of the voxels are below {named} by more than "
+        f"{100 * share:.2g} % of the voxels are below {named} by more than "
         f"{100 * WORTH_SAYING:g} % of white, by up to {-100 * lowest:.2g} %: without them the scan could not be "
         "reproduced there; nonnegative=true lifts them."
     ]

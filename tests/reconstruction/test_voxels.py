@@ -1,8 +1,9 @@
+import numpy as np
 import torch
 
 from focvs.acquisition.grid import make_grid
 from focvs.reconstruction.forward_model import model_acquisition
-from focvs.reconstruction.voxels import blank_voxels, volume_mask, voxel_window
+from focvs.reconstruction.voxels import blank_voxels, left_below_zero, volume_mask, voxel_window
 from focvs.scan.scan import read_scan
 from runs import settings
 
@@ -31,3 +32,16 @@ def test_window_and_mask(thick_scan, tiny_prior):
     assert not wide[4, 4, grid.margin + 42 :].any()
     assert wide[2, 6, grid.margin + 17]
     assert not wide[1, 4].any()
+
+
+def test_a_few_voxels_just_below_zero_are_not_worth_a_warning(thick_scan):
+    scan = read_scan(thick_scan)
+    volume = np.zeros((50, 50, 40))
+    volume[0, 0, :10] = -0.01 * scan.units.white
+    assert left_below_zero(volume, scan) == []
+    volume[0, :20] = -0.01 * scan.units.white
+    (said,) = left_below_zero(volume, scan)
+    assert said.startswith("0.8 % of the voxels are below zero by more than 0.5 % of white, by up to 1 %")
+    volume[:] = 0
+    volume[0, 0, 0] = -0.05 * scan.units.white
+    assert "by up to 5 %" in left_below_zero(volume, scan)[0]
