@@ -15,7 +15,7 @@ from focvs.hardware import usable_cores
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.checks import check_options, excluded, leave_out
-from focvs.reconstruction.forward_model import model_acquisition, slice_spacing
+from focvs.reconstruction.forward_model import model_acquisition, require_thickness, slice_spacing
 from focvs.reconstruction.refine import restore_coarsely
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.rules import carried_over, without_bias
@@ -76,6 +76,9 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
         )
         converted += acquired.converted
         config = leave_out(config, left_out)
+        require_writable(folder)  # and what else is refused in no time, before weights are loaded
+        require_own(acquired, config.method, folder, config.overwrite)
+        require_thickness(acquired, config)
         log.debug("focvs %s, torch %s, %s", __version__, torch.__version__, config)
         device = choose_device(config.device) if config.method == "focvs" else "cpu"
         prior, precision = None, None
@@ -91,8 +94,6 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
         if config.isotropic is not None:  # refused before minutes of work
             shape = (*acquired.data.shape[:2], acquisition.grid.voxels)
             IsotropicGrid.of(shape, acquisition.grid.affine(acquired.affine), config.isotropic)
-        require_writable(folder)
-        require_own(acquired, config.method, folder, config.overwrite)
         log.info("%s: slices along %s, %r", acquired.path.name, acquired.slice_direction, acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         slices = take_slices(acquired, parse_auto("noise", config.noise))

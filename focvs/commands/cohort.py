@@ -129,8 +129,8 @@ def _restore(item: Found, config: RunConfig, output: Path) -> Outcome:
         return Outcome(item.name, FAILED, reason=item.fault)
     try:
         if (there := _done(config)) is not None:
-            return Outcome(item.name, THERE, str(there.relative_to(output)))
-        paths = super_resolve(config)
+            return _outcome(item, THERE, there, output)
+        mean = super_resolve(config)["mean"]
     except NoScanError as error:
         return Outcome(item.name, SKIPPED, reason=str(error))
     except FocvsError as error:
@@ -138,12 +138,17 @@ def _restore(item: Found, config: RunConfig, output: Path) -> Outcome:
     except Exception as error:  # one scan must not end a night of work
         log.debug("%s", item.name, exc_info=True)
         return Outcome(item.name, FAILED, reason=f"{type(error).__name__}: {error}")
-    report = json.loads(paths["json"].read_text(encoding="utf-8"))
+    return replace(_outcome(item, RESTORED, mean, output), seconds=round(time.perf_counter() - began, 1))
+
+
+def _outcome(item: Found, status: str, mean: Path, output: Path) -> Outcome:
+    """What the JSON beside a volume says of its run."""
+    report = json.loads(mean.with_name(mean.name.replace(".nii.gz", ".json")).read_text(encoding="utf-8"))
     return Outcome(
         item.name,
-        RESTORED,
-        str(paths["mean"].relative_to(output)),
-        round(time.perf_counter() - began, 1),
+        status,
+        str(mean.relative_to(output)),
+        round(report["seconds"]["total"], 1),
         report["consistency"]["relative_residual"],
         len(report["warnings"]),
     )

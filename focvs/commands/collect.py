@@ -20,6 +20,7 @@ from focvs import __version__
 from focvs.commands.cohort import FAILED, NAME, SKIPPED, read_table
 from focvs.errors import InputError
 from focvs.files import require_writable, write_atomically
+from focvs.report.html_report import SOURCES
 from focvs.report.mosaics import data_uri
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,11 @@ def _row(path: Path, folder: Path) -> dict[str, Any] | None:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         row = {key: _at(report, place) for key, _, place in COLUMNS if place}
+        row["source"] = SOURCES.get(row["source"], row["source"])
         gains = report["acquisition"]["slice_gains"]
         warnings = list(report["warnings"])
+        if report["config"]["report"] and not path.with_suffix(".html").is_file():
+            warnings.insert(0, "the page is missing: the run was ended before it was done; start it again.")
     except (OSError, ValueError, KeyError, TypeError):
         log.warning("%s is no report of focvs and was passed over", path)
         return None

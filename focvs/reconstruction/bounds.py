@@ -103,13 +103,13 @@ def choose_interval(
     reason = f"measured on {heads} with slices every {spacings} mm{drawn}, no added noise"
     far = []
     if not table.reaches(thickness_mm, spacing_mm):
-        far.append(f"{thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
+        far.append(f"slices of {thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
     if config.profile.kind not in EXCITED:
         far.append(f"profile={config.profile.kind}")
     if "final_replacement" in differ:
-        far.append(f"final_replacement={exact}")
+        far.append(f"a mean that is {'' if exact else 'not '}made to reproduce the scan exactly")
     if far:
-        reason = f"{reason}; {' and '.join(far)} is far from those, and the nearest factor was used"
+        reason = f"{reason}; {' and '.join(far)} is far from those, so the nearest factor was used"
     return Interval(INTERVAL, table.factor(spacing_mm, INTERVAL), not far, reason)
 
 

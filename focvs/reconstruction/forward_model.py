@@ -98,6 +98,17 @@ def thickness_of(config: RunConfig, number: int = 0) -> Any:
     return config.thickness[number]
 
 
+def require_thickness(scan: Scan, config: RunConfig) -> None:
+    """Refuse a thickness that does not fit the slices.
+
+    Raises:
+        InputError: as :func:`focvs.scan.sidecar.find_thickness` and :func:`slice_spacing`.
+    """
+    given, spacing_mm = thickness_of(config), slice_spacing(scan, config.spacing)
+    if isinstance(given, int | float):
+        find_thickness(scan.path, spacing_mm, given)
+
+
 def slice_spacing(scan: Scan, given_mm: float | None) -> float:
     """Distance of slice centres in mm, as given or from the geometry.
 

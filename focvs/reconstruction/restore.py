@@ -68,7 +68,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
     if interval:
         log.info("q05 and q95: %.3g predictive deviations, %s", interval.factor, interval.reason)
         if not interval.calibrated:
-            warnings.append(f"what q05 and q95 hold between them is not known: {interval.reason}.")
+            warnings.append(f"q05 and q95 may hold more or less than 90 % of the true intensities: {interval.reason}.")
     finish = Finishing(case, plan.exact, config.nonnegative)
     return Restoration(
         mean=finish(drawn.mean),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke, withStroke
 
 from focvs.acquisition.estimation import ProfileEstimate
 from focvs.acquisition.grid import ThroughPlaneGrid
@@ -19,6 +20,7 @@ from focvs.report.views import PLANES, SIDES, Tile, View, deviation_window, midd
 from focvs.scan.scan import Scan
 
 DEVIATION = "standard deviation"
+EDGED = [Stroke(linewidth=4, foreground="black"), Normal()]
 
 
 def draw_planes(
@@ -86,7 +88,8 @@ def draw_planes(
 
 def _say(cell: Axes, text: str, x: float, y: float, **places: Any) -> None:
     """White words on a picture, ``x`` and ``y`` in shares of it."""
-    cell.text(x, y, text, color="white", fontsize="small", transform=cell.transAxes, **places)
+    edge = [withStroke(linewidth=2, foreground="black")]  # so that it is read on bright tissue as well
+    cell.text(x, y, text, color="white", fontsize="small", transform=cell.transAxes, path_effects=edge, **places)
 
 
 def _interval(window: tuple[float, float], what: str) -> str:
@@ -178,5 +181,5 @@ def draw_comparison(rows: list[str], columns: list[str], tiles: dict[tuple[str, 
 def _draw_bar(cell: Axes, columns: int, pixel_mm: float) -> None:
     """A scale bar of 50 or 10 mm at the lower right of a picture of so many columns."""
     bar_mm = 50 if columns * pixel_mm > 80 else 10
-    cell.plot(np.array([-bar_mm, 0]) / pixel_mm + 0.97 * columns, [1.5, 1.5], "w-", lw=2)
+    cell.plot(np.array([-bar_mm, 0]) / pixel_mm + 0.97 * columns, [1.5, 1.5], "w-", lw=2, path_effects=EDGED)
     _say(cell, f"{bar_mm} mm", 0.98, 0.03, ha="right", va="bottom")

@@ -39,9 +39,10 @@ SOURCES = {
     "estimate": "estimated from the scan itself",
 }
 CITATION = (
-    "Cycle-Consistent Zero-Shot Through-Plane Super-Resolution for Anisotropic Head MRI. Information Processing in "
-    "Medical Imaging (IPMI), 2025. The replacement is that of Wang, Yu and Zhang, Zero-Shot Image Restoration Using "
-    f"Denoising Diffusion Null-Space Model, ICLR 2023. Name this software and its version as well: FOCVS {__version__}."
+    "Remedios et al., Cycle-Consistent Zero-Shot Through-Plane Super-Resolution for Anisotropic Head MRI, Information "
+    "Processing in Medical Imaging (IPMI) 2025, doi 10.1007/978-3-031-96628-6_17. The replacement is that of Wang, Yu "
+    "and Zhang, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, ICLR 2023. Name this software "
+    f"and its version as well: FOCVS {__version__}."
 )
 KINDS = {
     "mean": "the volume",

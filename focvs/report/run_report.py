@@ -206,7 +206,7 @@ def _describe_acquisition(run: Run) -> AcquisitionReport:
     return AcquisitionReport(
         **_describe_slices(run.scan, acquisition),
         axis=run.scan.file_axis,
-        gap_mm=grid.spacing_mm - acquisition.thickness.thickness_mm,
+        gap_mm=round(grid.spacing_mm - acquisition.thickness.thickness_mm, 4),
         fwhm_mm=acquisition.profile.fwhm_mm,
         thickness_interval_mm=acquisition.thickness.interval_mm,
         stated=acquisition.thickness.statements,

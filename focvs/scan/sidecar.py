@@ -14,6 +14,7 @@ from focvs.errors import InputError, first_line
 from focvs.scan.formats import image_stem
 
 THICKEST = 4.0  # a slice thicker than this many spacings is a mistake, not an overlap
+THINNEST = 0.1  # spacings that a slice is at least thick; less is another unit
 THINNEST = 0.1  # and one thinner than this is no multi-slice scan's
 AGREE = 0.05  # relative difference of two spacings that are one
 
@@ -79,12 +80,12 @@ def find_thickness(scan_path: Path, spacing_mm: float, override_mm: float | None
         override_mm: the user's value.
 
     Raises:
-        InputError: if the override is not above 0 and at most 4 spacings.
+        InputError: if the override is not between a tenth of the spacing and 4 spacings.
     """
-    if override_mm is not None and not 0 < override_mm <= THICKEST * spacing_mm:
+    if override_mm is not None and not THINNEST * spacing_mm <= override_mm <= THICKEST * spacing_mm:
         raise InputError(
             f"thickness={override_mm:g} mm does not fit slices every {spacing_mm:.4g} mm; "
-            f"give a value above 0 and at most {THICKEST * spacing_mm:.4g}."
+            f"give millimetres, from {THINNEST * spacing_mm:.4g} to {THICKEST * spacing_mm:.4g}."
         )
     statements, warnings = [Statement("geometry", None, spacing_mm)], []
     stated_mm: float | None = None

@@ -29,7 +29,7 @@ def table(out, name=NAME):
     return {row["scan"]: row for row in read_table(out / f"{name}.csv")}
 
 
-def test_everything_is_restored_that_can_be(tmp_path, study, tiny_prior, capsys):
+def test_everything_is_restored_that_can_be(tmp_path, study, tiny_prior, capsys, phantom):
     out, words = tmp_path / "out", [*quick(tiny_prior), "thickness=5"]
     assert main([str(study), str(out), *words]) == 1  # one is broken
     rows = table(out)
@@ -61,7 +61,7 @@ def test_everything_is_restored_that_can_be(tmp_path, study, tiny_prior, capsys)
     assert "cannot be read" in table(out)["dicom/cut.dcm"]["reason"]
     (study / "dicom" / "cut.dcm").unlink()
 
-    other = write_thick_scan(study / "sub-01" / "a.nii.gz", np.ones((56, 64, 60)) * np.linspace(0.5, 1, 60))
+    other = write_thick_scan(study / "sub-01" / "a.nii.gz", phantom[1][::-1])
     assert other.is_file() and main([str(study), str(out), *words]) == 1  # results of another scan are not overwritten
     assert "another scan of that name" in table(out)["sub-01/a.nii.gz"]["reason"]
     assert main([str(study), str(out), *words, "overwrite=true", "seed=1"]) == 0

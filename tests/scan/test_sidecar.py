@@ -21,9 +21,9 @@ def test_override_then_sidecar_then_spacing(tmp_path):
     assert (bare.thickness_mm, bare.source) == (5.2, "spacing")
 
 
-@pytest.mark.parametrize("value", [0, -1, 21.0, float("nan")])
+@pytest.mark.parametrize("value", [0, -1, 0.005, 21.0, float("nan")])
 def test_impossible_overrides_are_refused(tmp_path, value):
-    with pytest.raises(InputError, match="at most 20"):
+    with pytest.raises(InputError, match="give millimetres, from 0.5 to 20"):
         find_thickness(tmp_path / "a.nii.gz", 5.0, value)
 
 
