@@ -42,6 +42,7 @@ focvs: through-plane super-resolution of head MRI, exactly consistent with the s
   focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
   focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
   focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
+  focvs qmri OUTPUT_DIR density=PD t1=T1 t2=T2 guides=[T1W,T2W] [...]  maps of PD, T1, T2, with sharp images as guides
   focvs sweep VOLUME OUTPUT_DIR thickness=3,5 gap=0,1 seed=0,1,2 method=spline,focvs [...] simulate, restore, score all
   focvs collect OUTPUT_DIR                     one page and one table of all scans restored into a folder
   focvs doctor                                 what of this installation works, and what mends the rest
@@ -115,6 +116,7 @@ def all_commands() -> dict[str, Command]:
         "calibrate": Command("calibrate", ("data",), _run_calibrate),
         "profile": Command("estimate", ("scan", "output_dir"), _run_profile),
         "evaluate": Command("evaluate", ("truth", "estimates*"), _run_evaluate),
+        "qmri": Command("qmri", ("output_dir",), _run_qmri),
         "sweep": Command("sweep", SWEPT["sweep"], _run_one_job),
     }
 
@@ -235,6 +237,12 @@ def _run_evaluate(config: Any) -> None:
     from focvs.commands.evaluate import evaluate_estimates
 
     evaluate_estimates(config)
+
+
+def _run_qmri(config: Any) -> None:
+    from focvs.commands.qmri import sharpen
+
+    sharpen(config)
 
 
 def _run_study(overrides: list[str]) -> int:

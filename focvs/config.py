@@ -113,6 +113,26 @@ class SweepConfig:
 
 
 @dataclass
+class QmriConfig:
+    """Quantitative maps; conf/qmri.yaml explains each key."""
+
+    output_dir: str = MISSING
+    density: str = MISSING
+    t1: str = MISSING
+    t2: str = MISSING
+    guides: list[str] = field(default_factory=list)
+    sequences: list[Any] = field(default_factory=list)
+    guide_error: float = 0.03
+    synthesise: list[str] = field(default_factory=list)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    thickness: float | None = None
+    spacing: float | None = None
+    quality: str = "default"
+    anchored: bool = True
+    device: str = "auto"
+
+
+@dataclass
 class CalibrateConfig:
     """The error table of a prior; conf/calibrate.yaml explains each key."""
 
@@ -132,6 +152,7 @@ SCHEMAS = {
     "estimate": EstimateConfig,
     "evaluate": EvaluateConfig,
     "sweep": SweepConfig,
+    "qmri": QmriConfig,
 }
 # groups of options that only a restoration has
 GROUPS = {

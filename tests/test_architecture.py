@@ -14,6 +14,7 @@ FLOORS = (
     ("errors",),
     ("run_config",),
     ("files", "config", "hardware"),
+    ("signal",),
     ("acquisition",),
     ("priors",),
     ("sampling",),
@@ -26,7 +27,7 @@ FLOORS = (
     ("cli", "api"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-WITHOUT_CONFIG = ("acquisition", "priors", "sampling", "scan", "training", "evaluation")
+WITHOUT_CONFIG = ("signal", "acquisition", "priors", "sampling", "scan", "training", "evaluation")
 LONGEST = 300  # lines of a file
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

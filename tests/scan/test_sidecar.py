@@ -23,7 +23,7 @@ def test_override_then_sidecar_then_spacing(tmp_path):
 
 @pytest.mark.parametrize("value", [0, -1, 0.005, 21.0, float("nan")])
 def test_impossible_overrides_are_refused(tmp_path, value):
-    with pytest.raises(InputError, match="give millimetres, from 0.5 to 20"):
+    with pytest.raises(InputError, match=r"give millimetres, from 0\.5 to 20"):
         find_thickness(tmp_path / "a.nii.gz", 5.0, value)
 
 

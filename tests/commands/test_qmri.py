@@ -1,0 +1,101 @@
+"""focvs qmri, on a small head of tissues, with networks by hand."""
+
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import focvs
+from focvs.acquisition.tissue_head import tissue_maps
+from focvs.cli import main
+from focvs.reconstruction.quantitative import REFERENCE, USUAL
+from focvs.signal.fitting import fit_maps
+from focvs.signal.sequences import SpinEcho
+from runs import mean_prior
+from scans import write_scan
+
+T2W = {"RepetitionTime": 4.0, "EchoTime": 0.09, "ScanningSequence": "SE"}
+THIN, THICK = np.diag([1.2, 1.2, 1.2, 1.0]), np.diag([1.2, 1.2, 6.0, 1.0])
+
+
+@pytest.fixture
+def folder(tmp_path, tmp_path_factory, monkeypatch):
+    shipped = tmp_path_factory.mktemp("checkpoints")
+    mean_prior(shipped / "mean2d")
+    monkeypatch.setattr("focvs.reconstruction.setup.checkpoints_dir", lambda: shipped)
+    maps = torch.from_numpy(tissue_maps(0, (64, 76, 50), 2.4)[0]).double()
+    inside = maps[..., 0] > 0
+    signals = torch.zeros(3, *inside.shape, dtype=torch.float64)
+    signals[:, inside] = REFERENCE(maps[inside]).T
+    measured = focvs.operator(slices=10, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)(signals)
+    low = torch.zeros(*measured.shape[1:], 3, dtype=torch.float64)
+    seen = measured[0] > 0.01
+    low[seen] = fit_maps(REFERENCE, measured[:, seen].T, USUAL, iterations=40).maps
+    for k, name in enumerate(("pd", "t1", "t2")):
+        write_scan(tmp_path / f"{name}.nii.gz", low[..., k].numpy().astype(np.float32), THICK)
+    (tmp_path / "t1.json").write_text('{"SliceThickness": 5}')
+    guide = torch.zeros(inside.shape, dtype=torch.float64)
+    guide[inside] = 700 * SpinEcho(4.0, 0.09)(maps[inside])
+    # centres of the outermost slices and voxels are not the same place
+    affine = THIN.copy()
+    affine[2, 3] = (1.2 - 6.0) / 2
+    write_scan(tmp_path / "t2w.nii.gz", guide.numpy().astype(np.float32), affine)
+    (tmp_path / "t2w.json").write_text(json.dumps(T2W))
+    (tmp_path / "later.json").write_text(json.dumps(T2W | {"EchoTime": 0.12}))
+    monkeypatch.chdir(tmp_path)
+    return maps
+
+
+WORDS = ["density=pd.nii.gz", "t1=t1.nii.gz", "t2=t2.nii.gz"]
+
+
+def read(name):
+    return np.asarray(nib.load(f"out/{name}.nii.gz").dataobj)
+
+
+def test_maps_images_and_report_are_written(folder):
+    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]", "synthesise=[later.json]"]) == 0
+    report = json.loads(Path("out/qmri.json").read_text())
+    assert report["residual"]["signals"] < 3e-3 and report["acquisition"]["thickness_mm"] == 5
+    assert report["guides"][0]["gain"][1] == pytest.approx(700, rel=0.1)
+    inside = folder[..., 0].numpy() > 0.3
+    t2, truth = read("T2map"), folder[..., 2].numpy()
+    assert t2.shape == (64, 76, 50)
+    given = np.repeat(np.asarray(nib.load("t2.nii.gz").dataobj), 5, axis=2)
+    assert np.median(np.abs(t2 / truth - 1)[inside]) < 0.6 * np.median(np.abs(given / truth - 1)[inside])
+    assert (read("T2map-std")[inside] > 0).mean() > 0.99
+    expected = SpinEcho(4.0, 0.12)(torch.from_numpy(np.stack([read(n) for n in ("PDmap", "T1map", "T2map")], -1)))
+    np.testing.assert_allclose(read("synthesised-later")[inside], expected.numpy()[inside], rtol=1e-3)
+    assert nib.load("out/T1map.nii.gz").affine[2, 3] == pytest.approx((1.2 - 6.0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["density=pd.nii.gz", "t1=t1.nii.gz", "t2=none.nii.gz"], "none.nii.gz does not exist"),
+        ([*WORDS, "guides=[t1.nii.gz]"], "its sidecar has no RepetitionTime|does not say what sequence"),
+        ([*WORDS, "guides=[pd.nii.gz]"], "pd.json could not be read"),
+        ([*WORDS, "guides=[t2w.nii.gz]", "sequences=[spin_echo,null]"], "2 values for 1 guides"),
+        ([*WORDS, "guides=[t2w.nii.gz]", "sequences=[radial]"], "radial is not known"),
+        ([*WORDS, "thickness=90"], "does not fit slices every 6 mm"),
+        (["density=pd.nii.gz", "t1=t1.nii.gz"], "t2"),
+    ],
+)
+def test_what_cannot_be_worked_with_is_one_sentence(folder, capsys, words, said):
+    assert main(["qmri", "out", *words]) in (1, 2)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("focvs: ")]
+    assert len(lines) == 1
+    assert re.search(said, lines[0]), lines[0]
+
+
+def test_a_guide_of_elsewhere_is_refused(folder, capsys):
+    image = nib.load("t2w.nii.gz")
+    affine = image.affine.copy()
+    affine[0, 3] += 40
+    write_scan("t2w.nii.gz", np.asarray(image.dataobj), affine)
+    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]"]) == 1
+    assert "of the head of the maps; a guide of the same head" in capsys.readouterr().err

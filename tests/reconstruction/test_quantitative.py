@@ -1,0 +1,107 @@
+"""Maps sharpened by guides, on a head of two tissues whose thin voxels are known."""
+
+import math
+
+import pytest
+import torch
+from scipy import ndimage
+
+import focvs
+from focvs.reconstruction.quantitative import REFERENCE, Guide, detail_correlation, sharpen_maps
+from focvs.signal.sequences import SpinEcho, SpoiledGradientEcho
+
+TISSUES = torch.tensor([[0.7, 0.85, 0.07], [0.82, 1.5, 0.1], [1.0, 4.0, 1.5]], dtype=torch.float64)
+T1W, T2W = SpoiledGradientEcho(0.02, 0.004, math.radians(25)), SpinEcho(4.0, 0.08)
+
+
+@pytest.fixture(scope="module")
+def head():
+    """Truth ``(8, 14, 40, 3)``, operator, measured and restored signals, and how far the latter are off.
+
+    Three tissues in smooth regions; what is restored is smooth across slices.
+    """
+    generator = torch.Generator().manual_seed(0)
+    field = torch.randn(8, 14, 40, generator=generator, dtype=torch.float64)
+    field = torch.from_numpy(ndimage.gaussian_filter(field.numpy(), 1.5))
+    index = (field > 0.0).long() + (field > field.std()).long()
+    maps = TISSUES[index] * (1 + 0.01 * torch.randn(8, 14, 40, 3, generator=generator, dtype=torch.float64))
+    operator = focvs.operator(slices=8, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)
+    signals = REFERENCE(maps).movedim(-1, 0)
+    measured = operator(signals)
+    smooth = torch.from_numpy(ndimage.gaussian_filter(signals.numpy(), (0, 0, 0, 2)))
+    estimate = operator.replace(smooth, measured)
+    size = ndimage.gaussian_filter((estimate - signals).abs().numpy(), (0, 2, 2, 2))
+    return maps, operator, measured, estimate, 1.25 * torch.from_numpy(size)
+
+
+def sharpened(head, guides=(), **options):
+    maps, operator, measured, estimate, deviation = head
+    mask = torch.ones(maps.shape[:3], dtype=torch.bool)
+    return sharpen_maps(measured, operator, estimate, deviation, mask, guides, **options)
+
+
+def error(found, maps):
+    return (found.maps / maps).log().abs().flatten(0, 2).median(0).values
+
+
+def guide(maps, sequence, gain=3.0, noise=0.0):
+    image = gain * sequence(maps)
+    return Guide(image + noise * torch.randn(image.shape, generator=torch.Generator().manual_seed(5)), sequence, 0.01)
+
+
+def test_without_guides_the_signals_stay_and_the_maps_are_theirs(head):
+    _, operator, measured, estimate, _ = head
+    found = sharpened(head)
+    white = float(measured.max())
+    assert float((found.signals - estimate).abs().median()) < 1e-3 * white  # moved where no tissue has such signals
+    assert float((operator(found.signals) - measured).abs().max()) < 1e-3 * white
+
+
+def test_guides_help_the_map_that_they_weight_and_both_help_all(head):
+    maps = head[0]
+    alone = error(sharpened(head), maps)
+    t1w = error(sharpened(head, [guide(maps, T1W)]), maps)
+    t2w = error(sharpened(head, [guide(maps, T2W)]), maps)
+    both = error(sharpened(head, [guide(maps, T1W), guide(maps, T2W)]), maps)
+    assert t1w[1] < 0.7 * alone[1] and t2w[2] < 0.7 * alone[2]
+    assert bool((both < 0.8 * alone).all()) and both.sum() < min(t1w.sum(), t2w.sum())
+
+
+@pytest.mark.parametrize("names", [(T1W,), (T1W, T2W)])
+def test_the_maps_reproduce_what_was_measured(head, names):
+    maps, operator, measured, *_ = head
+    found = sharpened(head, [guide(maps, sequence, noise=0.01) for sequence in names])
+    assert float((operator(found.signals) - measured).abs().max() / measured.max()) < 1e-3
+    again = operator(REFERENCE(found.maps).movedim(-1, 0))
+    assert float((again - measured).abs().max() / measured.max()) < 1e-3
+    loose = sharpened(head, [guide(maps, sequence, noise=0.01) for sequence in names], anchored=False)
+    assert float((operator(loose.signals) - measured).abs().max() / measured.max()) > 1e-2
+
+
+def test_gains_are_found_and_do_not_matter(head):
+    maps = head[0]
+    even, uneven = guide(maps, T1W), guide(maps, T1W)
+    slope = torch.linspace(0.95, 1.05, 8, dtype=torch.float64)[:, None, None]
+    uneven = Guide(500 * slope * even.image, T1W, 0.01)
+    first, second = sharpened(head, [even]), sharpened(head, [uneven])
+    assert float(error(second, maps)[1]) < 1.3 * float(error(first, maps)[1])
+    assert float(second.gains[0].mean()) == pytest.approx(1500 * float(first.gains[0].mean()) / 3, rel=0.1)
+
+
+def test_deviations_are_as_large_as_errors(head):
+    maps = head[0]
+    for guides in ((), (guide(maps, T1W, noise=0.003), guide(maps, T2W, noise=0.003))):
+        found = sharpened(head, guides)
+        ratio = ((found.maps - maps) / found.deviation).abs().flatten(0, 2).median(0).values / 0.674  # of a Gaussian
+        assert bool((ratio > 0.3).all()) and bool((ratio < 3).all()), ratio
+
+
+def test_detail_goes_together_where_contrasts_share_tissues(head):
+    operator = head[1]
+    generator = torch.Generator().manual_seed(0)
+    detail, other = torch.randn(2, 20, 20, 8, generator=generator, dtype=torch.float64)
+    found = detail_correlation(torch.stack([detail, -2 * detail, other]), operator)
+    assert found.shape == (20, 20, 40, 3, 3)
+    assert float(found[..., 0, 1].mean()) == pytest.approx(-0.9, abs=1e-3)
+    assert float(found[..., 0, 2].abs().mean()) < 0.2
+    assert bool((torch.linalg.eigvalsh(found) > 0).all())
