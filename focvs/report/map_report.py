@@ -23,6 +23,8 @@ from focvs.signal.sequences import Sequence
 
 KEYS = ("PDmap", "T1map", "T2map")
 ROWS = ("proton density", "T1, s", "T2, s")
+TIMES, BRIGHT = 4, 2.5  # that deviations are shown larger; of the median of a map, that is white
+COLUMNS = ("given", "sharpened", f"{TIMES} x deviation")
 SHARES = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
 WORTH_SAYING = 2e-3  # of the largest signal, root mean square
 
@@ -46,7 +48,7 @@ def write_maps(
         image[problem.mask] = sequence(found.maps[problem.mask])
         write(f"synthesised-{name}", image)
     paths["figure"] = folder / "qmri.png"
-    figure = draw_comparison(list(ROWS), ["given", "sharpened", "deviation"], _tiles(found, problem, maps))
+    figure = draw_comparison(list(ROWS), list(COLUMNS), _tiles(found, problem, maps))
     write_atomically(paths["figure"], ".png", lambda path: figure.savefig(path, dpi=90))
     return paths
 
@@ -61,12 +63,10 @@ def _tiles(found: Sharpened, problem: Problem, maps: Maps) -> dict[tuple[str, st
     tiles = {}
     for k, row in enumerate(ROWS):
         given = axis_last(maps.values[..., k], maps.affine, problem.axis)[0][..., nearest]
-        for column, volume in (
-            ("given", given),
-            ("sharpened", found.maps[..., k].numpy()),
-            ("deviation", found.deviation[..., k].numpy()),
-        ):
-            tiles[row, column] = Tile.of(view(volume), view.zooms_mm, axis, int(middle[axis]))
+        white = BRIGHT * float(np.median(given[given > 0]))  # fluid, and voxels that are of no tissue, are as bright
+        shown = (given, found.maps[..., k].numpy(), TIMES * found.deviation[..., k].numpy())
+        for column, volume in zip(COLUMNS, shown, strict=True):
+            tiles[row, column] = Tile.of(view(volume.clip(max=white)), view.zooms_mm, axis, int(middle[axis]))
     return tiles
 
 
