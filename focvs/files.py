@@ -67,6 +67,14 @@ def require_there(path: Path) -> None:
         raise InputError(f"{path} does not exist; give a .nii or .nii.gz file.")
 
 
+def require_reachable(folder: Path) -> None:
+    """Raise InputError if a folder can be seen to be no place for results, without making it."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "not a folder" if not there.is_dir() else "no permission"
+        raise InputError(f"{folder} cannot be written ({there}: {reason}); choose another output folder.")
+
+
 def require_writable(folder: Path) -> None:
     """Raise InputError now, rather than after minutes of work, if results could not be written."""
     probe = folder / f".focvs-probe-{os.getpid()}"

@@ -10,7 +10,7 @@ import torch
 from focvs import __version__
 from focvs.config import parse_auto
 from focvs.errors import InputError, is_out_of_memory
-from focvs.files import require_writable
+from focvs.files import require_reachable, require_writable
 from focvs.hardware import usable_cores
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
@@ -76,7 +76,7 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
         )
         converted += acquired.converted
         config = leave_out(config, left_out)
-        require_writable(folder)  # and what else is refused in no time, before weights are loaded
+        require_reachable(folder)  # and what else is refused in no time, before weights are loaded
         require_own(acquired, config.method, folder, config.overwrite)
         require_thickness(acquired, config)
         log.debug("focvs %s, torch %s, %s", __version__, torch.__version__, config)
@@ -94,6 +94,7 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
         if config.isotropic is not None:  # refused before minutes of work
             shape = (*acquired.data.shape[:2], acquisition.grid.voxels)
             IsotropicGrid.of(shape, acquisition.grid.affine(acquired.affine), config.isotropic)
+        require_writable(folder)
         log.info("%s: slices along %s, %r", acquired.path.name, acquired.slice_direction, acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         slices = take_slices(acquired, parse_auto("noise", config.noise))

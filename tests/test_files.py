@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from focvs.errors import InputError
-from focvs.files import printable, write_atomically, write_json
+from focvs.files import printable, require_reachable, write_atomically, write_json
 from focvs.pipeline import super_resolve
 from runs import settings
 
@@ -31,3 +33,16 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 def test_names_that_are_no_text_are_printable():
     assert printable("a b.nii") == "a b.nii"
     assert printable(b"k\xf6pf.nii".decode("utf-8", "surrogateescape")) == "k\ufffdpf.nii"
+
+
+def test_places_that_cannot_be_are_seen_without_making_any(tmp_path):
+    require_reachable(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not a folder"):
+        require_reachable(tmp_path / "file" / "out")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    if not os.access(closed, os.W_OK):  # root may write anywhere
+        with pytest.raises(InputError, match="no permission"):
+            require_reachable(closed / "out")

@@ -179,8 +179,8 @@ def test_results_go_beside_the_scan_by_default(thick_scan, tiny_prior):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("thickness=25", "at most 24"),
-        ("thickness=-1", "above 0"),
+        ("thickness=25", "from 0.6 to 24"),
+        ("thickness=-1", "from 0.6 to 24"),
         ("spacing=0", "spacing"),
         ("voxel=7", "below the slice spacing"),
         ("voxel=thin", "not accepted; give a number or auto"),

@@ -27,11 +27,11 @@ def folder(tmp_path, tmp_path_factory, monkeypatch):
     shipped = tmp_path_factory.mktemp("checkpoints")
     mean_prior(shipped / "mean2d")
     monkeypatch.setattr("focvs.reconstruction.setup.checkpoints_dir", lambda: shipped)
-    maps = torch.from_numpy(tissue_maps(0, (64, 76, 50), 2.4)[0]).double()
+    maps = torch.from_numpy(tissue_maps(0, (48, 58, 40), 3.2)[0]).double()
     inside = maps[..., 0] > 0
     signals = torch.zeros(3, *inside.shape, dtype=torch.float64)
     signals[:, inside] = REFERENCE(maps[inside]).T
-    measured = focvs.operator(slices=10, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)(signals)
+    measured = focvs.operator(slices=8, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)(signals)
     low = torch.zeros(*measured.shape[1:], 3, dtype=torch.float64)
     seen = measured[0] > 0.01
     low[seen] = fit_maps(REFERENCE, measured[:, seen].T, USUAL, iterations=40).maps
@@ -64,7 +64,7 @@ def test_maps_images_and_report_are_written(folder):
     assert report["guides"][0]["gain"][1] == pytest.approx(700, rel=0.1)
     inside = folder[..., 0].numpy() > 0.3
     t2, truth = read("T2map"), folder[..., 2].numpy()
-    assert t2.shape == (64, 76, 50)
+    assert t2.shape == (48, 58, 40)
     given = np.repeat(np.asarray(nib.load("t2.nii.gz").dataobj), 5, axis=2)
     assert np.median(np.abs(t2 / truth - 1)[inside]) < 0.6 * np.median(np.abs(given / truth - 1)[inside])
     assert (read("T2map-std")[inside] > 0).mean() > 0.99
