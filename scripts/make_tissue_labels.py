@@ -53,10 +53,10 @@ def label_map(t1: np.ndarray, grey: np.ndarray, white: np.ndarray) -> np.ndarray
     deep = inside == LABEL["grey matter"]
     for place, (low, high) in zip((np.abs(x), y, z), DEEP_MM, strict=True):
         deep = deep & (place > low) & (place < high)
-    depth = ndimage.distance_transform_edt(_hull(brain))
+    hull = _hull(brain)
+    depth = ndimage.distance_transform_edt(hull)
     inside[deep & (depth > 22)] = LABEL["deep grey matter"]
 
-    hull = _hull(brain)
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(~hull), 2.0)
     wobble = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(t1.shape), 7)
     distance = distance / (1 + 0.10 * wobble / wobble.std())

@@ -58,7 +58,7 @@ CONTRASTS: dict[str, Sequence] = {
     "T1w": SpoiledGradientEcho(0.018, 0.003, math.radians(20)),
     "T2w": SpinEcho(5.0, 0.1),
     # the inversion nulls fluid
-    "FLAIR": InversionRecovery(9.0, 0.12, -4.3 * math.log((1 + math.exp(-9 / 4.3)) / 2)),
+    "FLAIR": InversionRecovery(9.0, 0.12, -TISSUES[0].t1_s * math.log((1 + math.exp(-9 / TISSUES[0].t1_s)) / 2)),
 }
 TEXTURE = 0.03  # standard deviation of a tissue within itself
 
