@@ -127,7 +127,7 @@ class QmriConfig:
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     thickness: float | None = None
     spacing: float | None = None
-    quality: str = "default"
+    signal_quality: str = "default"
     anchored: bool = True
     device: str = "auto"
 

@@ -20,7 +20,7 @@ from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.commands.overrides import compose, quote, to_schema
 from focvs.config import QmriConfig
 from focvs.errors import InputError
-from focvs.files import require_writable, write_json
+from focvs.files import require_reachable, require_writable, write_json
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.quantitative import REFERENCE, Guide, Problem, sharpen_maps
 from focvs.reconstruction.thickness import load_profile
@@ -51,7 +51,9 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     """
     began = time.perf_counter()
     folder = Path(config.output_dir)
-    require_writable(folder)
+    require_reachable(folder)
+    if not 0 < config.guide_error < 1:
+        raise InputError(f"guide_error={config.guide_error:g} must be above 0 and below 1, a share of the white level.")
     maps = read_maps(Path(config.density), Path(config.t1), Path(config.t2))
     protocols = [protocol_of(Path(p), kind) for p, kind in zip(config.guides, _kinds(config), strict=True)]
     wanted = {Path(p).stem: sequence_of(_json(Path(p)), Path(p).name) for p in config.synthesise}
@@ -70,6 +72,7 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
         problem.voxel_mm,
         config.anchored,
     )
+    require_writable(folder)
     paths = write_maps(found, problem, maps, wanted, folder)
     seconds = time.perf_counter() - began
     report = describe_maps(found, problem, maps, config.guides, config.anchored, seconds)
@@ -101,7 +104,10 @@ def pose(maps: Maps, config: QmriConfig) -> Problem:
     signals[known] = REFERENCE(torch.from_numpy(maps.values[known])).numpy()
     axis = int(np.argmax(nib.affines.voxel_sizes(maps.affine)))
     spacing_mm = float(nib.affines.voxel_sizes(maps.affine)[axis]) if config.spacing is None else config.spacing
-    thickness_mm = find_thickness(Path(config.t1), spacing_mm, config.thickness).thickness_mm
+    thickness = find_thickness(Path(config.t1), spacing_mm, config.thickness)
+    thickness_mm, warnings = thickness.thickness_mm, list(thickness.warnings)
+    if thickness.assumed:
+        warnings.append(thickness.assumed)
     estimates: list[np.ndarray] = []
     deviations: list[np.ndarray] = []
     for k, name in enumerate(WEIGHTINGS):
@@ -124,6 +130,7 @@ def pose(maps: Maps, config: QmriConfig) -> Problem:
         affine,
         axis,
         (float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])),
+        tuple(warnings),
     )
 
 
@@ -136,8 +143,10 @@ def _restored(
         scan = Path(work) / "signal.nii.gz"
         write_nifti(scan, (signal / unit).astype(np.float32), maps.affine, maps.header)
         words = [f"scan={quote(str(scan))}", f"output_dir={quote(work)}", f"thickness={thickness_mm}"]
-        words += [f"quality={config.quality}", f"device={config.device}", "slice_gains=off", "report=false"]
+        words += [f"quality={config.signal_quality}", f"device={config.device}", "slice_gains=off", "report=false"]
         words += ["figure=false", f"profile={_profile(config)}"]
+        if config.profile.kind == "slr":
+            words.append(f"profile.time_bandwidth={config.profile.time_bandwidth}")
         if config.spacing is not None:
             words.append(f"spacing={config.spacing}")
         paths = super_resolve(to_schema(compose("config", words)))
@@ -167,7 +176,7 @@ def guide_on(path: Path, problem: Problem) -> Tensor:
 
 def _profile(config: QmriConfig) -> str:
     if config.profile.kind == "sampled":
-        return str(config.profile.path)
+        return quote(str(config.profile.path))
     return str(config.profile.kind)
 
 

@@ -29,7 +29,7 @@ GAIN_MM = 25.0  # standard deviation of the Gaussian that makes a guide's gain s
 DETAIL_MM = 2.5  # what is finer than a Gaussian of that standard deviation is detail
 AROUND_MM = 6.0  # standard deviation of the Gaussian within which it is compared
 LEAST_SHARE = 1e-3  # of the white level of a signal, that a deviation is at least
-MOST_CORRELATION = 0.9
+MOST_CORRELATION = 0.9  # of that in slices, which is taken for that of what is missing
 MOST_PROJECTIONS, ENOUGH = 12, 1e-4  # of the last ones, and the residual over the largest signal that ends them
 USUAL = torch.tensor([0.8, 1.2, 0.08], dtype=torch.float64)  # where fits begin
 
@@ -62,6 +62,7 @@ class Problem:
         affine: ``(4, 4)`` of thin voxels in the order of the files.
         axis: that of the files' arrays which the slices are stacked in.
         voxel_mm: sizes of thin voxels.
+        warnings: what was odd about the slices, a sentence each.
     """
 
     measured: Tensor
@@ -72,6 +73,7 @@ class Problem:
     affine: np.ndarray
     axis: int
     voxel_mm: tuple[float, float, float]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

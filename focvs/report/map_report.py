@@ -91,7 +91,7 @@ def describe_maps(
     scale = problem.measured.amax((1, 2, 3))
     worst = (error.amax((1, 2, 3)) / scale).max()
     typical = (error.pow(2).mean((1, 2, 3)).sqrt() / scale).max()
-    warnings = list(maps.warnings)
+    warnings = [*maps.warnings, *problem.warnings]
     if anchored and float(typical) > WORTH_SAYING:
         warnings.append(
             f"signals of the written maps are {100 * float(typical):.2g} % (root mean square) from those that were "

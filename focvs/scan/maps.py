@@ -48,9 +48,10 @@ def read_maps(density: Path, t1: Path, t2: Path) -> Maps:
                 f"{path.name} has {'x'.join(map(str, data.shape))} voxels or another place than {density.name} with "
                 f"{'x'.join(map(str, first[0].shape))}; give maps on the same voxels."
             )
-    warnings = [warning for *_, some in read for warning in some]
+    paths = (density, t1, t2)
+    warnings = [f"{path.name}: {warning}" for path, (*_, some) in zip(paths, read, strict=True) for warning in some]
     values = np.stack([data for data, *_ in read], axis=-1).astype(np.float64)
-    for name, path, k in zip(NAMES, (density, t1, t2), range(3), strict=True):
+    for name, path, k in zip(NAMES, paths, range(3), strict=True):
         one = values[..., k]
         if (one < 0).mean() > 1e-3:
             raise InputError(

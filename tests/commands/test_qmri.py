@@ -81,6 +81,7 @@ def test_maps_images_and_report_are_written(folder):
         ([*WORDS, "guides=[pd.nii.gz]"], "pd.json could not be read"),
         ([*WORDS, "guides=[t2w.nii.gz]", "sequences=[spin_echo,null]"], "2 values for 1 guides"),
         ([*WORDS, "guides=[t2w.nii.gz]", "sequences=[radial]"], "radial is not known"),
+        ([*WORDS, "guide_error=0"], "guide_error=0 must be above 0"),
         ([*WORDS, "thickness=90"], "does not fit slices every 6 mm"),
         (["density=pd.nii.gz", "t1=t1.nii.gz"], "t2"),
     ],
@@ -88,7 +89,7 @@ def test_maps_images_and_report_are_written(folder):
 def test_what_cannot_be_worked_with_is_one_sentence(folder, capsys, words, said):
     assert main(["qmri", "out", *words]) in (1, 2)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("focvs: ")]
-    assert len(lines) == 1
+    assert len(lines) == 1 and not Path("out").exists()
     assert re.search(said, lines[0]), lines[0]
 
 
@@ -99,3 +100,11 @@ def test_a_guide_of_elsewhere_is_refused(folder, capsys):
     write_scan("t2w.nii.gz", np.asarray(image.dataobj), affine)
     assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]"]) == 1
     assert "of the head of the maps; a guide of the same head" in capsys.readouterr().err
+
+
+def test_a_thickness_that_nobody_says_is_a_warning(folder):
+    Path("t1.json").unlink()
+    assert main(["qmri", "out", *WORDS, "signal_quality=fast", "profile=slr", "profile.time_bandwidth=6"]) == 0
+    report = json.loads(Path("out/qmri.json").read_text())
+    assert any("nothing says how thick its slices are" in warning for warning in report["warnings"])
+    assert report["acquisition"]["profile"] == "slr" and report["acquisition"]["thickness_mm"] == pytest.approx(6)
