@@ -7,6 +7,8 @@ Makes the cache on first use, resumes from ``output/state.pt`` where it exists, 
     python scripts/train_mean.py output=runs/deviation stages=[runs/mean2d/ema,runs/stage2/ema] network=deviation2d
     python scripts/train_mean.py output=runs/residual stages=[runs/mean2d/ema,runs/stage2/ema] \\
         deviation=runs/deviation/ema network=residual2d
+    python scripts/train_mean.py output=runs/guided stages=[runs/mean2d/ema] start=runs/stage2/ema guided=true \
+        pool.second_contrast=true
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ def main(config: DictConfig) -> None:
         network = type(network).from_pretrained(config.start)
     elif stages and isinstance(network, MeanUNet2D):
         network = stages[-1].next_stage()
+    if config.guided and network.images == 2:
+        network = network.guided()
     deviation = DeviationUNet2D.from_pretrained(config.deviation) if config.deviation else None
-    batches = BlockPool(pool, stages, instantiate(config.blocks, _convert_="all"), deviation) if stages else pool
+    blocks = instantiate(config.blocks, _convert_="all")
+    guides = instantiate(config.guides, _convert_="all") if config.guided else None
+    batches = BlockPool(pool, stages, blocks, deviation, guides) if stages else pool
     train_mean(network, batches, plan, Path(config.output), save_prior, config.device)
 
 

@@ -18,8 +18,8 @@ UNHEARD_SIGMA = 1.0
 class SlabDenoiser(nn.Module):
     """A network of the mean under the contract of a denoiser, whose noisy image is empty.
 
-    It sees the interpolated scan, and a later stage in the place of the noisy image the mean so far. Noise level and
-    numbers of the acquisition are not heard. A slice without neighbours repeats itself.
+    It sees the interpolated scan, a guided stage the guide after it, and a later stage in the place of the noisy image
+    the mean so far. Noise level and numbers of the acquisition are not heard. A slice without neighbours repeats itself.
     """
 
     def __init__(self, network: MeanUNet2D | DeviationUNet2D):
@@ -27,11 +27,14 @@ class SlabDenoiser(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor, sigma: float | Tensor, condition: ScanCondition) -> Tensor:
-        slabs = [image.expand(-1, self.network.slab, -1, -1) for image in (condition.image, x)]
-        return self.network(torch.cat(slabs[: self.network.images], dim=1))
+        slab, told = self.network.slab, condition.image
+        slabs = [image.expand(-1, slab, -1, -1) if image.shape[1] == 1 else image for image in (told, x)]
+        return self.network(torch.cat(slabs, dim=1)[:, : slab * self.network.images])
 
 
-def mean_of_planes(stage: Callable[..., Tensor], scan: Tensor, mean: Tensor, slab: int = 5) -> Tensor:
+def mean_of_planes(
+    stage: Callable[..., Tensor], scan: Tensor, mean: Tensor, slab: int = 5, guide: Tensor | None = None
+) -> Tensor:
     """E[volume | scan] ``(p, q, n)`` by one stage: the mean over the two planes that contain the last axis.
 
     Args:
@@ -39,6 +42,8 @@ def mean_of_planes(stage: Callable[..., Tensor], scan: Tensor, mean: Tensor, sla
         scan: ``(p, q, n)`` the interpolated scan, prior units.
         mean: ``(p, q, n)`` what the stages before it gave; a first stage does not look at it.
         slab: slices that the network sees.
+        guide: ``(p, q, n)`` for a guided stage.
     """
-    planes = [PlaneDenoiser(stage, across, None, scan, UNHEARD, slab=slab) for across in (0, 1)]
+    further = () if guide is None else (guide,)
+    planes = [PlaneDenoiser(stage, across, None, scan, UNHEARD, slab=slab, further=further) for across in (0, 1)]
     return AveragedPlanes(planes)(mean[None], UNHEARD_SIGMA)[0]

@@ -139,13 +139,17 @@ class MeanUNet2D(SlabUNet2D):
         config = {key: self.config[key] for key in ("slab", "channels", "blocks", "sigma_residual", "trained")}
         following, weights = MeanUNet2D(images=2, **config), self.state_dict()
         if self.images == 1:
-            stem = torch.zeros_like(following.stem.weight)
-            for band in range(4):  # each Haar band holds all slices of all images
-                known = slice(band * self.slab, (band + 1) * self.slab)
-                stem[:, 2 * known.start : 2 * known.start + self.slab] = weights["stem.weight"][:, known]
-            weights["stem.weight"] = stem
+            weights["stem.weight"] = _spread(weights["stem.weight"], self.slab, (0,), 2)
         following.load_state_dict(weights)
         _start_at_zero(following.head)
+        return following
+
+    def guided(self) -> MeanUNet2D:
+        """A later stage that also sees a guide, between the scan and the mean, and at first makes nothing of it."""
+        config = {key: self.config[key] for key in ("slab", "channels", "blocks", "sigma_residual", "trained")}
+        following, weights = MeanUNet2D(images=3, **config), self.state_dict()
+        weights["stem.weight"] = _spread(weights["stem.weight"], self.slab, (0, 2), 3)
+        following.load_state_dict(weights)
         return following
 
 
@@ -183,6 +187,16 @@ class DeviationUNet2D(SlabUNet2D):
         """Logarithm of the standard deviation ``(b, 1, h, w)``, prior units, of images ``(b, images * slab, h, w)``."""
         height, width = images.shape[-2:]
         return math.log(self.sigma_start) + F.pixel_shuffle(self._quarters(images), 2)[..., :height, :width]
+
+
+def _spread(stem: Tensor, slab: int, places: tuple[int, ...], images: int) -> Tensor:
+    """Weights of a first layer whose images come to other ``places`` among more ``images``, the others at zero."""
+    out = stem.new_zeros(len(stem), 4 * slab * images, *stem.shape[2:])
+    for band in range(4):  # each Haar band holds all slices of all images
+        for image, place in enumerate(places):
+            old, new = slab * (band * len(places) + image), slab * (band * images + place)
+            out[:, new : new + slab] = stem[:, old : old + slab]
+    return out
 
 
 def _level(channels: int, blocks: int) -> Level:

@@ -15,6 +15,7 @@ from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference
+from focvs.training.guides import GuidePlan, make_guide
 from focvs.training.pool import FOREGROUND, LEAST_HEAD, PoolVolume, VolumePool
 
 ERROR = 0.1  # assumed of a mean where it is replaced, prior units; only its ratio to the scan's noise counts
@@ -47,7 +48,8 @@ class Block:
 
     Attributes:
         clean: the truth.
-        images: what networks see: the interpolated scan, its mean, and log s where a deviation is told.
+        images: what networks see: the interpolated scan, the guide where there are guides, the mean of the scan, and
+            log s where a deviation is told.
     """
 
     clean: Tensor
@@ -64,6 +66,7 @@ class BlockPool:
         stages: trained networks, in order; both planes of each are averaged and the scan replaced.
         plan: see :class:`BlockPlan`.
         deviation: of the last mean, for a diffusion of the residual: clean images are whole slabs then.
+        guides: how guides are made; None for networks that see none.
         bfloat16: whether the stages are evaluated in it.
 
     Raises:
@@ -76,9 +79,10 @@ class BlockPool:
         stages: Sequence[MeanUNet2D],
         plan: BlockPlan,
         deviation: DeviationUNet2D | None = None,
+        guides: GuidePlan | None = None,
         bfloat16: bool = True,
     ):
-        self.volumes, self.plan = volumes, plan
+        self.volumes, self.plan, self.guides = volumes, plan, guides
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self.stages = [Inference(SlabDenoiser(stage), "cpu", dtype) for stage in stages]
         self.deviation = deviation and Inference(SlabDenoiser(deviation), "cpu", dtype)
@@ -102,7 +106,7 @@ class BlockPool:
     def _make(self, k: int) -> Block:
         self.volumes.advance(k // self.plan.per_volume)
         rng = np.random.default_rng((self.volumes.seed, 2, k))
-        volume, block = self._cut(rng)
+        volume, block, second = self._cut(rng)
         image = self.volumes.vary(block.astype(np.float32), volume, rng)
         clean = torch.from_numpy(np.ascontiguousarray(2 * image - 1, dtype=np.float32))
         degrade = self.volumes.degradations[rng.integers(len(self.volumes.degradations))]
@@ -118,29 +122,39 @@ class BlockPool:
                 mean = mean_of_planes(stage, scan, mean, self.volumes.plan.slab)
                 mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
             images = [scan, mean]
+            if self.guides:
+                anatomy = block if second is None else second
+                guide = make_guide(anatomy, self.guides, rng, other=second is not None)
+                images.insert(1, torch.from_numpy(guide))
             if self.deviation:
                 images.append(mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab))
         return Block(clean.half(), tuple(image.half() for image in images))
 
-    def _cut(self, rng: np.random.Generator) -> tuple[PoolVolume, np.ndarray]:
-        """A block ``(depth, h, w)`` of random orientation and place, and the volume it is of."""
+    def _cut(self, rng: np.random.Generator) -> tuple[PoolVolume, np.ndarray, np.ndarray | None]:
+        """A volume, a block ``(depth, h, w)`` of it of random orientation and place, and its second contrast there."""
         depth, size = self.plan.depth, self.volumes.plan.patch
         whole = [volume for volume in self.volumes.held if len(volume.axes) == 3]
         if not whole:
             raise ValueError("blocks need volumes that can be cut in every direction, not stacks of slices alone.")
         for _ in range(24):
             volume = whole[rng.integers(len(whole))]
-            turned = volume.data.transpose(rng.permutation(3))
+            axes = rng.permutation(3)
+            turned = volume.data.transpose(axes)
             first = [
                 int(rng.integers(max(1, n - m + 1))) for n, m in zip(turned.shape, (depth, size, size), strict=True)
             ]
-            edges = zip(first, (depth, size, size), strict=True)
-            block = turned[tuple(slice(f, f + m) for f, m in edges)]
+            place = tuple(slice(f, f + m) for f, m in zip(first, (depth, size, size), strict=True))
+            block = turned[place]
             if (block > FOREGROUND).mean() > LEAST_HEAD:
                 break
         short = [(0, m - n) for n, m in zip(block.shape, (depth, size, size), strict=True)]
-        block = np.pad(block, short, mode="edge")
-        return volume, np.flip(block, tuple(a for a in range(3) if rng.random() < 0.5))
+        flips = tuple(a for a in range(3) if rng.random() < 0.5)
+
+        def finish(part: np.ndarray) -> np.ndarray:
+            return np.flip(np.pad(part, short, mode="edge"), flips)
+
+        second = None if volume.second is None else finish(volume.second.transpose(axes)[place])
+        return volume, finish(block), second
 
     def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A clean slice ``(1, h, w)``, or slab, and its slabs of what networks see, mirrored by chance."""

@@ -52,6 +52,7 @@ class PoolPlan:
             :class:`focvs.training.datasets.Augmentation`.
         noisy: probability that the scan has noise, of 0.25 to 3 % of the 99.5th percentile.
         acquisitions: how many different random acquisitions there are.
+        second_contrast: whether label maps are painted a second time, for guides.
     """
 
     group_weights: dict[str, float]
@@ -71,16 +72,21 @@ class PoolPlan:
     label_noise: float = 0.5
     noisy: float = 0.4
     acquisitions: int = 400
+    second_contrast: bool = False
 
 
 @dataclass(frozen=True)
 class PoolVolume:
-    """Intensities about 0-1 as float16, and which of its axes may be that of the slab's slices."""
+    """Intensities about 0-1 as float16, and which of its axes may be that of the slab's slices.
+
+    ``second`` is the same place in another contrast, of a label map that is painted twice.
+    """
 
     data: np.ndarray
     axes: tuple[int, ...]
     neighbours: bool
     painted: bool
+    second: np.ndarray | None = None
 
 
 class VolumePool:
@@ -128,7 +134,8 @@ class VolumePool:
         members = self.groups[list(self.groups)[rng.choice(len(self.probabilities), p=self.probabilities)]]
         volume = members[rng.integers(len(members))]
         if volume.group == "labels":
-            return PoolVolume(self._painted(volume, rng), (0, 1, 2), True, True)
+            data, second = self._painted(volume, rng)
+            return PoolVolume(data, (0, 1, 2), True, True, second)
         if volume.group != "thick":
             return PoolVolume(self._resampled(volume, rng), (0, 1, 2), True, False)
         if volume.voxel_mm[2] > THICKEST_NEIGHBOURS_MM:
@@ -151,17 +158,21 @@ class VolumePool:
         block = ndimage.map_coordinates(part.astype(np.float32), points, order=3, mode="nearest")
         return (block / WHITE_LEVEL).clip(0, 2.1).astype(np.float16)
 
-    def _painted(self, volume: CachedVolume, rng: np.random.Generator) -> np.ndarray:
-        """A block of a label map in a random contrast, painted twice as fine for partial volume."""
+    def _painted(self, volume: CachedVolume, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """A block of a label map in a random contrast, painted twice as fine for partial volume; in two for guides."""
         assert volume.families is not None
         edge = min(self.plan.edge, 112)
         target_mm = rng.uniform(*self.plan.voxel_range_mm)
         points, part = self._points(volume, target_mm / 2, 2 * edge, rng, stack=False)
         labels = ndimage.map_coordinates(part, points, order=0, mode="nearest")
-        image = synthesise(labels, volume.families, rng)
-        half = [n // 2 for n in image.shape]
-        image = image[tuple(slice(2 * n) for n in half)].reshape(half[0], 2, half[1], 2, half[2], 2).mean((1, 3, 5))
-        return ndimage.gaussian_filter(image, rng.uniform(0.0, 0.6)).astype(np.float16)
+        half = [n // 2 for n in labels.shape]
+        labels = labels[tuple(slice(2 * n) for n in half)]
+
+        def paint(families: np.ndarray) -> np.ndarray:
+            image = synthesise(labels, families, rng).reshape(half[0], 2, half[1], 2, half[2], 2).mean((1, 3, 5))
+            return ndimage.gaussian_filter(image, rng.uniform(0.0, 0.6)).astype(np.float16)
+
+        return paint(volume.families), paint(volume.families) if self.plan.second_contrast else None
 
     def _points(
         self, volume: CachedVolume, target_mm: float, edge: int, rng: np.random.Generator, stack: bool
