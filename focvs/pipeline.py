@@ -15,6 +15,7 @@ from focvs.hardware import usable_cores
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.checks import check_options, excluded, leave_out
+from focvs.reconstruction.guide import open_guide
 from focvs.reconstruction.forward_model import model_acquisition, require_thickness, slice_spacing
 from focvs.reconstruction.refine import restore_coarsely
 from focvs.reconstruction.restore import restore
@@ -104,28 +105,31 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
         working = coarsen(scan, pixels)
         with clock.lap("alignment"):
             stacks = open_stacks(config, working, acquisition, converted)
+            guide = open_guide(config, working, acquisition.grid.spacing_mm)
         if prior is None:
             from focvs.reconstruction.baselines import restore_without_prior  # and with it two trainers
 
             with clock.lap("sampling"):
-                restoration = restore_without_prior(scan, slices, acquisition, config)
+                restoration = restore_without_prior(scan, slices, acquisition, config, guide)
         else:
             assert precision is not None
-            case = Case(scan, slices, acquisition, prior, device, stacks, seconds_per_pixel=precision.seconds_per_pixel)
+            case = Case(
+                scan, slices, acquisition, prior, device, stacks, guide, seconds_per_pixel=precision.seconds_per_pixel
+            )
             if pixels.trivial:
                 restoration = restore(case, config, clock)
             else:
                 restoration = restore_coarsely(case, working, pixels, config, clock)
         uncertainty = measure_uncertainty(restoration, acquired, acquisition)
         paths = write_images(scan, acquisition, restoration, uncertainty, config, folder)
-    warnings = list(restoration.warnings)
+    warnings = [*restoration.warnings, *(guide.warnings if guide else ())]
     if prior is not None and restoration.exact and restoration.rule != "ddnm":  # whose every step carries it over
         warnings += carried_over(restoration.noise_intensity / scan.units.white)
     if config.method == "focvs" and config.nonnegative is not False:
         warnings += left_below_zero(restoration.mean, scan)
     for warning in warnings:
         log.warning("%s: %s", scan.path.name, warning)
-    run = Run(config, acquired, scan, working, pixels, acquisition, stacks, prior, device, precision)
+    run = Run(config, acquired, scan, working, pixels, acquisition, stacks, prior, device, precision, guide)
     report = describe_run(run, restoration, warnings, clock.seconds, paths["mean"])
     for entry in report.stacks:
         log.info("%s: relative residual %.1e root mean square", entry.scan, entry.relative_rms_residual)

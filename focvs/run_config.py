@@ -115,6 +115,7 @@ class RunConfig:
     slice_gains: str = "auto"
     rician_bias: str = "auto"
     stacks: list[str] = field(default_factory=list)
+    guide: str | None = None
     exclude: list[Any] = field(default_factory=list)
     series: str | None = None
     echo: int | None = None

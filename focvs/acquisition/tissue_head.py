@@ -80,7 +80,11 @@ def signal(tissue: Tissue, contrast: str) -> float:
 
 
 def tissue_head(
-    contrast: str = "T1w", seed: int = 0, shape: tuple[int, int, int] = (152, 184, 120), voxel_mm: float = 1.2
+    contrast: str = "T1w",
+    seed: int = 0,
+    shape: tuple[int, int, int] = (152, 184, 120),
+    voxel_mm: float = 1.2,
+    texture_seed: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A head of another size and shape for each seed, voxels that hold several tissues mixed by their shares.
 
@@ -89,6 +93,8 @@ def tissue_head(
         seed: of size, shape, texture, bias field and noise.
         shape: voxels left-right, back-front, feet-head; the head is centred, its top 6 mm below the last voxel.
         voxel_mm: their size.
+        texture_seed: of texture, bias field and noise alone, so that two contrasts of one head have their own; None
+            leaves them to ``seed``.
 
     Returns:
         ``(clean, noisy)`` float32, the brighter one of grey and white matter about 0.7: with bias field, and with bias
@@ -101,6 +107,8 @@ def tissue_head(
     levels = np.array([0.0, *(signal(tissue, contrast) for tissue in TISSUES)])
     levels *= 0.72 / max(levels[2], levels[3])
     shares = _shares(_places(shape, voxel_mm, rng))
+    if texture_seed is not None:
+        rng = np.random.default_rng((seed, texture_seed))
     clean = np.zeros(shape, np.float32)
     for level, share in zip(levels, shares, strict=True):
         texture = _smooth_noise(shape, 0.8, rng)

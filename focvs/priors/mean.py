@@ -18,7 +18,7 @@ UNHEARD_SIGMA = 1.0
 class SlabDenoiser(nn.Module):
     """A network of the mean under the contract of a denoiser, whose noisy image is empty.
 
-    It sees the interpolated scan, a guided stage the guide after it, and a later stage in the place of the noisy image
+    It sees the interpolated scan, a guided stage what is told of the guide after it, and a later stage in the place of the noisy image
     the mean so far. Noise level and numbers of the acquisition are not heard. A slice without neighbours repeats itself.
     """
 
@@ -33,7 +33,7 @@ class SlabDenoiser(nn.Module):
 
 
 def mean_of_planes(
-    stage: Callable[..., Tensor], scan: Tensor, mean: Tensor, slab: int = 5, guide: Tensor | None = None
+    stage: Callable[..., Tensor], scan: Tensor, mean: Tensor, slab: int = 5, told: tuple[Tensor, ...] = ()
 ) -> Tensor:
     """E[volume | scan] ``(p, q, n)`` by one stage: the mean over the two planes that contain the last axis.
 
@@ -42,8 +42,7 @@ def mean_of_planes(
         scan: ``(p, q, n)`` the interpolated scan, prior units.
         mean: ``(p, q, n)`` what the stages before it gave; a first stage does not look at it.
         slab: slices that the network sees.
-        guide: ``(p, q, n)`` for a guided stage.
+        told: ``(p, q, n)`` volumes that a guided stage sees besides: the filtered scan and the guide.
     """
-    further = () if guide is None else (guide,)
-    planes = [PlaneDenoiser(stage, across, None, scan, UNHEARD, slab=slab, further=further) for across in (0, 1)]
+    planes = [PlaneDenoiser(stage, across, None, scan, UNHEARD, slab=slab, further=told) for across in (0, 1)]
     return AveragedPlanes(planes)(mean[None], UNHEARD_SIGMA)[0]

@@ -145,10 +145,13 @@ class MeanUNet2D(SlabUNet2D):
         return following
 
     def guided(self) -> MeanUNet2D:
-        """A later stage that also sees a guide, between the scan and the mean, and at first makes nothing of it."""
+        """A later stage that also sees a guide and what a guided filter makes of it, and at first makes nothing of them.
+
+        Its images are the scan, the filtered scan, the guide and the mean.
+        """
         config = {key: self.config[key] for key in ("slab", "channels", "blocks", "sigma_residual", "trained")}
-        following, weights = MeanUNet2D(images=3, **config), self.state_dict()
-        weights["stem.weight"] = _spread(weights["stem.weight"], self.slab, (0, 2), 3)
+        following, weights = MeanUNet2D(images=4, **config), self.state_dict()
+        weights["stem.weight"] = _spread(weights["stem.weight"], self.slab, (0, 3), 4)
         following.load_state_dict(weights)
         return following
 

@@ -20,12 +20,12 @@ from focvs.priors.prior import Inference, Prior
 from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D
 from focvs.priors.weights import CONFIG, WEIGHTS, sha256_of
 
-STAGE, DEVIATION, RESIDUAL = "stage{}", "deviation", "residual"  # folders inside that of a mean
+STAGE, GUIDED, DEVIATION, RESIDUAL = "stage{}", "guided", "deviation", "residual"  # folders inside that of a mean
 KNOWN = ("HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
 
 
 def load_own(folder: Path, device: str) -> Prior:
-    """A prior of ours: a diffusion prior, or a mean with later stages, ``deviation`` and ``residual``.
+    """A prior of ours: a diffusion prior, or a mean with later stages, ``guided``, ``deviation`` and ``residual``.
 
     Raises:
         PriorError: if a file is missing, truncated, or not such a network.
@@ -62,15 +62,18 @@ def _load_mean(folder: Path, device: str) -> Prior:
     while (later := folder / STAGE.format(len(folders) + 1)).is_dir():
         folders.append(later)
     stages = [_read(MeanUNet2D, later) for later in folders[1:]]
+    guided = _read(MeanUNet2D, folder / GUIDED) if (folder / GUIDED).is_dir() else None
+    if guided and guided.images != 4:
+        raise PriorError(f"{folder / GUIDED} sees {guided.images} images and not 4; get the prior again.")
     deviation = _read(DeviationUNet2D, folder / DEVIATION) if (folder / DEVIATION).is_dir() else None
     residual = _read(ResidualUNet2D, folder / RESIDUAL) if (folder / RESIDUAL).is_dir() else None
     if residual and not deviation:
         raise PriorError(f"{folder / RESIDUAL} needs {folder / DEVIATION}, which is missing; get the prior again.")
-    others = {DEVIATION: deviation, RESIDUAL: residual}
+    others = {GUIDED: guided, DEVIATION: deviation, RESIDUAL: residual}
     for network in (*stages, *filter(None, others.values())):
         if network.slab != first.slab:
             raise PriorError(f"{folder} has stages of {first.slab} and of {network.slab} slices; get the prior again.")
-    folders += [folder / name for name, network in others.items() if network]
+    folders += [folder / name for name, network in others.items() if network and name != GUIDED]
     hashes = [sha256_of(part / WEIGHTS) for part in folders]
     return Prior(
         Inference(SlabDenoiser(first), device),
@@ -85,6 +88,8 @@ def _load_mean(folder: Path, device: str) -> Prior:
         voxel_range_mm=_voxel_range(first),
         samples=False,
         stages=tuple(Inference(SlabDenoiser(stage), device) for stage in stages),
+        guided=Inference(SlabDenoiser(guided), device) if guided else None,
+        guided_sha256=sha256_of(folder / GUIDED / WEIGHTS) if guided else None,
         deviation=Inference(SlabDenoiser(deviation), device) if deviation else None,
         residual=Inference(ResidualDenoiser(residual), device) if residual else None,
     )

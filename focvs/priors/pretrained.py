@@ -20,7 +20,7 @@ from focvs.priors.foreign import (
     medforj_denoiser,
 )
 from focvs.priors.intervals import IntervalTable
-from focvs.priors.own import DEVIATION, RESIDUAL, STAGE, load_own
+from focvs.priors.own import DEVIATION, GUIDED, RESIDUAL, STAGE, load_own
 from focvs.priors.prior import Inference, Prior
 from focvs.priors.volumetric import Padded
 from focvs.priors.weights import WEIGHTS, WEIGHTS_STEM, sha256_of
@@ -57,7 +57,7 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
 
 def _written_at(path: Path) -> tuple[int, ...]:
     """When the files of a prior were last written: weights that changed are not those in the cache."""
-    parts = [path, *(path / name for name in (STAGE.format(2), STAGE.format(3), DEVIATION, RESIDUAL))]
+    parts = [path, *(path / name for name in (STAGE.format(2), STAGE.format(3), GUIDED, DEVIATION, RESIDUAL))]
     files = [path] if path.is_file() else [part / name for part in parts for name in (WEIGHTS, "config.json")]
     return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
 

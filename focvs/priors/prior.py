@@ -69,6 +69,8 @@ class Prior:
         samples: whether it can be sampled; otherwise it gives the mean of the volume given its scan, and nothing else.
         stages: evaluations after the first that improve such a mean. They take the mean so far where a denoiser takes
             the noisy image.
+        guided: in the place of the last stage, where there is a guide: told of it after the scan; or None.
+        guided_sha256: of its weights file, which ``sha256`` does not cover.
         deviation: gives the logarithm of the standard deviation of the error of the mean, likewise; or None.
         residual: denoises the residual of samples around the mean in units of that deviation, told of the scan, the
             mean and the deviation (:class:`focvs.priors.residual_network.ResidualDenoiser`); or None.
@@ -90,6 +92,8 @@ class Prior:
     intervals: IntervalTable | None = None
     samples: bool = True
     stages: tuple[Inference, ...] = ()
+    guided: Inference | None = None
+    guided_sha256: str | None = None
     deviation: Inference | None = None
     residual: Inference | None = None
 
@@ -108,6 +112,7 @@ class Prior:
             self,
             denoise=self.denoise.at(dtype, compiled=compiled),
             stages=tuple(stage.at(dtype, compiled=compiled) for stage in self.stages),
+            guided=self.guided and self.guided.at(dtype, compiled=compiled),
             deviation=self.deviation and self.deviation.at(dtype, compiled=compiled),
             residual=self.residual and self.residual.at(dtype, compiled=compiled),
         )

@@ -11,18 +11,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
+from focvs.acquisition.guided_filter import guided_detail
+from focvs.acquisition.interpolation import OVERLAP_CONDITION, interpolation_matrix, spline_matrix
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.guide import Guide
 from focvs.reconstruction.implicit import implicit_representation
 from focvs.reconstruction.problem import Problem
 from focvs.reconstruction.restoration import NO_SAMPLES, Restoration
 from focvs.reconstruction.self_super_resolution import self_super_resolution
-from focvs.reconstruction.voxels import blank_voxels, hold
+from focvs.reconstruction.voxels import blank_voxels, hold, volume_affine
 from focvs.run_config import RunConfig
 from focvs.scan.scan import Scan
 from focvs.scan.slices import Slices
 
 CHAMBOLLE = 10  # iterations of each proximal step
+WINDOW_MM = 9.0  # edge of the neighbourhood in which a scan is a linear function of its guide
 
 
 def nearest(problem: Problem) -> Tensor:
@@ -78,6 +81,22 @@ def total_variation(problem: Problem) -> Tensor:
     return x
 
 
+def guided_filter(problem: Problem) -> Tensor:
+    """The replaced spline and what the guide has between slices (:func:`guided_detail`), the scan replaced once more.
+
+    Raises:
+        ValueError: without a guide.
+    """
+    if problem.guide is None:
+        raise ValueError("a guided filter needs a guide.")
+    start, guide = problem.interpolated, problem.guide.to(problem.y)
+    seen = problem.operator(guide) @ interpolation_matrix(problem.operator).to(start).T
+    window = [max(3, 2 * round(WINDOW_MM / 2 / mm) + 1) for mm in (*problem.in_plane_mm, problem.operator.grid.voxel_mm)]
+    detail = guided_detail(2 * start, 2 * guide, 2 * seen, window) / 2  # prior units are twice as fine
+    return problem.operator.replace(start + detail, problem.y)
+
+
+GUIDED = "guided_filter"
 METHODS: dict[str, Callable[[Problem], Tensor]] = {
     "nearest": nearest,
     "linear": linear,
@@ -87,11 +106,14 @@ METHODS: dict[str, Callable[[Problem], Tensor]] = {
     "total_variation": total_variation,
     "self_super_resolution": self_super_resolution,
     "implicit_representation": implicit_representation,
+    GUIDED: guided_filter,
 }
-EXACT = ("replaced", "pseudo_inverse")  # reproduce the scan, unless slices overlap
+EXACT = ("replaced", "pseudo_inverse", GUIDED)  # reproduce the scan, unless slices overlap
 
 
-def restore_without_prior(scan: Scan, slices: Slices, acquisition: Acquisition, config: RunConfig) -> Restoration:
+def restore_without_prior(
+    scan: Scan, slices: Slices, acquisition: Acquisition, config: RunConfig, guide: Guide | None = None
+) -> Restoration:
     """One of :data:`METHODS` on the whole scan; no uncertainty."""
     data, white, numbers = torch.from_numpy(scan.data), scan.units.white, config.baseline
     problem = Problem(
@@ -102,6 +124,8 @@ def restore_without_prior(scan: Scan, slices: Slices, acquisition: Acquisition, 
         numbers.tv_iterations,
         numbers.training_steps,
         config.seed,
+        guide and guide.on((*scan.data.shape[:2], acquisition.grid.voxels), volume_affine(scan, acquisition)),
+        scan.in_plane_mm,
     )
     mean = (METHODS[config.method](problem) * white).float()
     mean[blank_voxels(data, acquisition.grid)] = 0

@@ -92,6 +92,9 @@ def choose_interval(
         return replace(normal, reason="intervals were measured for other weights")
     if stacks:
         return replace(normal, reason="intervals were measured for single stacks only")
+    if config.guide is not None:
+        reason = "intervals were measured without a guide, and with one the mean is nearer to the truth"
+        return replace(normal, reason=reason)
     used = interval_settings(config, rule, exact)
     differ = [key for key in {**used, **table.settings} if used.get(key) != table.settings.get(key)]
     other = [f"{key}={table.settings.get(key, 'unknown')}" for key in differ if key != "final_replacement"]

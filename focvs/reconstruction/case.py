@@ -7,12 +7,14 @@ from functools import cached_property
 
 from torch import Tensor
 
+from focvs.acquisition.guided_filter import guided_detail
 from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.priors.condition import ScanNumbers
 from focvs.priors.prior import Prior
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.guide import Guide
 from focvs.reconstruction.stacks import Stack
-from focvs.reconstruction.voxels import volume_mask
+from focvs.reconstruction.voxels import volume_affine, volume_mask
 from focvs.scan.scan import Scan
 from focvs.scan.slices import Slices
 
@@ -28,6 +30,7 @@ class Case:
         prior: the prior.
         device: torch device.
         stacks: further scans of the same head.
+        guide: another contrast of it, or None.
         written_noise_prior: noise of the acquired slices, which the written volume may reproduce exactly, prior units.
             None takes that of ``slices``; the two differ where the scan is restored on working pixels.
         seconds_per_pixel: that an evaluation of the prior takes on this device, where it was timed.
@@ -39,6 +42,7 @@ class Case:
     prior: Prior
     device: str = "cpu"
     stacks: tuple[Stack, ...] = ()
+    guide: Guide | None = None
     written_noise_prior: float | None = None
     seconds_per_pixel: float | None = None
 
@@ -51,6 +55,16 @@ class Case:
     def start(self) -> Tensor:
         """``(p, q, total)`` the interpolated and replaced scan, prior units: where sampling starts."""
         return self.slices.y @ interpolation_matrix(self.acquisition.sampled).float().T
+
+    @cached_property
+    def guiding(self) -> tuple[Tensor, ...]:
+        """The filtered scan and the guide ``(p, q, total)``, prior units, as a guided stage is told of them."""
+        if self.guide is None:
+            return ()
+        affine = volume_affine(self.scan, self.acquisition, self.slices.region, margins=True)
+        guide, operator = self.guide.on(self.start.shape, affine), self.acquisition.sampled
+        seen = operator(guide) @ interpolation_matrix(operator).float().T
+        return self.start + guided_detail(self.start, guide, seen), guide
 
     @cached_property
     def head(self) -> Tensor:

@@ -10,7 +10,7 @@ from focvs.acquisition.profile import SHAPES
 from focvs.config import parse_auto
 from focvs.errors import InputError
 from focvs.priors.precision import PRECISIONS
-from focvs.reconstruction.baselines import METHODS
+from focvs.reconstruction.baselines import GUIDED, METHODS
 from focvs.reconstruction.setup import schedule
 from focvs.run_config import RunConfig
 from focvs.sampling.consistency import RULES, SPECTRAL_RULES
@@ -130,6 +130,14 @@ def check_options(config: RunConfig) -> None:
             raise InputError(
                 f"{name} is a folder of DICOM files: give an output folder as well, its NIfTI is left there."
             )
+    if config.guide is not None and not Path(config.guide).is_file():
+        raise InputError(f"guide={config.guide} is not an image file that is there.")
+    if config.guide is not None and Path(config.guide).resolve() == Path(config.scan).resolve():
+        raise InputError(f"guide={config.guide} is the scan itself; give another contrast of the same head.")
+    if config.guide is not None and config.method not in ("focvs", GUIDED):
+        raise InputError(f"method={config.method} looks at no guide; leave out guide=, or method=.")
+    if config.guide is None and config.method == GUIDED:
+        raise InputError(f"method={GUIDED} needs guide=, another contrast of the same head.")
     if config.method != "focvs" and config.stacks:
         raise InputError(f"method={config.method} restores one stack; leave it out for several.")
     if config.consistency.rule in SPECTRAL_RULES and config.stacks:

@@ -97,8 +97,11 @@ def draw_mean(
     """
     prior, grid, sigma = case.prior, case.acquisition.grid, float(plan.sigmas[0])
     stages = [first]
-    for network in prior.stages[: len(plan.sigmas) - 1]:
-        later = volume_denoiser(case, network, config, plan, done=progress.advance)
+    for number, network in enumerate(prior.stages[: len(plan.sigmas) - 1], start=1):
+        told: tuple[Tensor, ...] = ()
+        if case.guide is not None and prior.guided is not None and number == len(prior.stages):
+            network, told = prior.guided, tuple(volume.to(case.device) for volume in case.guiding)
+        later = volume_denoiser(case, network, config, plan, done=progress.advance, told=told)
         stages.append(clock.timed("network", later))
     measured = Measured(rule, case.slices.y.to(case.device)[None])
     with progress, clock.lap("sampling"), torch.inference_mode():

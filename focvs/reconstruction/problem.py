@@ -22,6 +22,8 @@ class Problem:
         iterations: of total variation.
         steps: training steps of self-super-resolution and of the implicit representation.
         seed: of their weights and of what a step sees.
+        guide: ``(p, q, n)`` another contrast of the head, of order one; for a method that looks at it.
+        in_plane_mm: size of pixels, for the same.
     """
 
     y: Tensor
@@ -31,6 +33,8 @@ class Problem:
     iterations: int = 20
     steps: int = 600
     seed: int = 0
+    guide: Tensor | None = None
+    in_plane_mm: tuple[float, float] = (1.0, 1.0)
 
     @property
     def interpolated(self) -> Tensor:

@@ -126,6 +126,16 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
             f"prior={config.prior.name} gives a mean and cannot be sampled; add sampler=mean, or quality=samples for a "
             "prior that can."
         )
+    if config.guide is not None and (not mean or prior.guided is None):
+        raise InputError(
+            f"guide={config.guide} needs a prior that has learnt to see one, by sampler=mean, and "
+            f"prior={config.prior.name} with sampler={config.sampler.name} has not; leave out prior= and quality=."
+        )
+    if config.guide is not None and steps_of(config) not in (None, 1 + len(prior.stages)):
+        raise InputError(
+            f"guide={config.guide} is looked at by the last of {1 + len(prior.stages)} stages; leave out quality=fast, "
+            "sampler.steps= and steps=."
+        )
     if mean and config.samples and prior.residual is None:
         raise InputError(
             f"samples={config.samples} need a prior with samples around its mean, and prior={config.prior.name} has "

@@ -24,6 +24,7 @@ def volume_denoiser(
     plan: Plan,
     outside: float | None = None,
     done: Callable[[float], None] | None = None,
+    told: tuple[Tensor, ...] = (),
 ) -> Denoiser:
     """The denoiser of ``(b, p, q, total)`` volumes.
 
@@ -34,6 +35,7 @@ def volume_denoiser(
         plan: noise levels and noise.
         outside: value of what a 2D prior does not compute, away from the head; None takes the interpolated scan.
         done: called with fractions of an evaluation, of all slices of a plane or of the whole volume, as they are done.
+        told: volumes that a 2D prior sees besides the interpolated scan.
 
     Raises:
         InputError: if the plane asked for does not contain the slice axis, or patches cannot be.
@@ -56,7 +58,7 @@ def volume_denoiser(
             turns = [_counted(turn, done) for turn in turned_in_turn(whole)[: config.sampler.mirrors]]
             return AveragedPlanes(turns)
         return _counted(AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole, done)
-    members = [replace(p, outside=outside, done=done) for p in plane_denoisers(case, network, config, plan)]
+    members = [replace(p, outside=outside, done=done, further=told) for p in plane_denoisers(case, network, config, plan)]
     if config.sampler.name == "mean":
         return AveragedPlanes(mirrored(members, config.sampler.mirrors))
     if len(members) == 1:

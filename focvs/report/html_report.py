@@ -170,6 +170,10 @@ def _acquired(finished: Finished) -> list[tuple[str, str, str]]:
         size = f"{stack.slices} slices of {stack.thickness_mm:.3g} mm"
         turned = f"turned by {stack.rotation_deg:.2g} degrees, moved by {_by(stack.translation_mm)} mm"
         rows.append(("further stack", f"{Path(stack.scan).name}: {size}", f"{turned}, gain {stack.gain:.3g}"))
+    if (guide := report.guide) is not None:
+        turned = f"turned by {guide.rotation_deg:.2g} degrees, moved by {_by(guide.translation_mm)} mm"
+        alike = f"{turned}, shows {100 * guide.overlap:.0f} % of the head"
+        rows.append(("guide", f"{Path(guide.image).name}, {_by(guide.voxel_mm)} mm", alike))
     return rows
 
 

@@ -18,6 +18,7 @@ from focvs.priors.intervals import Interval
 from focvs.priors.precision import Precision
 from focvs.priors.prior import Prior
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.guide import Guide
 from focvs.reconstruction.reconciliation import Reconciliation, StackResidual
 from focvs.reconstruction.restoration import Restoration
 from focvs.reconstruction.stacks import Stack
@@ -46,6 +47,7 @@ class Run:
         prior: None for a method without one.
         device: torch device.
         precision: of the networks.
+        guide: another contrast of the head, or None.
     """
 
     config: RunConfig
@@ -58,6 +60,7 @@ class Run:
     prior: Prior | None
     device: str
     precision: Precision | None = None
+    guide: Guide | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,20 @@ class StackReport(SlicesReport, StackResidual):
 
 
 @dataclass(frozen=True)
+class GuideReport:
+    """A guide, where it lay, and how alike it is; see :class:`focvs.reconstruction.guide.Guide`."""
+
+    image: str
+    voxel_mm: tuple[float, float, float]
+    rotation_deg: float
+    translation_mm: list[float]
+    overlap: float
+    mutual_information_nats: float
+    likeness: float | None
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True)
 class RunReport:
     """The content of the JSON."""
 
@@ -137,6 +154,7 @@ class RunReport:
     peak_memory_mib: float | None
     warnings: list[str]
     stacks: list[StackReport]
+    guide: GuideReport | None = None
 
 
 def describe_run(
@@ -175,6 +193,7 @@ def describe_run(
         peak_memory_mib=peak_memory_mib(),
         warnings=list(warnings),
         stacks=_describe_stacks(run, volume),
+        guide=_describe_guide(run),
     )
 
 
@@ -237,6 +256,21 @@ def _describe_stacks(run: Run, volume: Tensor) -> list[StackReport]:
         )
         for stack, residual in zip(run.stacks, residuals, strict=True)
     ]
+
+
+def _describe_guide(run: Run) -> GuideReport | None:
+    if (guide := run.guide) is None:
+        return None
+    return GuideReport(
+        str(guide.path),
+        guide.voxel_mm,
+        guide.rotation_deg,
+        [float(v) for v in guide.translation_mm],
+        guide.overlap,
+        guide.information,
+        guide.likeness,
+        run.prior and run.prior.guided_sha256,
+    )
 
 
 def peak_memory_mib() -> float | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.degradation import Degradation
+from focvs.acquisition.guided_filter import guided_detail
 from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
@@ -48,8 +49,8 @@ class Block:
 
     Attributes:
         clean: the truth.
-        images: what networks see: the interpolated scan, the guide where there are guides, the mean of the scan, and
-            log s where a deviation is told.
+        images: what networks see: the interpolated scan, where there are guides the filtered scan and the guide, the
+            mean of the scan, and log s where a deviation is told.
     """
 
     clean: Tensor
@@ -124,8 +125,9 @@ class BlockPool:
             images = [scan, mean]
             if self.guides:
                 anatomy = block if second is None else second
-                guide = make_guide(anatomy, self.guides, rng, other=second is not None)
-                images.insert(1, torch.from_numpy(guide))
+                guide = torch.from_numpy(make_guide(anatomy, self.guides, rng, other=second is not None))
+                seen = degrade(guide) @ degrade.interpolation.to(y).T
+                images[1:1] = [scan + guided_detail(scan, guide, seen), guide]
             if self.deviation:
                 images.append(mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab))
         return Block(clean.half(), tuple(image.half() for image in images))

@@ -70,7 +70,7 @@ def build_cache(data_dir: Path, out: Path, exclude: tuple[str, ...] = (), label_
             name = path.name.split(".")[0]
             if name in exclude:
                 continue
-            volume = _load_labels(path, name) if group == "labels" else _load_image(path, name, group)
+            volume = load_volume(path, group)
             arrays[name] = volume.data
             if volume.families is not None:
                 arrays[name + "/families"] = volume.families
@@ -111,6 +111,12 @@ def load_cache(path: Path, kept_out: tuple[str, ...] = ()) -> list[CachedVolume]
             )
             for e in entries
         ]
+
+
+def load_volume(path: Path, group: str) -> CachedVolume:
+    """One file of a group as the cache holds it."""
+    name = path.name.split(".")[0]
+    return _load_labels(path, name) if group == "labels" else _load_image(path, name, group)
 
 
 def _load_image(path: Path, name: str, group: str) -> CachedVolume:

@@ -134,7 +134,7 @@ class VolumePool:
         members = self.groups[list(self.groups)[rng.choice(len(self.probabilities), p=self.probabilities)]]
         volume = members[rng.integers(len(members))]
         if volume.group == "labels":
-            data, second = self._painted(volume, rng)
+            data, second = self.paint(volume, rng)
             return PoolVolume(data, (0, 1, 2), True, True, second)
         if volume.group != "thick":
             return PoolVolume(self._resampled(volume, rng), (0, 1, 2), True, False)
@@ -158,7 +158,7 @@ class VolumePool:
         block = ndimage.map_coordinates(part.astype(np.float32), points, order=3, mode="nearest")
         return (block / WHITE_LEVEL).clip(0, 2.1).astype(np.float16)
 
-    def _painted(self, volume: CachedVolume, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    def paint(self, volume: CachedVolume, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """A block of a label map in a random contrast, painted twice as fine for partial volume; in two for guides."""
         assert volume.families is not None
         edge = min(self.plan.edge, 112)
