@@ -68,6 +68,7 @@ def restore(
     quality: str = "default",
     samples: int = 0,
     stacks: Sequence[Image] = (),
+    guide: Image | None = None,
     progress: Callable[[float], None] | None = None,
     page: bool = False,
     **options: Any,
@@ -82,6 +83,7 @@ def restore(
         quality: ``fast``, ``default``, ``best`` or ``samples``.
         samples: volumes to draw around the mean.
         stacks: further scans of the same head in the same contrast.
+        guide: another contrast of the same head, its voxels small in all directions.
         progress: called with the share that is done, from 0 to 1, from any thread.
         page: whether the page with a viewer is made as well.
         options: any other key of conf/config.yaml, those within groups as a dictionary: ``spacing=6.0``,
@@ -99,6 +101,7 @@ def restore(
         work = Path(name)
         given = {"thickness": thickness, "quality": quality, "samples": samples, **options}
         given["stacks"] = [str(_as_file(stack, work / f"stack{k}.nii.gz")) for k, stack in enumerate(stacks, start=2)]
+        given["guide"] = None if guide is None else str(_as_file(guide, work / "guide.nii.gz"))
         given |= {"report": page, "figure": False, "progress": False, "output_dir": str(work / "out")}
         words = [f"scan={quote(str(_as_file(image, work / 'scan.nii.gz')))}", *_words(given)]
         with listening(progress):

@@ -15,8 +15,8 @@ from focvs.hardware import usable_cores
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.checks import check_options, excluded, leave_out
-from focvs.reconstruction.guide import open_guide
 from focvs.reconstruction.forward_model import model_acquisition, require_thickness, slice_spacing
+from focvs.reconstruction.guide import open_guide
 from focvs.reconstruction.refine import restore_coarsely
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.rules import carried_over, without_bias

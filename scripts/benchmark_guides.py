@@ -1,13 +1,12 @@
-"""What a guide adds: PSNR and SSIM of a scan restored alone, with its guide, with a shifted one, and by a guided filter.
+"""What a guide adds: a scan restored alone, with its guide, with one that is 1 mm off, and by a guided filter.
 
-Pairs are of three kinds. ``tissue``: heads of tissues (focvs/acquisition/tissue_head.py), a T1w guide of a T2w or FLAIR
-scan, each with texture, bias field and noise of its own. ``labels``: label maps that no training saw, painted in two
-random contrasts. ``real``: two real scans of one head (``--pair SCAN GUIDE``); every second (or third) slice of the scan
-is left out, and the slices left out, which were measured, are what the restored volume is scored on.
+Pairs are of three kinds. ``--tissue``: heads of tissues (focvs/acquisition/tissue_head.py), a T1w guide of a T2w or a
+FLAIR scan, each with texture, bias field and noise of its own. ``--labels``: label maps that no training saw, painted in two
+random contrasts. ``--pair``: two real scans of one head; every second, or third, slice of the scan is left out, and the
+slices left out, which were measured, are what the restored volume is scored on. Of whole heads the middle is restored.
 
     python scripts/benchmark_guides.py checkpoints/mean2d --tissue 0 1 --labels LABEL_MAPS --csv docs/results/guides.csv
     python scripts/benchmark_guides.py checkpoints/mean2d --pair T2w.nii.gz T1w.nii.gz --csv docs/results/guides.csv
-    python scripts/benchmark_guides.py checkpoints/mean2d --lesions 0 1 2
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +38,6 @@ from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.prior import Inference
 from focvs.reconstruction.baselines import guided_filter
-from focvs.reconstruction.guide import AIR
 from focvs.reconstruction.problem import Problem
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
@@ -52,7 +50,6 @@ from focvs.training.pool import PoolPlan, VolumePool
 COLUMNS = ("pair", "slices_mm", "method", "psnr_db", "ssim")
 SHIFT_MM = 1.0
 BOX = 32  # voxels of the first axis that are restored of a whole head
-SIZES_MM = (3.0, 5.0, 8.0, 12.0)  # diameters of lesions
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +73,13 @@ class Cascade:
         self.guided = load(guided or folder / "guided")
 
     def __call__(self, scan: np.ndarray, operator: ThroughPlaneOperator, white: float, guide: Tensor | None) -> Tensor:
-        """The mean ``(p, q, n)`` in the intensities of the scan; ``guide`` in prior units, None for the second stage."""
+        """The mean ``(p, q, n)``; ``guide`` is in prior units, None for the second stage."""
         units = IntensityUnits(white)
         y = units.to_prior(torch.from_numpy(scan))
         start = y @ interpolation_matrix(operator).float().T
         with torch.inference_mode():
             mean = operator.replace(mean_of_planes(self.first, start, start).double(), y.double()).float()
-            last, told = self.second, ()
+            last, told = self.second, tuple[Tensor, ...]()
             if guide is not None:
                 seen = operator(guide) @ interpolation_matrix(operator).float().T
                 last, told = self.guided, (start + guided_detail(start, guide, seen), guide)
@@ -94,11 +91,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--guided", type=Path, help="weights of the guided stage, if not those within the folder")
-    parser.add_argument("--slices", nargs="+", default=["3:3", "4:4", "5:6", "6:6", "8:8"], help="thickness:spacing, mm")
+    parser.add_argument(
+        "--slices", nargs="+", default=["3:3", "4:4", "5:6", "6:6", "8:8"], help="thickness:spacing, mm"
+    )
     parser.add_argument("--tissue", nargs="*", type=int, default=[], help="seeds of heads of tissues")
     parser.add_argument("--labels", nargs="*", type=Path, default=[], help="label maps")
     parser.add_argument("--pair", nargs=2, action="append", type=Path, default=[], metavar=("SCAN", "GUIDE"))
-    parser.add_argument("--lesions", nargs="*", type=int, default=[], help="seeds of heads with lesions in one of both")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     cascade = Cascade(options.weights, options.guided)
@@ -112,8 +110,6 @@ def main() -> None:
             rows = keep(rows, score_real(scan, guide, every))
     if options.csv and rows:
         write_csv(options.csv, rows, COLUMNS)
-    if options.lesions:
-        print_lesions(cascade, options.lesions)
 
 
 def read_rows(path: Path | None) -> Iterator[dict[str, str]]:
@@ -152,44 +148,60 @@ def label_pairs(paths: list[Path]) -> Iterator[Pair]:
         yield Pair(f"labels {image_stem(path)}", *(v[middle].astype(np.float32) for v in (truth, guide)), 1.0)
 
 
-def model(shape: tuple[int, ...], slices: str, voxel_mm: float) -> tuple[ThroughPlaneOperator, Callable[..., np.ndarray]]:
-    """Forward model of slices, and what makes them of a volume."""
-    thickness, spacing = map(float, slices.split(":"))
-    profile = gaussian_profile(thickness)
-    count = len(simulate_slices(np.zeros((1, 1, shape[-1]), np.float32), voxel_mm, profile, spacing)[0, 0])
-    grid = make_grid(count, spacing, voxel_mm, profile.half_support_mm, keep_extent=False)
-    operator = ThroughPlaneOperator(profile, grid, "edge")
-    return operator, lambda volume: simulate_slices(volume, voxel_mm, profile, spacing)
+class Scene:
+    """A pair under one acquisition, cut to the field of view of its slices."""
+
+    def __init__(self, cascade: Cascade, pair: Pair, slices: str):
+        thickness, spacing = map(float, slices.split(":"))
+        self.cascade, self.pair, self.profile, self.spacing = cascade, pair, gaussian_profile(thickness), spacing
+        count, voxel = self.degrade(pair.truth).shape[-1], pair.voxel_mm
+        grid = make_grid(count, spacing, voxel, self.profile.half_support_mm, keep_extent=False)
+        self.operator = ThroughPlaneOperator(self.profile, grid, "edge")
+        first = (pair.truth.shape[-1] - grid.voxels) // 2  # fields of view have one middle
+        self.within = slice(first, first + grid.voxels)
+        self.truth, self.guide = (np.ascontiguousarray(v[..., self.within]) for v in (pair.truth, pair.guide))
+        self.white, self.own = white_level(self.truth), white_level(self.guide)
+        self.head = head_mask(self.truth, self.white)
+
+    def degrade(self, whole: np.ndarray) -> np.ndarray:
+        return simulate_slices(whole, self.pair.voxel_mm, self.profile, self.spacing)
+
+    def scan(self, truth: np.ndarray) -> np.ndarray:
+        """Slices of another volume in the place of the truth."""
+        whole = self.pair.truth.copy()
+        whole[..., self.within] = truth
+        return self.degrade(whole)
+
+    def restored(self, truth: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
+        told = None if guide is None else IntensityUnits(self.own).to_prior(torch.from_numpy(guide))
+        return self.cascade(self.scan(truth), self.operator, self.white, told).numpy()
+
+    def filtered(self, guide: np.ndarray | None) -> np.ndarray:
+        """By the guided filter, or without a guide the spline and one replacement."""
+        y = torch.from_numpy(self.scan(self.truth) / self.white)
+        voxel = self.pair.voxel_mm
+        problem = Problem(y, self.operator, torch.ones_like(y, dtype=torch.bool), in_plane_mm=(voxel, voxel))
+        if guide is None:
+            return problem.interpolated.numpy() * self.white
+        return guided_filter(replace(problem, guide=torch.from_numpy(guide / self.own))).numpy() * self.white
 
 
 def score(cascade: Cascade, pair: Pair, slices: str) -> list[dict[str, str]]:
     """Rows of all methods."""
-    operator, degrade = model(pair.truth.shape, slices, pair.voxel_mm)
-    scan, voxels = degrade(pair.truth), operator.grid.voxels
-    first = (pair.truth.shape[-1] - voxels) // 2  # fields of view have one middle
-    within = slice(first, first + voxels)
-    truth, guide = pair.truth[..., within], pair.guide[..., within]
-    white, own = white_level(truth), white_level(guide)
-    told = IntensityUnits(own).to_prior(torch.from_numpy(np.ascontiguousarray(guide)))
+    scene = Scene(cascade, pair, slices)
+    truth, guide = scene.truth, scene.guide
     moved = ndimage.shift(guide, [SHIFT_MM / pair.voxel_mm / 3**0.5] * 3, order=3, mode="nearest")
-    shifted = IntensityUnits(own).to_prior(torch.from_numpy(moved))
-    y = torch.from_numpy(scan / white)
-    problem = Problem(y, operator, torch.ones_like(y, dtype=torch.bool), in_plane_mm=(pair.voxel_mm,) * 2)
-
-    def filtered(volume: np.ndarray) -> np.ndarray:
-        return guided_filter(replace(problem, guide=torch.from_numpy(volume / own))).numpy() * white
-
+    absent = np.zeros_like(guide)  # air, as where a guide's field of view ends
     found = {
-        "spline + replacement": problem.interpolated.numpy() * white,
-        "guided filter": filtered(guide),
-        "guided filter, 1 mm off": filtered(moved),
-        "no guide": cascade(scan, operator, white, None).numpy(),
-        "guided stage, no guide": cascade(scan, operator, white, torch.full_like(told, AIR)).numpy(),
-        "guide": cascade(scan, operator, white, told).numpy(),
-        "guide, 1 mm off": cascade(scan, operator, white, shifted).numpy(),
+        "spline + replacement": scene.filtered(None),
+        "guided filter": scene.filtered(guide),
+        "guided filter, 1 mm off": scene.filtered(moved),
+        "no guide": scene.restored(truth, None),
+        "guided stage, no guide": scene.restored(truth, absent),
+        "guide": scene.restored(truth, guide),
+        "guide, 1 mm off": scene.restored(truth, moved),
     }
-    mask = head_mask(truth, white)
-    return [row(pair.name, slices, name, truth, image, mask, white) for name, image in found.items()]
+    return [row(pair.name, slices, name, truth, image, scene.head, scene.white) for name, image in found.items()]
 
 
 def row(
@@ -230,62 +242,15 @@ def score_real(path: Path, guide: Path, every: int) -> list[dict[str, str]]:
         blurred = ndimage.gaussian_filter1d(volume, thickness / 2.3548 / voxel, axis=-1, mode="nearest")
         start = np.linalg.inv(placed) @ scan.affine
         places = start[2, 2] * left_out + start[2, 3]
-        lines = np.stack([blurred[..., int(np.floor(p))] * (1 - p % 1) + blurred[..., int(np.floor(p)) + 1] * (p % 1)
-                          for p in places], axis=-1)
+        lines = np.stack(
+            [
+                blurred[..., int(np.floor(p))] * (1 - p % 1) + blurred[..., int(np.floor(p)) + 1] * (p % 1)
+                for p in places
+            ],
+            axis=-1,
+        )
         rows.append(row(name, slices, method, truth, lines, mask, white))
     return rows
-
-
-def print_lesions(cascade: Cascade, seeds: list[int], slices: str = "5:6") -> None:
-    """How much of a lesion that only the scan, or only the guide, shows is in the result, by size."""
-    print(f"\n{'lesion mm':>9s} {'only in the scan: kept without guide':>37s} {'with':>7s} {'only in the guide: painted':>27s}")
-    for size in SIZES_MM:
-        kept: list[float] = []
-        held: list[float] = []
-        leaked: list[float] = []
-        for seed in seeds:
-            (pair, _) = tissue_pairs([seed])
-            operator, degrade = model(pair.truth.shape, slices, pair.voxel_mm)
-            first = (pair.truth.shape[-1] - operator.grid.voxels) // 2
-            within = slice(first, first + operator.grid.voxels)
-            truth, guide = (np.ascontiguousarray(v[..., within]) for v in (pair.truth, pair.guide))
-            white, own = white_level(truth), white_level(guide)
-            rng = np.random.default_rng(seed)
-            lesion, core = spheres(truth, size / pair.voxel_mm, head_mask(truth, white), rng)
-            blot, inner = spheres(truth, size / pair.voxel_mm, head_mask(truth, white) & (lesion < 0.01), rng)
-            bright = truth + lesion * (0.9 * white - truth)
-            odd = guide + blot * (0.95 * own - guide)
-            told, plain = (IntensityUnits(own).to_prior(torch.from_numpy(g)) for g in (odd, guide))
-
-            def restored(volume: np.ndarray, told: Tensor | None) -> np.ndarray:
-                whole = np.zeros(pair.truth.shape, np.float32)
-                whole[...] = pair.truth
-                whole[..., within] = volume
-                return cascade(degrade(whole), operator, white, told).numpy()
-
-            change = (bright - truth)[core].mean()
-            kept.append(float((restored(bright, None) - restored(truth, None))[core].mean() / change))
-            held.append(float((restored(bright, plain) - restored(truth, plain))[core].mean() / change))
-            painted = (restored(truth, told) - restored(truth, plain))[inner].mean() / white
-            leaked.append(float(painted / ((odd - guide)[inner].mean() / own)))
-        print(
-            f"{size:9.0f} {100 * np.mean(kept):35.1f} % {100 * np.mean(held):5.1f} % {100 * np.mean(leaked):25.1f} %",
-            flush=True,
-        )
-
-
-def spheres(
-    image: np.ndarray, diameter: float, head: np.ndarray, rng: np.random.Generator, count: int = 8
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of soft-edged balls at random places well inside the head, and which voxels are more than half in one."""
-    deep = ndimage.binary_erosion(head, iterations=16)
-    places = np.argwhere(deep)[rng.permutation(int(deep.sum()))[:count]]
-    share = np.zeros(image.shape, dtype=np.float32)
-    index = np.indices(image.shape)
-    for place in places:
-        distance = np.sqrt(((index - place[:, None, None, None]) ** 2).sum(0))
-        share = np.maximum(share, np.clip(diameter / 2 - distance + 0.5, 0, 1)).astype(np.float32)
-    return share, share > 0.5
 
 
 if __name__ == "__main__":

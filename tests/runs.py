@@ -46,3 +46,12 @@ def mean_prior(folder):
                 torch.nn.init.normal_(parameter, std=0.05)
         save_prior(network, folder / name)
     return networks
+
+
+def guided_prior(folder):
+    """The same with a guided stage, to whose stem everything that it sees matters."""
+    _, second, *_ = mean_prior(folder)
+    guided = second.guided()
+    torch.nn.init.normal_(guided.stem.weight, std=0.05)
+    save_prior(guided, folder / "guided")
+    return guided

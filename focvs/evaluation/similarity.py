@@ -11,7 +11,7 @@ WITHIN = (0.5, 99.5)  # percentiles that the bins span; values beyond are in the
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
     """H(a) + H(b) - H(a, b) of intensities at the same places, in nats, from a histogram of 32 x 32 bins.
 
-    Viola and Wells 1997, International Journal of Computer Vision 24:137; Maes et al. 1997, IEEE TMI 16:187, equation 1.
+    Viola and Wells 1997, International Journal of Computer Vision 24:137; Maes et al. 1997, IEEE TMI 16:187.
 
     Args:
         first: ``(n,)`` intensities.

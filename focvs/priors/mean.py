@@ -18,8 +18,9 @@ UNHEARD_SIGMA = 1.0
 class SlabDenoiser(nn.Module):
     """A network of the mean under the contract of a denoiser, whose noisy image is empty.
 
-    It sees the interpolated scan, a guided stage what is told of the guide after it, and a later stage in the place of the noisy image
-    the mean so far. Noise level and numbers of the acquisition are not heard. A slice without neighbours repeats itself.
+    It sees the interpolated scan, a guided stage what is told of the guide after it, and a later stage in the place of
+    the noisy image the mean so far. Noise level and numbers of the acquisition are not heard. A slice that has no
+    neighbours repeats itself.
     """
 
     def __init__(self, network: MeanUNet2D | DeviationUNet2D):

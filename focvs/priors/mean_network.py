@@ -145,9 +145,9 @@ class MeanUNet2D(SlabUNet2D):
         return following
 
     def guided(self) -> MeanUNet2D:
-        """A later stage that also sees a guide and what a guided filter makes of it, and at first makes nothing of them.
+        """A later stage that also sees a guide, which it at first makes nothing of.
 
-        Its images are the scan, the filtered scan, the guide and the mean.
+        Its images are the scan, what a guided filter makes of scan and guide, the guide, and the mean.
         """
         config = {key: self.config[key] for key in ("slab", "channels", "blocks", "sigma_residual", "trained")}
         following, weights = MeanUNet2D(images=4, **config), self.state_dict()

@@ -91,7 +91,9 @@ def guided_filter(problem: Problem) -> Tensor:
         raise ValueError("a guided filter needs a guide.")
     start, guide = problem.interpolated, problem.guide.to(problem.y)
     seen = problem.operator(guide) @ interpolation_matrix(problem.operator).to(start).T
-    window = [max(3, 2 * round(WINDOW_MM / 2 / mm) + 1) for mm in (*problem.in_plane_mm, problem.operator.grid.voxel_mm)]
+    window = [
+        max(3, 2 * round(WINDOW_MM / 2 / mm) + 1) for mm in (*problem.in_plane_mm, problem.operator.grid.voxel_mm)
+    ]
     detail = guided_detail(2 * start, 2 * guide, 2 * seen, window) / 2  # prior units are twice as fine
     return problem.operator.replace(start + detail, problem.y)
 
@@ -115,6 +117,7 @@ def restore_without_prior(
     scan: Scan, slices: Slices, acquisition: Acquisition, config: RunConfig, guide: Guide | None = None
 ) -> Restoration:
     """One of :data:`METHODS` on the whole scan; no uncertainty."""
+    shape = (*scan.data.shape[:2], acquisition.grid.voxels)
     data, white, numbers = torch.from_numpy(scan.data), scan.units.white, config.baseline
     problem = Problem(
         data / white,
@@ -124,7 +127,7 @@ def restore_without_prior(
         numbers.tv_iterations,
         numbers.training_steps,
         config.seed,
-        guide and guide.on((*scan.data.shape[:2], acquisition.grid.voxels), volume_affine(scan, acquisition)),
+        None if guide is None else guide.on(shape, volume_affine(scan, acquisition)),
         scan.in_plane_mm,
     )
     mean = (METHODS[config.method](problem) * white).float()

@@ -58,7 +58,9 @@ def volume_denoiser(
             turns = [_counted(turn, done) for turn in turned_in_turn(whole)[: config.sampler.mirrors]]
             return AveragedPlanes(turns)
         return _counted(AlternatedPlanes(turned_in_turn(whole), plan.sigmas) if prior.mirrored else whole, done)
-    members = [replace(p, outside=outside, done=done, further=told) for p in plane_denoisers(case, network, config, plan)]
+    members = [
+        replace(p, outside=outside, done=done, further=told) for p in plane_denoisers(case, network, config, plan)
+    ]
     if config.sampler.name == "mean":
         return AveragedPlanes(mirrored(members, config.sampler.mirrors))
     if len(members) == 1:

@@ -269,7 +269,7 @@ def _describe_guide(run: Run) -> GuideReport | None:
         guide.overlap,
         guide.information,
         guide.likeness,
-        run.prior and run.prior.guided_sha256,
+        None if run.prior is None else run.prior.guided_sha256,
     )
 
 

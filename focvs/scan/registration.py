@@ -20,9 +20,14 @@ HISTOGRAM = 32  # bins of each intensity, of mutual information
 class Placed(Protocol):
     """What can be registered: intensities ``(i, j, k)``, a ``(4, 4)`` voxel-to-world in mm, and a file to name."""
 
-    path: Path
-    data: np.ndarray
-    affine: np.ndarray
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def data(self) -> np.ndarray: ...
+
+    @property
+    def affine(self) -> np.ndarray: ...
 
 
 def register_rigidly(

@@ -58,6 +58,15 @@ def test_the_next_stage_hears_of_the_scan_as_before_and_leaves_the_mean_as_it_is
     assert third.images == 2 and torch.equal(third.stem.weight, second.stem.weight)
 
 
+def test_a_guided_stage_makes_nothing_of_its_guide_at_first():
+    second = awake(awake(small()).next_stage())
+    guided = second.guided()
+    scan, filtered, guide, mean = (torch.randn(2, 5, 24, 20) for _ in range(4))
+    assert guided.images == 4
+    found = guided(torch.cat([scan, filtered, guide, mean], 1))
+    assert torch.allclose(found, second(torch.cat([scan, mean], 1)), atol=1e-5)
+
+
 def test_a_deviation_is_what_it_starts_with_at_first_and_of_any_size():
     torch.manual_seed(0)
     network = DeviationUNet2D(channels=(8, 12), blocks=(1, 1), sigma_start=0.03)

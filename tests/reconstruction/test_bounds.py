@@ -77,6 +77,7 @@ def test_the_interval_that_is_written_is_that_of_the_written_samples(tmp_path, t
         ({"adapt": True}, 0, (4.0, 4.0), 1.6449, "adapt=False"),
         ({"air": 0.5}, 0, (4.0, 4.0), 1.6449, "consistency.air=0.1"),
         ({}, 1, (4.0, 4.0), 1.6449, "single stacks"),
+        ({"guide": "t1.nii.gz"}, 0, (4.0, 4.0), 1.6449, "without a guide"),
         ({}, 0, (20.0, 20.0), 6.0, "far from those"),
         ({}, 0, (2.0, 2.0), 3.0, "far from those"),
         ({}, 0, (2.0, 4.0), 3.0, "; slices of 2 mm every 4 mm is far from those"),
@@ -87,7 +88,7 @@ def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes,
     changes = dict(changes)
     config = settings("scan.nii.gz", None, measured_prior, "samples=4")
     config.adapt = changes.pop("adapt", False)
-    config.profile.kind = changes.pop("profile", "gaussian")
+    config.profile.kind, config.guide = changes.pop("profile", "gaussian"), changes.pop("guide", None)
     config.consistency.air = changes.pop("air", config.consistency.air)
     config.sampler = replace(config.sampler, **changes)
     interval = choose_interval(config, load_prior(measured_prior), "calibrated", True, *slices, stacks)
