@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from focvs import __version__
-from focvs.commands.command_help import help_of
+from focvs.commands.command_help import HELP, help_of
 from focvs.commands.command_line import read_line, require_command_or_path, require_key_words
 from focvs.commands.completion import completion_script
+from focvs.commands.looking_after import UNCONFIGURED, look_after
 from focvs.commands.overrides import (
     UsageError,
     compose,
@@ -22,57 +26,14 @@ from focvs.commands.overrides import (
     to_schema,
     told_to_runs,
 )
-from focvs.errors import FocvsError, is_out_of_memory
+from focvs.errors import FocvsError, Terminated, is_out_of_memory
 from focvs.files import require_there
 
 log = logging.getLogger("focvs")
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 # configurations that are swept, and what they need, the output folder last
 SWEPT = {"config": ("scan", "output_dir"), "sweep": ("volume", "output_dir")}
-
-HELP = """\
-focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
-
-  focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz, DICOM folder)
-  focvs SCAN STACK.nii.gz... [OUTPUT_DIR] [...] one volume from several stacks of the same head (DICOM: stacks=[folder])
-  focvs FOLDER OUTPUT_DIR [key=value ...]      every scan in a folder and those below it, into a tree like it
-  focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
-  focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
-  focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
-  focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
-  focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
-  focvs qmri OUTPUT_DIR density=PD t1=T1 t2=T2 guides=[T1W,T2W] [...]  maps of PD, T1, T2, with sharp images as guides
-  focvs sweep VOLUME OUTPUT_DIR thickness=3,5 gap=0,1 seed=0,1,2 method=spline,focvs [...] simulate, restore, score all
-  focvs collect OUTPUT_DIR                     one page and one table of all scans restored into a folder
-  focvs doctor                                 what of this installation works, and what mends the rest
-  focvs weights [list | verify | add NAME FOLDER_OR_HUB_ID]  weights that there are, and more of them
-  focvs evaluate TRUTH ESTIMATE... [key=value ...] PSNR, SSIM, HFEN, edges, spectrum, residual against the truth
-
-common keys (focvs --cfg job prints all of them with their values):
-  thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing); estimate: from the scan
-  spacing=6           distance of slice centres in mm (default: from the geometry)
-  profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
-  quality=default     fast, default, best: the mean of the volume given the scan, and how far it may be off;
-                      samples: posterior samples, whose mean is the result
-  method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
-                      self_super_resolution, implicit_representation
-  sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
-  samples=4           volumes drawn around the mean and written beside it; quality=samples averages its own
-  consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
-  adapt=false         true, with quality=samples: fine-tune the prior on the scan's own slices first (minutes)
-  planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
-  precision=auto      auto, float32, bfloat16, float16 (GPU): what networks compute in
-  voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
-  device=auto         auto, cpu, cuda, cuda:1, mps
-  seed=0  save_samples=false  noise=auto  batch=auto  compile=false
-  prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint
-
-options: -h --help, -o --output DIR, -q --quiet, -v --verbose, -m --multirun, --cfg job, --version
-focvs COMMAND --help explains every key of a command (focvs restore --help those of a restoration);
-focvs completion bash (zsh, fish) prints a script that completes commands and keys
-exit codes: 0 done, 1 a job failed, 2 usage, 130 interrupted
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("focvs").setLevel(logging.INFO)
     try:
-        return _dispatch(arguments)
+        with ended_cleanly():
+            return _dispatch(arguments)
     except UsageError as error:
         print(f"focvs: {error}", file=sys.stderr)
         return USAGE
@@ -93,9 +55,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("focvs: memory ran out; give smaller volumes, or use a machine with more memory.", file=sys.stderr)
         return FAILED
+    except Terminated:
+        print("focvs: ended by SIGTERM; no file was left half written, the same command goes on.", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("focvs: interrupted; no file was left half written.", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, in the main thread, so that temporary files and locks are removed."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -135,14 +118,14 @@ def _dispatch(arguments: list[str]) -> int:
         configurations = {name: command.configuration for name, command in commands.items()}
         print(completion_script((line.words[1:] or [""])[0], configurations), end="")
         return DONE
-    if line.words[:1] in (["doctor"], ["weights"], ["collect"]) and not os.path.exists(line.words[0]):
-        return _look_after(line.words)
+    if line.words and line.words[0] in UNCONFIGURED and not os.path.exists(line.words[0]):
+        return DONE if look_after(line.words) else FAILED
     if line.level is not None:
         logging.getLogger("focvs").setLevel(line.level)
     command = commands[named or "restore"]
     name, words, multirun = command.configuration, line.words[1 if named else 0 :], line.multirun
     if not named and words:
-        require_command_or_path(words[0], (*commands, "doctor", "weights", "collect", "completion"))
+        require_command_or_path(words[0], (*commands, *UNCONFIGURED, "completion"))
     require_key_words(words, name)
     if line.output is not None:
         key = "output" if name in ("simulate", "calibrate", "evaluate") else "output_dir"
@@ -176,26 +159,6 @@ def _dispatch(arguments: list[str]) -> int:
     return command.run(to_schema(config)) or DONE
 
 
-def _look_after(words: list[str]) -> int:
-    """``focvs doctor``, ``weights`` and ``collect``, which have no configuration."""
-    if words[0] == "weights":
-        from focvs.commands.weights import manage_weights
-
-        return DONE if manage_weights(words[1:]) else FAILED
-    if words[0] == "collect":
-        if len(words) != 2:
-            raise UsageError("focvs collect takes the folder of the results, and nothing else.")
-        from focvs.commands.collect import collect
-
-        collect(Path(words[1]))
-        return DONE
-    if words[1:]:
-        raise UsageError(f"focvs doctor takes no words, and {words[1]} was given.")
-    from focvs.commands.doctor import examine
-
-    return DONE if examine() else FAILED
-
-
 def _run_scan(config: Any) -> int:
     require_there(Path(config.scan))  # before seconds go into importing torch
     from focvs.pipeline import super_resolve
@@ -205,6 +168,11 @@ def _run_scan(config: Any) -> int:
 
         if found := scans_of(config):
             return DONE if restore_cohort(config, found) else FAILED
+    if config.log == "json":
+        from focvs.commands.outcomes import restore_and_say
+
+        restore_and_say(config)
+        return DONE
     super_resolve(config)
     return DONE
 

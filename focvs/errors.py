@@ -17,6 +17,10 @@ class PriorError(FocvsError):
     """A prior that is missing, truncated or of another kind."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asked the process to end (SIGTERM), as Slurm does before it kills a job."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a processor or a GPU."""
     said = str(error)

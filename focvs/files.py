@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,13 @@ def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no
     finally:
         if temporary.is_file():
             temporary.unlink()
+
+
+def remove_parts(folder: Path, stem: str) -> None:
+    """Remove what killed runs left of files that begin with ``stem``; call it only while nobody else writes them."""
+    for path in folder.glob(f".{glob.escape(stem)}*.part*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def printable(name: str) -> str:

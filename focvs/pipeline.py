@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -10,8 +11,9 @@ import torch
 from focvs import __version__
 from focvs.config import parse_auto
 from focvs.errors import InputError, is_out_of_memory
-from focvs.files import require_reachable, require_writable
+from focvs.files import remove_parts, require_reachable, require_writable
 from focvs.hardware import usable_cores
+from focvs.locks import locked
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.checks import check_options, excluded, leave_out
@@ -45,13 +47,13 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         ``q05`` and ``q95``; and where asked for ``sample-01`` ...
 
     Raises:
-        InputError: for anything wrong with the scan, an option or the output folder, or where memory runs out; nothing
-            is written then.
+        InputError: for anything wrong with the scan, an option or the output folder, where memory runs out, or while
+            another run writes the same results; nothing is written then.
         PriorError: if the prior cannot be loaded.
     """
     try:
-        with leaving_nothing() as converted:
-            return _super_resolve(config, converted)
+        with leaving_nothing() as converted, ExitStack() as held:
+            return _super_resolve(config, converted, held)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -61,8 +63,8 @@ def super_resolve(config: RunConfig) -> dict[str, Path]:
         ) from error
 
 
-def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
-    """:func:`super_resolve`; ``converted`` gets the files that a DICOM series left in the output folder."""
+def _super_resolve(config: RunConfig, converted: list[Path], held: ExitStack) -> dict[str, Path]:
+    """:func:`super_resolve`; ``converted`` gets the files of a DICOM series in the output folder, ``held`` the lock."""
     clock = Stopwatch()
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     with clock.lap("total"):
@@ -96,6 +98,9 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
             shape = (*acquired.data.shape[:2], acquisition.grid.voxels)
             IsotropicGrid.of(shape, acquisition.grid.affine(acquired.affine), config.isotropic)
         require_writable(folder)
+        stem = acquired.result(config.method)
+        held.enter_context(locked(folder / f".{stem}.lock", f"{stem} in {folder}"))
+        remove_parts(folder, stem)
         log.info("%s: slices along %s, %r", acquired.path.name, acquired.slice_direction, acquisition.written)
         log.info("%s", acquisition.thickness.table(acquisition.grid.spacing_mm))
         slices = take_slices(acquired, parse_auto("noise", config.noise))
@@ -121,7 +126,7 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
             else:
                 restoration = restore_coarsely(case, working, pixels, config, clock)
         uncertainty = measure_uncertainty(restoration, acquired, acquisition)
-        paths = write_images(scan, acquisition, restoration, uncertainty, config, folder)
+        paths, digests = write_images(scan, acquisition, restoration, uncertainty, config, folder)
     warnings = [*restoration.warnings, *(guide.warnings if guide else ())]
     if prior is not None and restoration.exact and restoration.rule != "ddnm":  # whose every step carries it over
         warnings += carried_over(restoration.noise_intensity / scan.units.white)
@@ -130,7 +135,7 @@ def _super_resolve(config: RunConfig, converted: list[Path]) -> dict[str, Path]:
     for warning in warnings:
         log.warning("%s: %s", scan.path.name, warning)
     run = Run(config, acquired, scan, working, pixels, acquisition, stacks, prior, device, precision, guide)
-    report = describe_run(run, restoration, warnings, clock.seconds, paths["mean"])
+    report = describe_run(run, restoration, warnings, clock.seconds, paths["mean"], digests)
     for entry in report.stacks:
         log.info("%s: relative residual %.1e root mean square", entry.scan, entry.relative_rms_residual)
     paths["json"] = write_report(report, scan, folder)

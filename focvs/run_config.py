@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 # settings that change no voxel of a result
-NEUTRAL = ("batch", "device", "figure", "progress", "report")
+NEUTRAL = ("batch", "device", "figure", "log", "progress", "report", "workers")
 
 
 class Planes(Enum):
@@ -133,6 +133,8 @@ class RunConfig:
     dtype: str = "float32"
     overwrite: bool = False
     shard: str | None = None
+    workers: int = 1
+    log: str = "text"
     figure: bool = True
     report: bool = True
     progress: bool = True

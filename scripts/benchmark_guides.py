@@ -1,9 +1,10 @@
 """What a guide adds: a scan restored alone, with its guide, with one that is 1 mm off, and by a guided filter.
 
 Pairs are of three kinds. ``--tissue``: heads of tissues (focvs/acquisition/tissue_head.py), a T1w guide of a T2w or a
-FLAIR scan, each with texture, bias field and noise of its own. ``--labels``: label maps that no training saw, painted in two
-random contrasts. ``--pair``: two real scans of one head; every second, or third, slice of the scan is left out, and the
-slices left out, which were measured, are what the restored volume is scored on. Of whole heads the middle is restored.
+FLAIR scan, each with texture, bias field and noise of its own. ``--labels``: label maps that no training saw, painted
+in two random contrasts. ``--pair``: two real scans of one head; every second, or third, slice of the scan is left out,
+and the slices left out, which were measured, are what the restored volume is scored on. Of whole heads the middle is
+restored.
 
     python scripts/benchmark_guides.py checkpoints/mean2d --tissue 0 1 --labels LABEL_MAPS --csv docs/results/guides.csv
     python scripts/benchmark_guides.py checkpoints/mean2d --pair T2w.nii.gz T1w.nii.gz --csv docs/results/guides.csv

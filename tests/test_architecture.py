@@ -14,6 +14,7 @@ FLOORS = (
     ("errors",),
     ("run_config",),
     ("files", "config", "hardware"),
+    ("locks",),
     ("signal",),
     ("acquisition",),
     ("priors",),

@@ -1,44 +1,24 @@
-"""focvs FOLDER OUTPUT_DIR: every scan in a folder, one after the other, whatever becomes of each."""
+"""focvs FOLDER OUTPUT_DIR: every scan in a folder, whatever becomes of each."""
 
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import re
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from focvs import __version__
-from focvs.errors import FocvsError, InputError, NoScanError
+from focvs.commands.outcomes import FAILED, RESTORED, SKIPPED, THERE, Outcome, restore_one
+from focvs.errors import InputError
 from focvs.files import require_writable, write_csv
-from focvs.pipeline import super_resolve
-from focvs.report.run_report import plain
-from focvs.run_config import NEUTRAL, RunConfig
-from focvs.scan.dicom import leaving_nothing, open_scan
+from focvs.locks import locked
+from focvs.run_config import RunConfig
 from focvs.scan.finding import Found, find_scans
 
 log = logging.getLogger(__name__)
-RESTORED, THERE, SKIPPED, FAILED = "restored", "there", "skipped", "failed"
 COLUMNS = ("scan", "status", "result", "seconds", "relative_residual", "warnings", "reason")
-PLACES = ("scan", "output_dir", "shard", "overwrite")  # settings of where things are, or may be put
 NAME = "focvs_cohort"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a scan: one of the four words above, and what there is to say about it."""
-
-    scan: str
-    status: str
-    result: str = ""
-    seconds: float | None = None
-    relative_residual: float | None = None
-    warnings: int | None = None
-    reason: str = ""
 
 
 def scans_of(config: RunConfig) -> list[Found]:
@@ -69,31 +49,29 @@ def restore_cohort(config: RunConfig, found: Sequence[Found]) -> bool:
         Whether none failed.
 
     Raises:
-        InputError: without an output folder, for a shard that is none, or where there is nothing to restore.
+        InputError: without an output folder, for a shard that is none, where there is nothing to restore, or while
+            another run restores the same part into the same folder.
     """
     if config.output_dir is None:
         raise InputError(f"{config.scan} is a folder of scans: give an output folder as well.")
+    if config.workers < 1:
+        raise InputError(f"workers={config.workers} must be at least 1.")
     folder, output = Path(config.scan), _output_of(config)
     part, parts = read_shard(config.shard)
     mine = found[part::parts]
     require_writable(output)
     table = output / (f"{NAME}.csv" if parts == 1 else f"{NAME}_{part}-of-{parts}.csv")
     log.info("%s: %d images and series%s", folder, len(found), f", {len(mine)} of them here" if parts > 1 else "")
-    outcomes: list[Outcome] = []
-    for number, item in enumerate(mine, start=1):
-        log.info("--- %d of %d: %s", number, len(mine), item.name)
-        one = replace(
-            config,
-            scan=str(item.path),
-            output_dir=str(output / item.place),
-            series=item.series,
-            echo=item.echo,
-            shard=None,
-        )
-        outcomes.append(_restore(item, one, output))
-        if outcomes[-1].reason:
-            log.warning("%s: %s", outcomes[-1].status, outcomes[-1].reason)
-        write_csv(table, map(asdict, outcomes), COLUMNS)
+    by_number: dict[int, Outcome] = {}
+    with locked(table.with_name(f".{table.stem}.lock"), f"restoring {folder} into {output}", total=len(mine)):
+        for number, outcome in _restored(config, mine, output):
+            by_number[number] = outcome
+            if outcome.reason:
+                log.warning("%s: %s: %s", outcome.scan, outcome.status, outcome.reason)
+            if config.log == "json":
+                outcome.say()
+            write_csv(table, (asdict(by_number[k]) for k in sorted(by_number)), COLUMNS)
+    outcomes = list(by_number.values())
     if mine and all(outcome.status == SKIPPED for outcome in outcomes):
         table.unlink()
         first = "" if len(mine) == 1 else f"{len(mine)} images, the first: "
@@ -101,6 +79,33 @@ def restore_cohort(config: RunConfig, found: Sequence[Found]) -> bool:
     counts = {status: sum(o.status == status for o in outcomes) for status in (RESTORED, THERE, SKIPPED, FAILED)}
     log.info("%s: %s; see %s", folder, ", ".join(f"{n} {status}" for status, n in counts.items() if n), table)
     return not counts[FAILED]
+
+
+def _restored(config: RunConfig, found: Sequence[Found], output: Path) -> Iterator[tuple[int, Outcome]]:
+    """Number and outcome of each scan as it is done, by this process or by workers."""
+    jobs = [
+        (
+            item,
+            replace(
+                config,
+                scan=str(item.path),
+                output_dir=str(output / item.place),
+                series=item.series,
+                echo=item.echo,
+                shard=None,
+                workers=1,
+            ),
+        )
+        for item in found
+    ]
+    if config.workers > 1 and len(jobs) > 1:
+        from focvs.commands.workers import restore_in_workers  # and with it multiprocessing
+
+        yield from restore_in_workers(jobs, output, min(config.workers, len(jobs)))
+        return
+    for number, (item, one) in enumerate(jobs):
+        log.info("--- %d of %d: %s", number + 1, len(jobs), item.name)
+        yield number, restore_one(item, one, output)
 
 
 def read_shard(text: str | None) -> tuple[int, int]:
@@ -121,66 +126,6 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """The lines of a table of outcomes."""
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return list(csv.DictReader(stream))
-
-
-def _restore(item: Found, config: RunConfig, output: Path) -> Outcome:
-    began = time.perf_counter()
-    if item.fault:
-        return Outcome(item.name, FAILED, reason=item.fault)
-    try:
-        if (there := _done(config)) is not None:
-            return _outcome(item, THERE, there, output)
-        mean = super_resolve(config)["mean"]
-    except NoScanError as error:
-        return Outcome(item.name, SKIPPED, reason=str(error))
-    except FocvsError as error:
-        return Outcome(item.name, FAILED, reason=str(error))
-    except Exception as error:  # one scan must not end a night of work
-        log.debug("%s", item.name, exc_info=True)
-        return Outcome(item.name, FAILED, reason=f"{type(error).__name__}: {error}")
-    return replace(_outcome(item, RESTORED, mean, output), seconds=round(time.perf_counter() - began, 1))
-
-
-def _outcome(item: Found, status: str, mean: Path, output: Path) -> Outcome:
-    """What the JSON beside a volume says of its run."""
-    report = json.loads(mean.with_name(mean.name.replace(".nii.gz", ".json")).read_text(encoding="utf-8"))
-    return Outcome(
-        item.name,
-        status,
-        str(mean.relative_to(output)),
-        round(report["seconds"]["total"], 1),
-        report["consistency"]["relative_residual"],
-        len(report["warnings"]),
-    )
-
-
-def _done(config: RunConfig) -> Path | None:
-    """The volume of an earlier run of this version on the same input with the same settings, or None.
-
-    Raises:
-        InputError: if the scan cannot be read.
-    """
-    folder = Path(config.output_dir or "")
-    if not any(folder.glob(f"*_{config.method}.json")):
-        return None
-    with leaving_nothing() as left:
-        scan = open_scan(Path(config.scan), folder, config.series, config.echo, config.overwrite)
-        left += scan.converted
-    stem = scan.result(config.method)
-    mean = folder / f"{stem}.nii.gz"
-    endings = {".nii.gz": True, ".png": config.figure, ".html": config.report}
-    wanted = [folder / f"{stem}{ending}" for ending, asked in endings.items() if asked]
-    try:
-        report = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
-        same = report["version"] == __version__ and report["scan_sha256"] == scan.sha256
-        there = all(path.is_file() for path in wanted)
-        return mean if same and there and _kept(report["config"]) == _kept(plain(asdict(config))) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in (*NEUTRAL, *PLACES)}
 
 
 def _output_of(config: RunConfig) -> Path:

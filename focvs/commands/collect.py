@@ -17,7 +17,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from focvs import __version__
-from focvs.commands.cohort import FAILED, NAME, SKIPPED, read_table
+from focvs.commands.cohort import NAME, read_table
+from focvs.commands.outcomes import FAILED, SKIPPED
 from focvs.errors import InputError
 from focvs.files import require_writable, write_atomically
 from focvs.report.html_report import SOURCES

@@ -31,6 +31,52 @@ class Group:
     options: dict[str, str]
 
 
+HELP = """\
+focvs: through-plane super-resolution of head MRI, exactly consistent with the scan
+
+  focvs SCAN [OUTPUT_DIR] [key=value ...]      restore a multi-slice scan (.nii, .nii.gz, DICOM folder)
+  focvs SCAN STACK.nii.gz... [OUTPUT_DIR] [...] one volume from several stacks of the same head (DICOM: stacks=[folder])
+  focvs FOLDER OUTPUT_DIR [key=value ...]      every scan in a folder and those below it, into a tree like it
+  focvs -m SCAN OUTPUT_DIR key=a,b [...]       every combination, one folder each
+  focvs demo [DIR] [key=value ...]             generate a head, degrade it, restore it, score it
+  focvs simulate VOLUME OUTPUT [key=value ...] make a thick-slice scan from a thin-slice volume
+  focvs calibrate DATA prior=... [key=value ...]  measure the errors of a prior on volumes
+  focvs profile SCAN [OUTPUT_DIR] [key=value ...] estimate the slice thickness from the scan itself
+  focvs qmri OUTPUT_DIR density=PD t1=T1 t2=T2 guides=[T1W,T2W] [...]  maps of PD, T1, T2, with sharp images as guides
+  focvs sweep VOLUME OUTPUT_DIR thickness=3,5 gap=0,1 seed=0,1,2 method=spline,focvs [...] simulate, restore, score all
+  focvs collect OUTPUT_DIR                     one page and one table of all scans restored into a folder
+  focvs status OUTPUT_DIR                      how far a run over a folder is, and what failed
+  focvs reproduce NAME_focvs.json [scan=...]   the recorded run once more: are the voxels the same?
+  focvs doctor                                 what of this installation works, and what mends the rest
+  focvs weights [list | verify | add NAME FOLDER_OR_HUB_ID]  weights that there are, and more of them
+  focvs evaluate TRUTH ESTIMATE... [key=value ...] PSNR, SSIM, HFEN, edges, spectrum, residual against the truth
+
+common keys (focvs --cfg job prints all of them with their values):
+  thickness=5         slice thickness in mm (default: the scan's JSON, else its slice spacing); estimate: from the scan
+  spacing=6           distance of slice centres in mm (default: from the geometry)
+  profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
+  quality=default     fast, default, best: the mean of the volume given the scan, and how far it may be off;
+                      samples: posterior samples, whose mean is the result
+  method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
+                      self_super_resolution, implicit_representation
+  sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
+  samples=4           volumes drawn around the mean and written beside it; quality=samples averages its own
+  consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
+  adapt=false         true, with quality=samples: fine-tune the prior on the scan's own slices first (minutes)
+  planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
+  precision=auto      auto, float32, bfloat16, float16 (GPU): what networks compute in
+  voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
+  device=auto         auto, cpu, cuda, cuda:1, mps
+  seed=0  save_samples=false  noise=auto  batch=auto  compile=false
+  prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint
+
+options: -h --help, -o --output DIR, -q --quiet, -v --verbose, -m --multirun, --cfg job, --version
+focvs COMMAND --help explains every key of a command (focvs restore --help those of a restoration);
+focvs completion bash (zsh, fish) prints a script that completes commands and keys
+exit codes: 0 done, 1 a job failed, 2 usage, 130 interrupted (Ctrl-C), 143 ended by SIGTERM
+"""
+
+
 def title_of(name: str) -> tuple[str, str]:
     """First comment of conf/``name``.yaml: what the command does, and how it is called."""
     first = _leading_comment((conf_dir() / f"{name}.yaml").read_text())

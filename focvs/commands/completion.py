@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from focvs.commands.command_help import completions_of
+from focvs.commands.looking_after import UNCONFIGURED
 from focvs.errors import FocvsError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -68,7 +69,7 @@ def completion_script(shell: str, configurations: Mapping[str, str]) -> str:
         commands=commands,
         values="\n".join(values),
         keys="\n".join(keys),
-        names=" ".join((*configurations, "collect", "doctor", "weights", "completion")),
+        names=" ".join((*configurations, *UNCONFIGURED, "completion")),
     )
     if shell == "zsh":
         return ZSH + script

@@ -47,6 +47,9 @@ class Precision:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.name]
 
 
+_settled: list[Precision] = []  # what another process has probed for this one
+
+
 def choose_precision(
     asked: str, device: str, evaluate: Callable[[torch.dtype], Tensor], pixels: int, voxels: int | None = None
 ) -> Precision:
@@ -89,8 +92,16 @@ def choose_precision(
     return replace(known, seconds_per_pixel=seconds / pixels)
 
 
+def settle(precision: Precision) -> None:
+    """Take what another process on the same device has probed for what this one would find."""
+    _settled.clear()
+    _settled.append(precision)
+
+
 def probe(evaluate: Callable[[torch.dtype], Tensor], pixels: int, name: str = "bfloat16") -> Precision:
-    """Time and compare float32 and a reduced precision on one evaluation of some pixels."""
+    """Time and compare float32 and a reduced precision on one evaluation of some pixels, unless that is settled."""
+    if _settled:
+        return _settled[0]
     low = Precision(name, "").dtype
     slow = fast = float("inf")
     for _ in range(ROUNDS):  # in turns, and the fewest seconds of each: other programs come and go

@@ -63,6 +63,7 @@ def check_options(config: RunConfig) -> None:
         ("align", config.align, ("rigid", "headers")),
         ("dtype", config.dtype, ("float32", "int16")),
         ("rician_bias", config.rician_bias, ("auto", "off")),
+        ("log", config.log, ("text", "json")),
     )
     for key, value, accepted in choices:
         if value not in accepted:
@@ -70,6 +71,7 @@ def check_options(config: RunConfig) -> None:
     ranges = (
         ("samples", config.samples, config.samples >= 0, "at least 0"),
         ("seed", config.seed, config.seed >= 0, "at least 0"),
+        ("workers", config.workers, config.workers >= 1, "at least 1"),
         ("isotropic", config.isotropic or 0.0, config.isotropic is None or 0 < config.isotropic < 100, "0 to 100 mm"),
         ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),

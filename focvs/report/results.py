@@ -35,14 +35,14 @@ def write_images(
     uncertainty: Uncertainty | None,
     config: RunConfig,
     folder: Path,
-) -> dict[str, Path]:
+) -> tuple[dict[str, Path], dict[str, str]]:
     """Write the mean, the maps of its uncertainty, samples if asked for, and the figure.
 
     Images of an earlier run on the same scan that this one does not write would belong to another mean: they are
     removed.
 
     Returns:
-        Paths by name.
+        Paths by name, and :func:`focvs.scan.nifti.voxels_sha256` of the images by name.
 
     Raises:
         InputError: if a file cannot be written or removed.
@@ -53,7 +53,7 @@ def write_images(
         resample = IsotropicGrid.of(restoration.mean.shape, affine, config.isotropic)
         affine = resample.affine
     paths = {"mean": folder / f"{stem}.nii.gz"}
-    images = {"mean": restoration.mean}
+    images, digests = {"mean": restoration.mean}, dict[str, str]()
     if uncertainty is not None:
         images |= {name: getattr(uncertainty, name) for name in MAPS}
 
@@ -66,7 +66,8 @@ def write_images(
         else:
             data = data + np.float32(scan.background)
             window = (scan.background, scan.background + scan.units.white)
-        write_nifti(paths[name], *axis_back(data, affine, scan.file_axis), scan.header, config.dtype, window)
+        placed = axis_back(data, affine, scan.file_axis)
+        digests[name] = write_nifti(paths[name], *placed, scan.header, config.dtype, window)
 
     paths |= {name: folder / f"{stem}-{name}.nii.gz" for name in images if name != "mean"}
     with ThreadPoolExecutor(WRITERS) as writers:
@@ -82,7 +83,7 @@ def write_images(
             paths[name := f"sample-{m:02d}"] = folder / f"{stem}-sample-{m:02d}.nii.gz"
             write(name, sample)
     _remove_stale(folder, stem, set(paths.values()))
-    return paths
+    return paths, dict(sorted(digests.items()))
 
 
 def _draw(

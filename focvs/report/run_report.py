@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -155,10 +155,16 @@ class RunReport:
     warnings: list[str]
     stacks: list[StackReport]
     guide: GuideReport | None = None
+    voxels_sha256: dict[str, str] = field(default_factory=dict)
 
 
 def describe_run(
-    run: Run, restoration: Restoration, warnings: Sequence[str], seconds: dict[str, float], written: Path
+    run: Run,
+    restoration: Restoration,
+    warnings: Sequence[str],
+    seconds: dict[str, float],
+    written: Path,
+    digests: dict[str, str],
 ) -> RunReport:
     """What is to be said of a run.
 
@@ -168,6 +174,7 @@ def describe_run(
         warnings: a sentence each.
         seconds: by name.
         written: the file of the mean, which is read again.
+        digests: hashes of the voxels of images by name.
     """
     config, prior = run.config, run.prior
     if config.isotropic is None:
@@ -194,6 +201,7 @@ def describe_run(
         warnings=list(warnings),
         stacks=_describe_stacks(run, volume),
         guide=_describe_guide(run),
+        voxels_sha256=digests,
     )
 
 

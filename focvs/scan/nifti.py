@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -120,7 +122,7 @@ def write_nifti(
     like: nib.Nifti1Header,
     dtype: str = "float32",
     window: tuple[float, float] | None = None,
-) -> None:
+) -> str:
     """Write NIfTI with both forms set to ``affine_mm``, form codes and units as in ``like``.
 
     Written under a temporary name in the same folder and renamed, so a killed run leaves no half file under
@@ -133,6 +135,9 @@ def write_nifti(
         like: a header.
         dtype: ``float32``, or ``int16`` with a slope; zero stays zero.
         window: intensities that viewers show as black and white (cal_min, cal_max).
+
+    Returns:
+        :func:`voxels_sha256` of the file.
 
     Raises:
         InputError: if the file cannot be written.
@@ -155,6 +160,21 @@ def write_nifti(
     image = nib.Nifti1Image(stored, None, header)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
     write_atomically(path, suffix, lambda temporary: temporary.write_bytes(_packed(image, suffix, slope)))
+    return hashlib.sha256(stored.tobytes(order="F")).hexdigest()
+
+
+def voxels_sha256(path: Path) -> str:
+    """Hash of the voxels of a NIfTI file as they are stored, before slope and intercept; of no header or date.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    image: Any = load_image(path)
+    try:
+        stored = np.asarray(image.dataobj.get_unscaled())
+    except Exception as error:  # as in read_nifti
+        raise InputError(f"{path} could not be read, it may be truncated ({first_line(error)}).") from error
+    return hashlib.sha256(stored.astype(stored.dtype.newbyteorder("<")).tobytes(order="F")).hexdigest()
 
 
 def _packed(image: nib.Nifti1Image, suffix: str, slope: float) -> bytes:
