@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from focvs.errors import PriorError
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
-from focvs.reconstruction.draw import draw, draw_mean
+from focvs.reconstruction.draw import Drawn, draw, draw_mean
 from focvs.reconstruction.estimate import estimate_run, evaluations, work
 from focvs.reconstruction.finishing import Finishing
 from focvs.reconstruction.plan import make_plan
@@ -34,6 +36,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
 
     Raises:
         InputError: for an option that does not fit the scan.
+        PriorError: if the prior gives NaN or infinite values.
     """
     clock = clock or Stopwatch()
     plan = make_plan(case, config)
@@ -57,6 +60,7 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
     replacement = TimedConsistency(replacement_of(case, plan, config, table), clock)
     run = draw_mean if config.sampler.name == "mean" else draw
     drawn = run(case, plan, config, denoise, replacement, clock, progress)
+    _require_numbers(drawn, config)
 
     warnings = list(plan.warnings)
     if source in (FALLBACK, FLAT):
@@ -83,6 +87,21 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         deviation=None if drawn.deviation is None else finish.deviation(drawn.deviation),
         evaluations=evaluations(plan, config, case.prior),
     )
+
+
+def _require_numbers(drawn: Drawn, config: RunConfig) -> None:
+    """Refuse what is not finite, before anything is written.
+
+    Raises:
+        PriorError: saying what may help.
+    """
+    found = (drawn.mean, drawn.samples, drawn.deviation)
+    if all(part is None or bool(torch.isfinite(part).all()) for part in found):
+        return
+    advice = (
+        "get its weights again" if config.precision == "float32" else "add precision=float32, or get its weights again"
+    )
+    raise PriorError(f"prior={config.prior.path or config.prior.name} gave values that are not numbers; {advice}.")
 
 
 def _misfit(case: Case, mean: Tensor, noise_prior: float) -> float | None:
