@@ -86,7 +86,7 @@ def run_sweep(
         settings.output_dir = HydraConfig.get().runtime.output_dir
         run(settings)
 
-    unnamed = [*required, *single]
+    unnamed = [*required, *single, "shard"]  # the parts of a folder go into one
     command = ["focvs", "--multirun", *overrides, "hydra/job_logging=none", "hydra/hydra_logging=none"]
     command.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(unnamed)}]")
     previous, sys.argv = sys.argv, command

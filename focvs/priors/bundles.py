@@ -12,7 +12,7 @@ from torch import nn
 from focvs.errors import PriorError, first_line
 from focvs.priors.error_table import is_table
 from focvs.priors.foreign import AUTO, TimestepNetwork, _build, _require_channels, _require_known
-from focvs.priors.weights import fill, read_weights
+from focvs.priors.weights import build
 
 MONAI_NETWORKS = {
     "DiffusionModelUNet": "monai.networks.nets",
@@ -22,6 +22,7 @@ MONAI_SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "RFlowSch
 BUNDLE_CONFIGS = ("inference", "train", "train_diffusion")
 NETWORK_KEYS = ("network_def", "diffusion_unet_def", "unet_def", "diffusion_def", "network", "unet", "diffusion")
 SCHEDULER_KEYS = ("noise_scheduler", "scheduler")
+MOST_BYTES, MOST_VALUES, MOST_NUMBER = 2**20, 10_000, 100_000  # of a configuration
 CONDITIONS = (  # arguments of networks that want to be told more than the noise level
     "with_conditioning",
     "num_class_embeds",
@@ -67,17 +68,18 @@ def monai_denoiser(path: Path, prediction: str = AUTO) -> tuple[nn.Module, int, 
     settings = _resolve(config[scheduler_key], config, name)
     schedule = str(settings.pop("_target_", "")).rsplit(".", 1)[-1]
     _require_known(schedule, MONAI_SCHEDULERS, name)
-    try:
-        network = getattr(import_module(MONAI_NETWORKS[kind]), kind)(**arguments)
-        scheduler = getattr(schedulers, schedule)(**settings)
-    except Exception as error:  # whatever wrong arguments trip over
-        raise PriorError(f"{name} cannot be built by this MONAI ({first_line(error)}).") from error
     found = [*sorted((folder / "models").glob("*.safetensors")), *sorted((folder / "models").glob("*.pt"))]
     candidates = [path for path in found if not is_table(path)]  # focvs calibrate leaves its own there
     if not candidates:
         raise PriorError(f"{folder}/models holds no .pt or .safetensors file.")
     weights = next((p for p in candidates if p.stem == "model"), candidates[0])
-    fill(network, read_weights(weights), weights)
+    try:
+        network = build(lambda: getattr(import_module(MONAI_NETWORKS[kind]), kind)(**arguments), weights)
+        scheduler = getattr(schedulers, schedule)(**settings)
+    except PriorError:
+        raise
+    except Exception as error:  # whatever wrong arguments trip over
+        raise PriorError(f"{name} cannot be built by this MONAI ({first_line(error)}).") from error
     if schedule == "RFlowScheduler":
         known, table = "velocity_reversed", None
     else:
@@ -94,9 +96,11 @@ def _bundle_config(folder: Path) -> tuple[dict[str, Any], str]:
         for suffix in (".json", ".yaml", ".yml"):
             path = folder / "configs" / (stem + suffix)
             if path.is_file():
+                if path.stat().st_size > MOST_BYTES:
+                    raise PriorError(f"{path} has {path.stat().st_size} bytes, too many for a configuration.")
                 try:
                     config = yaml.safe_load(path.read_text())  # JSON is YAML
-                except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
                     raise PriorError(f"{path} could not be read ({first_line(error)}).") from error
                 if not isinstance(config, dict):
                     raise PriorError(f"{path} holds no table of definitions.")
@@ -104,14 +108,21 @@ def _bundle_config(folder: Path) -> tuple[dict[str, Any], str]:
     raise PriorError(f"{folder} is not a MONAI bundle: configs/inference.json (or train, or .yaml) is missing.")
 
 
-def _resolve(value: Any, config: Mapping[str, Any], name: str, depth: int = 0) -> Any:
-    """Follow ``@key`` and ``@key::inner`` references; refuse expressions."""
+def _resolve(value: Any, config: Mapping[str, Any], name: str, depth: int = 0, seen: list[int] | None = None) -> Any:
+    """Follow ``@key`` and ``@key::inner`` references; refuse expressions, and what grows without end.
+
+    ``seen`` holds how many values there were so far: a few references to references make millions.
+    """
+    seen = [0] if seen is None else seen
+    seen[0] += 1
     if depth > 20:
         raise PriorError(f"{name} has references that lead in a circle.")
+    if seen[0] > MOST_VALUES or (isinstance(value, int) and abs(value) > MOST_NUMBER):
+        raise PriorError(f"{name} holds more values, or larger ones, than any network needs.")
     if isinstance(value, Mapping):
-        return {key: _resolve(inner, config, name, depth + 1) for key, inner in value.items()}
+        return {str(key): _resolve(inner, config, name, depth + 1, seen) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_resolve(inner, config, name, depth + 1) for inner in value]
+        return [_resolve(inner, config, name, depth + 1, seen) for inner in value]
     if isinstance(value, str) and value.startswith("$"):
         raise PriorError(f"{name} needs the expression {value} to be run, which is not done; write its value instead.")
     if isinstance(value, str) and value.startswith("@"):
@@ -122,5 +133,5 @@ def _resolve(value: Any, config: Mapping[str, Any], name: str, depth: int = 0) -
                 found = found[index]
             except (KeyError, IndexError, TypeError) as error:
                 raise PriorError(f"{name} refers to {value}, which it does not define.") from error
-        return _resolve(found, config, name, depth + 1)
+        return _resolve(found, config, name, depth + 1, seen)
     return value

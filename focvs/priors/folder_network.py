@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from focvs.priors.weights import CONFIG, WEIGHTS, fill, read_weights
+from focvs.priors.weights import CONFIG, WEIGHTS, build
 
 
 class FolderNetwork(nn.Module):
@@ -33,9 +33,8 @@ class FolderNetwork(nn.Module):
         """
         content = json.loads((Path(folder) / CONFIG).read_text())
         known = inspect.signature(cls).parameters
-        network = cls(**{key: value for key, value in content.items() if key in known})
-        fill(network, read_weights(Path(folder) / WEIGHTS), Path(folder) / WEIGHTS)
-        return network
+        arguments = {key: value for key, value in content.items() if key in known}
+        return build(lambda: cls(**arguments), Path(folder) / WEIGHTS)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and the weights into a folder, which is made if need be."""

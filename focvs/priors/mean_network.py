@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from focvs.priors.folder_network import FolderNetwork
 from focvs.priors.haar import haar, haar_inverse
 
+MOST_LEVELS, MOST_NUMBER = 8, 4096  # of levels; of anything else, so that a wrong configuration ends at once
+
 
 class ResidualBlock(nn.Module):
     """x + convolution(ReLU(convolution(x))), the identity at first."""
@@ -61,6 +63,8 @@ class SlabUNet2D(FolderNetwork):
         """Make the layers and keep everything in ``config``, ``numbers`` of the kind of network included."""
         if slab < 1 or slab % 2 == 0:
             raise ValueError(f"slab={slab} must be an odd number of slices.")
+        if len(channels) > MOST_LEVELS or max((*channels, *blocks, slab, images)) > MOST_NUMBER:
+            raise ValueError(f"channels={channels} and blocks={blocks} with slab={slab} are no network of this kind.")
         if len(channels) != len(blocks):
             raise ValueError(f"channels={channels} and blocks={blocks} must name as many levels.")
         self.config = {"slab": slab, "images": images, "channels": list(channels), "blocks": list(blocks)}

@@ -18,7 +18,7 @@ from focvs.priors.mean import SlabDenoiser
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference, Prior
 from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D
-from focvs.priors.weights import CONFIG, WEIGHTS, sha256_of
+from focvs.priors.weights import CONFIG, WEIGHTS, build, sha256_of
 
 STAGE, GUIDED, DEVIATION, RESIDUAL = "stage{}", "guided", "deviation", "residual"  # folders inside that of a mean
 KNOWN = ("HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
@@ -121,10 +121,13 @@ def _read(network_class: Any, folder: Path) -> Any:
     """The network of a folder."""
     if (kind := _kind(folder)) != network_class.__name__:
         raise PriorError(f"{folder} holds a {kind}, not a {network_class.__name__}; get the prior again.")
-    own = issubclass(network_class, FolderNetwork)
-    options = {} if own else {"use_safetensors": True, "torch_dtype": torch.float32}
     try:
-        return network_class.from_pretrained(folder, **options)
+        if issubclass(network_class, FolderNetwork):
+            return network_class.from_pretrained(folder)
+        content = json.loads((folder / CONFIG).read_text())
+        return build(lambda: network_class.from_config(content), folder / WEIGHTS)
+    except PriorError:
+        raise
     except Exception as error:  # safetensors, diffusers and torch each raise their own kinds for a broken file
         raise PriorError(
             f"the files of {folder} could not be read ({first_line(error)}); get the prior again."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from focvs.errors import PriorError, first_line
 
+N = TypeVar("N", bound=nn.Module)
 CONFIG = "config.json"
 WEIGHTS_STEM = "diffusion_pytorch_model"  # as diffusers names it, .safetensors or .bin
 WEIGHTS = f"{WEIGHTS_STEM}.safetensors"
@@ -47,8 +49,36 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     raise PriorError(f"{path} holds no table of named weights; a state dict is needed.")
 
 
+def build(make: Callable[[], N], path: Path) -> N:
+    """A network with the weights of a file; it is not allocated unless they are its own.
+
+    Args:
+        make: builds the network.
+        path: of the weights.
+
+    Raises:
+        PriorError: as :func:`read_weights`, and unless every name and shape agrees.
+    """
+    weights = read_weights(path)
+    with torch.device("meta"):  # shapes without memory: a configuration may promise anything
+        require_fit(make(), weights, path)
+    network = make()
+    fill(network, weights, path)
+    return network
+
+
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Load ``weights`` into ``network``.
+
+    Raises:
+        PriorError: unless every name and shape agrees.
+    """
+    require_fit(network, weights, path)
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+
+
+def require_fit(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not those of a network.
 
     Raises:
         PriorError: unless every name and shape agrees.
@@ -69,7 +99,6 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
             f"{path} does not fit the network of its configuration: {len(missing)} weights missing, {len(extra)} "
             f"unknown, {len(shapes)} of another shape ({example})."
         )
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
 
 
 def sha256_of(path: Path) -> str:

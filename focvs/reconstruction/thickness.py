@@ -12,13 +12,14 @@ import torch
 from focvs.acquisition.adversarial import estimate_adversarially
 from focvs.acquisition.estimation import ANISOTROPY, ProfileEstimate, estimate_profile
 from focvs.acquisition.profile import EXCITED, SliceProfile, make_profile, sampled_profile
-from focvs.errors import InputError
+from focvs.errors import InputError, first_line
 from focvs.run_config import ProfileConfig
 from focvs.scan.nifti import axis_directions
 from focvs.scan.scan import Scan
 from focvs.scan.sidecar import Statement, Thickness, find_thickness, stated_profile
 from focvs.scan.slices import find_region
 
+MOST_PROFILE = 100_000  # numbers of a profile from a file
 SAME_WIDTH = 0.01  # relative difference of a profile's width and a thickness that are one
 
 
@@ -124,6 +125,10 @@ def load_profile(config: ProfileConfig, thickness_mm: float) -> SliceProfile:
         options = {"time_bandwidth": config.time_bandwidth} if config.kind == "slr" else {}
         return make_profile(config.kind, thickness_mm, **options)
     try:
-        return sampled_profile(torch.from_numpy(np.load(str(config.path), allow_pickle=False)), thickness_mm)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"profile={config.path} could not be used ({error}).") from error
+        # mapped: a header that promises more than the file has is refused, and not allocated
+        values = np.array(np.load(str(config.path), mmap_mode="r", allow_pickle=False))
+        if values.size > MOST_PROFILE:
+            raise ValueError(f"it has {values.size} numbers")
+        return sampled_profile(torch.from_numpy(values), thickness_mm)
+    except Exception as error:  # numpy reads headers as Python, and raises what its tokeniser does
+        raise InputError(f"profile={config.path} could not be used ({first_line(error)}).") from error

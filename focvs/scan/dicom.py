@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -15,13 +16,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from isal import igzip
 
 from focvs.errors import InputError
 from focvs.files import require_writable, write_atomically
 from focvs.scan.dicom_series import Series, choose_series, find_series, inspect, same_echo
 from focvs.scan.dicom_tilt import place_tilted
 from focvs.scan.kind import stated_kind
-from focvs.scan.nifti import read_nifti
+from focvs.scan.nifti import GZIP_LEVEL, read_nifti
 from focvs.scan.scan import Scan, read_scan
 from focvs.scan.sidecar import read_sidecar
 
@@ -29,6 +31,12 @@ log = logging.getLogger(__name__)
 
 # endings of names that dcm2niix gives to more than it was asked for
 TILT = "_Tilt"
+# keys of a sidecar that dcm2niix leaves in although it is asked not to identify anyone
+IDENTIFYING = re.compile(
+    r"^(Patient|Institution|Referring|Performing|Operator|Station|Accession|Study|DeviceSerial|.*UID$|.*Date$|"
+    r".*DateTime$|Acquisition(Time|Date)|Series(Time|Date)|Content(Time|Date)|ProcedureStep)"
+)
+NIFTI_1, DESCRIPTION = (348).to_bytes(4, "little"), slice(148, 252)  # size of a header; its descrip and aux_file
 COPIES = {"_Eq": "a copy resampled to even slices", TILT: "a copy corrected for gantry tilt", "_ph": "phase"}
 
 
@@ -169,12 +177,33 @@ def _leave(fresh: Path, output: Path, stem: str, overwrite: bool) -> tuple[Path,
     require_writable(output)
     left = []
     sidecar = fresh.with_name(fresh.name.removesuffix(".nii.gz") + ".json")
+    if sidecar.is_file():
+        strip_identity(sidecar)
+    strip_description(fresh)
     for source, target in ((sidecar, output / f"{stem}.json"), (fresh, scan)):
         if source.is_file():
             left += [] if target.exists() else [target]
             write_atomically(target, "".join(target.suffixes[-2:]), partial(shutil.copyfile, source))
     log.info("converted to %s", scan)
     return scan, tuple(left)
+
+
+def strip_identity(sidecar: Path) -> None:
+    """Take out of a JSON of dcm2niix what says who was scanned, where and when; one that is no JSON is removed."""
+    try:
+        told = json.loads(sidecar.read_text(encoding="utf-8"))
+        kept = {key: value for key, value in told.items() if not IDENTIFYING.search(key)}
+        sidecar.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    except (OSError, ValueError, AttributeError):
+        sidecar.unlink()
+
+
+def strip_description(image: Path) -> None:
+    """Blank the texts in the header of a .nii.gz of dcm2niix, which say at what time of day it was acquired."""
+    content = bytearray(igzip.decompress(image.read_bytes()))
+    if content[:4] == NIFTI_1:
+        content[DESCRIPTION] = bytes(DESCRIPTION.stop - DESCRIPTION.start)
+        image.write_bytes(igzip.compress(bytes(content), GZIP_LEVEL, mtime=0))
 
 
 def _name(folder: Path, series: Series, count: int, echo: int | None) -> str:
