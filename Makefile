@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA := $(wildcard $(CURDIR)/../shared/data)
 export FOCVS_DATA ?= $(DATA)
 
-.PHONY: demo test check format docs wheel package clean
+.PHONY: demo test check format docs audit wheel package clean
 
 demo: $(STAMP)
 	$(BIN)/focvs demo demo
@@ -33,6 +33,13 @@ $(STAMP): pyproject.toml constraints.txt
 # the site of the documents, into docs/_build; a warning is an error
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# licences of what an installation brings, and known weaknesses of it, for which the network is asked
+audit: $(STAMP)
+	$(BIN)/python scripts/audit.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/audit.txt
+	$(BIN)/pip-audit --disable-pip --no-deps --progress-spinner off -r $(VENV)/audit.txt
 
 clean:
 	rm -rf $(VENV) demo dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Lesions that only the scan, or only its guide, shows: how much of them is in the result, by size.
 
-python scripts/guide_lesions.py checkpoints/mean2d --seeds 0 1
+python scripts/guide_lesions.py checkpoints/mean2d --csv docs/results/guide_lesions.csv
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark_guides import Cascade, Scene, tissue_pairs
+from focvs.files import write_csv
 
+COLUMNS = ("diameter_mm", "kept_without_guide_percent", "kept_with_guide_percent", "painted_percent")
 SIZES_MM = (3.0, 5.0, 8.0, 12.0)  # diameters
 
 
@@ -22,16 +24,22 @@ def main() -> None:
     parser.add_argument("--guided", type=Path, help="weights of the guided stage, if not those within the folder")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of heads of tissues")
     parser.add_argument("--slices", default="5:6", help="thickness:spacing, mm")
+    parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     cascade = Cascade(options.weights, options.guided)
     print(f"\n{'lesion mm':>9s}  only in the scan: kept without guide, with; only in the guide: painted")
+    rows = []
     for size in SIZES_MM:
         found = []
         for seed in options.seeds:
             for pair in tissue_pairs([seed]):
                 found.append(follow_lesions(Scene(cascade, pair, options.slices), size, seed))
         kept, held, painted = 100 * np.mean(found, axis=0)
+        numbers = (f"{size:g}", f"{kept:.1f}", f"{held:.1f}", f"{painted:.1f}")
+        rows.append(dict(zip(COLUMNS, numbers, strict=True)))
         print(f"{size:9.0f} {kept:38.1f} % {held:6.1f} % {painted:27.1f} %", flush=True)
+    if options.csv:
+        write_csv(options.csv, rows, COLUMNS)
 
 
 def follow_lesions(scene: Scene, size_mm: float, seed: int) -> tuple[float, float, float]:
