@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def gains() -> list[str]:
-    """What was measured, in words, and dB and SSIM against no guide: of simulated pairs their mean, of real ones each."""
+    """What was measured, in words, and dB and SSIM against no guide: the mean of simulated pairs, each real one."""
     simulated: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     real: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in read("guides"):
@@ -33,9 +33,9 @@ def gains() -> list[str]:
         found = simulated[name, row["slices_mm"]] if name else real[row["pair"], row["slices_mm"]]
         found[row["method"]].append((float(row["psnr_db"]), float(row["ssim"])))
     words = [
-        "## What it gains\n\nSimulated pairs, mean over heads: tissues with T1w guides that have texture, bias field and "
-        "noise of their own, and label maps that no training saw in two random contrasts. dB (and SSIM) above the same "
-        "prior without a guide; 1 mm off along a diagonal.",
+        "## What it gains\n\nSimulated pairs, mean over heads: tissues with T1w guides that have texture, bias field "
+        "and noise of their own, and label maps that no training saw in two random contrasts. dB (and SSIM) above the "
+        "same prior without a guide; 1 mm off along a diagonal.",
         table(simulated, SIMULATED, len(next(iter(simulated.values()))[PLAIN])),
         "Real scans of one head, registered by the command. Every second or third slice is kept, so that slices which "
         "were measured and left out are the truth. The guide of ms12 has slices of 3 mm itself.",

@@ -10,6 +10,8 @@ from focvs.config import SCHEMAS, conf_dir
 def configurations():
     """Every file of conf/, with what it takes to compose it."""
     for path in sorted(conf_dir().rglob("*.yaml")):
+        if path.relative_to(conf_dir()).parts[0] == "hydra":
+            continue  # presets of launchers, which are Hydra's own (tests/commands/test_multirun.py)
         relative = path.relative_to(conf_dir())
         if len(relative.parts) == 1:
             yield relative.stem, []
