@@ -61,6 +61,7 @@ class PriorConfig:
     scaling: str = "auto"
     patch: list[int] | None = field(default_factory=lambda: [96, 96, 96])
     overlap: float = 0.25
+    told: bool = True
 
 
 @dataclass

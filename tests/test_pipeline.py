@@ -10,6 +10,7 @@ import torch
 
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote, to_schema
 from focvs.errors import FocvsError, InputError
 from focvs.pipeline import super_resolve
 from focvs.reconstruction.forward_model import model_acquisition
@@ -54,6 +55,16 @@ def test_a_conditioned_prior_keeps_the_scan_too(tmp_path, thick_scan, tiny_condi
 
 
 @pytest.mark.parametrize("patch", ["[32,32,32]", "null"])
+def test_the_method_as_published_is_never_told_of_the_scan(tmp_path, thick_scan, tiny_conditioned_prior):
+    given = [f"scan={quote(str(thick_scan))}", f"output_dir={quote(str(tmp_path / 'out'))}", "thickness=5"]
+    given += [f"prior.path={quote(str(tiny_conditioned_prior))}", "steps=3", "figure=false", "report=false"]
+    run = to_schema(compose("config", ["quality=paper", *given]))
+    assert (run.sampler.name, run.sampler.sigma_start, run.consistency.rule, run.samples) == ("ddpm", 3.0, "ddnm", 1)
+    report = json.loads(super_resolve(run)["json"].read_text())
+    assert report["consistency"]["rule"] == "ddnm" and report["consistency"]["relative_residual"] <= 1e-5
+    assert report["evaluations"] == 3 and report["config"]["prior"]["told"] is False
+
+
 def test_a_3d_prior_goes_the_same_road(tmp_path, thick_scan, volumetric_bundle, patch):
     words = ["prior=monai", f"prior.patch={patch}", "thickness=5", "samples=1"]
     paths = super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, *words))

@@ -56,7 +56,7 @@ common keys (focvs --cfg job prints all of them with their values):
   spacing=6           distance of slice centres in mm (default: from the geometry)
   profile=gaussian    gaussian, rect, slr, kspace (thick partitions of a 3D scan), or a .npy file
   quality=default     fast, default, best: the mean of the volume given the scan, and how far it may be off;
-                      samples: posterior samples, whose mean is the result
+                      samples: posterior samples, whose mean is the result; paper: as FOCVS was published
   method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
                       self_super_resolution, implicit_representation
   sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none

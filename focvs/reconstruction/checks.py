@@ -95,7 +95,7 @@ def check_options(config: RunConfig) -> None:
         raise InputError("save_samples=true needs samples to save; give samples= at least 1.")
     if config.method == "focvs" and config.sampler.name != "mean":
         own = config.quality == "default" and config.prior.path is not None and config.samples
-        if config.quality != "samples" and not own:
+        if config.quality not in ("samples", "paper") and not own:
             raise InputError(f"sampler={config.sampler.name} is not for quality={config.quality}; add quality=samples.")
         if not config.samples:
             raise InputError(f"sampler={config.sampler.name} needs samples; give samples= at least 1.")

@@ -24,7 +24,7 @@ from focvs.signal.sequences import Sequence, Several, SpinEcho, SpoiledGradientE
 
 # proton density, T2 and T1 weighted; none changes sign, so that magnitudes lose nothing
 REFERENCE = Several((SpinEcho(5.0, 0.015), SpinEcho(5.0, 0.1), SpoiledGradientEcho(0.018, 0.003, math.radians(20))))
-ROUNDS = 4
+ROUNDS = 1
 GAIN_MM = 25.0  # standard deviation of the Gaussian that makes a guide's gain smooth
 DETAIL_MM = 2.5  # what is finer than a Gaussian of that standard deviation is detail
 AROUND_MM = 6.0  # standard deviation of the Gaussian within which it is compared
@@ -128,14 +128,14 @@ def sharpen_maps(
     precision = _precision_of(spread[:, mask].T / unit, correlation[mask])
     maps = _inverted(signals[:, mask].T / unit, USUAL)
     covariance = fit_maps(REFERENCE, signals[:, mask].T / unit, maps, precision, iterations=0).covariance
-    gains: list[Tensor] = []
+    gains, alone = list[Tensor](), signals[:, mask].T / unit  # what is known without guides, in every round the same
     for _ in range(rounds if guides else 0):
         gains = [_gain_of(guide, maps, mask, operator, voxel_mm) for guide in guides]
         shown = [guide.image.double()[mask] / gain[mask] for guide, gain in zip(guides, gains, strict=True)]
         known = torch.stack([(guide.error * _white(g)) ** -2 for guide, g in zip(guides, shown, strict=True)])
         fit = fit_maps(
             Several((*REFERENCE.sequences, *(guide.sequence for guide in guides))),
-            torch.cat([signals[:, mask].T / unit, torch.stack(shown, -1)], -1),
+            torch.cat([alone, torch.stack(shown, -1)], -1),
             maps,
             _with_guides(precision, known),
         )

@@ -101,6 +101,13 @@ def open_prior(config: PriorConfig, device: str) -> Prior:
     if config.path is None and not shipped.is_dir():
         raise InputError(f"prior={config.name} needs the checkpoint's place; give prior.path=.")
     prior = load_prior(resolve(config.path) if config.path else shipped, device, config.kind, config.prediction)
+    if not config.told:
+        if not prior.samples:
+            raise InputError(
+                f"prior.told=false is for priors that can be sampled, and prior={config.name} gives a mean of the scan "
+                "that it is told of; add quality=samples."
+            )
+        prior = replace(prior, conditioned=False)
     return prior if config.scaling == "auto" else replace(prior, scaling=config.scaling)
 
 

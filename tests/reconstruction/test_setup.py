@@ -10,6 +10,7 @@ from focvs.errors import InputError
 from focvs.priors.prior import Prior
 from focvs.reconstruction.setup import choose_device, open_prior, require_fit, schedule, voxel_warnings
 from focvs.scan.scan import read_scan
+from runs import mean_prior
 
 
 def test_devices_are_checked(monkeypatch):
@@ -83,3 +84,15 @@ def test_samples_are_drawn_around_the_mean_of_all_stages(words, tmp_path):
     require_fit(mean, compose("config", ["scan=head.nii.gz", "samples=2"]))
     with pytest.raises(InputError, match="all 2 stages"):
         require_fit(mean, compose("config", ["scan=head.nii.gz", "samples=2", *words]))
+
+
+def test_a_prior_need_not_be_told_of_the_scan(tiny_conditioned_prior, tmp_path):
+    def opened(path, *words):
+        config = OmegaConf.to_object(compose("config", ["scan=x", "quality=paper", f"prior.path={path}", *words]))
+        return open_prior(config.prior, "cpu")
+
+    assert not opened(tiny_conditioned_prior).conditioned
+    assert opened(tiny_conditioned_prior, "prior.told=true").conditioned
+    mean_prior(tmp_path / "mean")
+    with pytest.raises(InputError, match=r"prior\.told=false is for priors that can be sampled"):
+        opened(tmp_path / "mean")
