@@ -130,7 +130,13 @@ def stale_lock(bench: Bench, out: Path) -> tuple[str, str]:
 
 def ended(kind: str, number: signal.Signals) -> Fault:
     def fault(bench: Bench, out: Path) -> tuple[str, str]:
-        process = subprocess.Popen(bench.command(kind, out), stderr=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            bench.command(kind, out),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have background jobs ignore it
+        )
         while process.poll() is None and not list(out.rglob(".s*.lock")):
             time.sleep(0.02)
         process.send_signal(number)

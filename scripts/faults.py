@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, help="Markdown file whose table of faults is replaced")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), help="of commands to kill")
+    parser.add_argument("--only", nargs="*", choices=list(FAULTS), help="of the other faults")
     parser.add_argument(
         "--csv", type=Path, help="file that keeps the rows, those of a fault in the place of earlier ones"
     )
@@ -67,6 +68,8 @@ def tried(bench: Bench, folder: Path, options: argparse.Namespace) -> Iterator[R
     for kind in options.kinds if options.kills else []:
         yield kills(bench, folder, kind, max(1, round(options.kills * KINDS[kind] / 100)), rng)
     for what, fault in FAULTS.items():
+        if options.only is not None and what not in options.only:
+            continue
         shutil.rmtree(folder / "out", ignore_errors=True)
         yield (what, *fault(bench, folder / "out"))
 

@@ -74,7 +74,7 @@ def test_every_key_has_a_comment():
     for path in conf_dir().rglob("*.yaml"):
         lines = path.read_text().splitlines()
         assert lines[0].startswith("#"), path
-        exempt = ("defaults", "hydra", "network", "plan", "pool", "augmentation", "blocks", "sampler")
+        exempt = ("defaults", "hydra", "network", "plan", "pool", "augmentation", "blocks", "sampler", "prior")
         for before, line in itertools.pairwise(lines):
             key = line.split(":")[0].strip()
             if line and line[0].isalpha() and ":" in line and key not in exempt:

@@ -54,7 +54,6 @@ def test_a_conditioned_prior_keeps_the_scan_too(tmp_path, thick_scan, tiny_condi
     assert np.isfinite(reread(paths["mean"])).all()
 
 
-@pytest.mark.parametrize("patch", ["[32,32,32]", "null"])
 def test_the_method_as_published_is_never_told_of_the_scan(tmp_path, thick_scan, tiny_conditioned_prior):
     given = [f"scan={quote(str(thick_scan))}", f"output_dir={quote(str(tmp_path / 'out'))}", "thickness=5"]
     given += [f"prior.path={quote(str(tiny_conditioned_prior))}", "steps=3", "figure=false", "report=false"]
@@ -65,6 +64,7 @@ def test_the_method_as_published_is_never_told_of_the_scan(tmp_path, thick_scan,
     assert report["evaluations"] == 3 and report["config"]["prior"]["told"] is False
 
 
+@pytest.mark.parametrize("patch", ["[32,32,32]", "null"])
 def test_a_3d_prior_goes_the_same_road(tmp_path, thick_scan, volumetric_bundle, patch):
     words = ["prior=monai", f"prior.patch={patch}", "thickness=5", "samples=1"]
     paths = super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, *words))

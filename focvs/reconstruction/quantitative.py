@@ -2,7 +2,7 @@
 
 Partial volume is linear in signal and not in T1, so maps are worked on as the signals of three reference sequences,
 which determine them voxel by voxel. Each is restored by itself first; then a voxelwise fit ties the three to the
-guides, and what was measured is replaced, in turns. What a guide says of one signal reaches the others through their
+guides, and what was measured is replaced. What a guide says of one signal reaches the others through their
 covariance: detail that is missing in one is missing in all. (After Samadifardheris et al., whose anchor is soft.)
 """
 
@@ -116,7 +116,8 @@ def sharpen_maps(
         guides: sharp weighted images; none leaves the three as they were restored.
         voxel_mm: sizes of thin voxels, for the smoothness of gains.
         anchored: whether what was measured is replaced; without it guides may contradict it.
-        rounds: of fit and replacement, where there are guides.
+        rounds: of gains, fit and replacement, where there are guides; each fit is of what was restored, so that no guide
+            counts twice.
     """
     measured, signals = measured.double(), estimate.double()
     if anchored:
