@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,21 @@ def of_other_head(folder: Path) -> list[str]:
     far[:3, 3] = 500
     second = scan(folder, head((12, 40, 44)), far, "second.nii.gz")
     return [str(scan(folder)), str(second), str(folder / "out"), "align=headers"]
+
+
+def guide_elsewhere(folder: Path) -> list[str]:
+    far = np.diag([1.2, 1.2, 1.2, 1.0])
+    far[:3, 3] = 500
+    guide = scan(folder, head((40, 44, 44)), far, "t1.nii.gz")
+    return [str(scan(folder)), str(folder / "out"), f"guide={guide}", "align=headers", "method=guided_filter"]
+
+
+def locked_folder(folder: Path) -> list[str]:
+    words = restored("method=linear", "thickness=5")(folder)
+    (folder / "out").mkdir()
+    lock = {"pid": 1, "host": "node7", "since": "2026-01-02T03:04:05+00:00"}
+    (folder / "out" / ".scan_linear.lock").write_text(json.dumps(lock))
+    return words
 
 
 def file_as_folder(folder: Path) -> list[str]:

@@ -116,8 +116,8 @@ def sharpen_maps(
         guides: sharp weighted images; none leaves the three as they were restored.
         voxel_mm: sizes of thin voxels, for the smoothness of gains.
         anchored: whether what was measured is replaced; without it guides may contradict it.
-        rounds: of gains, fit and replacement, where there are guides; each fit is of what was restored, so that no guide
-            counts twice.
+        rounds: of gains, fit and replacement, where there are guides; each fit is of what was restored: no guide counts
+            twice.
     """
     measured, signals = measured.double(), estimate.double()
     if anchored:
