@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 WINDOW = 9  # edge, in voxels, of the neighbourhood in which a scan is a linear function of its guide
+AIR = -1.0  # prior units: what a network is told where there is no guide
 LEAST_CONTRAST = 0.04  # of a guide, prior units, below which a neighbourhood of it counts as flat
 
 

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from focvs.acquisition.guided_filter import AIR
 from focvs.errors import InputError
 from focvs.evaluation.similarity import mutual_information
 from focvs.reconstruction.stacks import spaced
@@ -33,7 +34,6 @@ LEAST_OVERLAP = 0.5  # of the head in the scan, that a guide must show
 LEAST_LIKENESS = 1.15
 CERTAIN = 0.8  # nats, told by a guide whose head may be symmetric: more than by any of two real heads
 THICK_MM = 2.0  # voxels of a guide from which on it says little
-AIR = -1.0  # prior units: what a network sees where there is no guide
 
 
 @dataclass(frozen=True, eq=False)

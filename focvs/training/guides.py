@@ -8,10 +8,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from focvs.acquisition.guided_filter import AIR
 from focvs.acquisition.simulation import rician
 from focvs.training.synthesis import add_lesions, bias_field, random_curve
-
-AIR = -1.0  # prior units: what a network sees where there is no guide
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from scipy.spatial.transform import Rotation
 
+from focvs.acquisition.guided_filter import AIR
 from focvs.acquisition.profile import gaussian_profile
 from focvs.acquisition.simulation import simulate_slices
 from focvs.acquisition.tissue_head import tissue_head
@@ -17,7 +18,7 @@ from focvs.cli import main
 from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
-from focvs.reconstruction.guide import AIR, LEAST_LIKENESS, Guide, open_guide
+from focvs.reconstruction.guide import LEAST_LIKENESS, Guide, open_guide
 from focvs.scan.registration import register_rigidly
 from focvs.scan.scan import read_scan
 from runs import guided_prior, mean_prior

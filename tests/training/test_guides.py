@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from focvs.acquisition.guided_filter import AIR
 from focvs.evaluation.similarity import mutual_information
-from focvs.training.guides import AIR, GuidePlan, add_tubes, make_guide
+from focvs.training.guides import GuidePlan, add_tubes, make_guide
 
 CALM = GuidePlan(absent=0, own=0, cut=0, blended=0, lesions=0, vessels=0, misplaced=0, most_blur_px=0, noisy=0)
 
