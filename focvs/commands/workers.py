@@ -42,8 +42,9 @@ class Worker:
 def restore_in_workers(jobs: Sequence[Job], output: Path, count: int) -> Iterator[tuple[int, Outcome]]:
     """Restore every scan, ``count`` at a time; number and outcome of each as they are done.
 
-    Results are those of one process with as many cores as each has: the precision is probed once, before the workers start. A worker that is killed
-    takes its scan with it and nothing else, and another one takes its place; if this process ends, so do they.
+    Results are those of one process with as many cores as each has: the precision is probed once, before the workers
+    start. A worker that is killed takes its scan with it and nothing else, and another one takes its place; if this
+    process ends, so do they.
 
     Args:
         jobs: scans and their configurations.
