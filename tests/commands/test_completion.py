@@ -48,6 +48,8 @@ def test_other_shells(capsys):
     assert "bashcompinit" in capsys.readouterr().out
     assert main(["completion", "fish"]) == 0
     fish = capsys.readouterr().out
-    assert "-a sweep" in fish and "quality=fast quality=samples" in fish.replace("quality=best quality=default ", "")
+    assert "-a sweep" in fish and "quality=fast quality=paper quality=samples" in fish.replace(
+        "quality=best quality=default ", ""
+    )
     with pytest.raises(FocvsError, match="choose one of bash, zsh, fish"):
         completion_script("csh", {})
