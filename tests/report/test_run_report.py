@@ -14,6 +14,7 @@ from runs import reread, settings
 KEYS = {
     *("version", "config", "method", "prior", "acquisition", "noise_intensity", "consistency", "interval", "samples"),
     *("seed", "device", "seconds", "peak_memory_mib", "warnings", "stacks", "precision", "evaluations", "scan_sha256"),
+    *("guide", "voxels_sha256"),
 }
 
 
