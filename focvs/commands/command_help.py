@@ -58,7 +58,8 @@ common keys (focvs --cfg job prints all of them with their values):
   quality=default     fast, default, best: the mean of the volume given the scan, and how far it may be off;
                       samples: posterior samples, whose mean is the result; paper: as FOCVS was published
   method=focvs        or a baseline: nearest, linear, spline, replaced, pseudo_inverse, total_variation,
-                      self_super_resolution, implicit_representation
+                      self_super_resolution, implicit_representation, guided_filter
+  guide=t1w.nii.gz    another contrast of the same head, sharp in all directions
   sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
   samples=4           volumes drawn around the mean and written beside it; quality=samples averages its own
   consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
@@ -67,6 +68,7 @@ common keys (focvs --cfg job prints all of them with their values):
   precision=auto      auto, float32, bfloat16, float16 (GPU): what networks compute in
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
   device=auto         auto, cpu, cuda, cuda:1, mps
+  workers=1           of a folder of scans, how many are restored at once; log=json prints a line for each
   seed=0  save_samples=false  noise=auto  batch=auto  compile=false
   prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from focvs.commands.cohort import NAME, read_table
 from focvs.commands.outcomes import FAILED, RESTORED, SKIPPED, THERE
@@ -41,22 +43,21 @@ def _of_run(folder: Path, stem: str) -> list[str]:
     rows = read_table(table) if table.is_file() else []
     counts = {status: sum(row["status"] == status for row in rows) for status in (RESTORED, THERE, SKIPPED, FAILED)}
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "nothing done yet"
-    total = None if lock is None else lock.get("total")
+    total = 0 if lock is None else lock.get("total", 0)
     of = f" of {total}" if total else ""
     state = "ended" if lock is None else f"running, process {lock['pid']} on {lock['host']}, since {lock.get('since')}"
     lines = [f"{stem}: {len(rows)}{of} done ({said}); {state}"]
-    seconds = [float(row["seconds"]) for row in rows if row["status"] == RESTORED and row["seconds"]]
-    if total and seconds and table.is_file() and len(rows) < total:
-        each = (time.time() - _since(lock)) / len(rows) if lock else 0.0
+    worked = counts[RESTORED] + counts[FAILED]  # others take no time
+    if lock is not None and worked and len(rows) < total:
+        each = (time.time() - _since(lock)) / worked
         lines.append(f"  about {in_words(each * (total - len(rows)))} left at the pace so far")
     lines += [f"  failed: {row['scan']}: {row['reason']}" for row in rows if row["status"] == FAILED]
     return lines
 
 
-def _since(lock: dict[str, object] | None) -> float:
-    from datetime import datetime
-
+def _since(lock: dict[str, Any]) -> float:
+    """When a lock was taken, seconds; now where it does not say."""
     try:
-        return datetime.fromisoformat(str((lock or {}).get("since"))).timestamp()
+        return datetime.fromisoformat(str(lock.get("since"))).timestamp()
     except ValueError:
         return time.time()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -71,7 +73,6 @@ def register_rigidly(
         transform.SetMatrix(begun[:3, :3].ravel().tolist())
         transform.SetTranslation((begun[:3, 3] + begun[:3, :3] @ centre - centre).tolist())
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums in another order would end elsewhere
     if other_contrast:
         method.SetMetricAsMattesMutualInformation(HISTOGRAM)
     else:
@@ -88,7 +89,8 @@ def register_rigidly(
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
     try:
-        method.Execute(*images)
+        with _one_thread(sitk):
+            method.Execute(*images)
     except RuntimeError as error:
         raise InputError(
             f"{moving.path.name} could not be aligned with {fixed.path.name}; do they show the same head in one space?"
@@ -98,6 +100,18 @@ def register_rigidly(
     matrix[:3, :3] = rotation
     matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - rotation @ centre
     return LPS @ matrix @ LPS
+
+
+@contextmanager
+def _one_thread(sitk: Any) -> Iterator[None]:
+    """ITK on one core: sums in another order would end elsewhere. Mutual information heeds the global number alone."""
+    process = sitk.ProcessObject
+    threads = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def _to_itk(sitk: Any, scan: Placed) -> Any:

@@ -58,7 +58,8 @@ def read(name):
 
 
 def test_maps_images_and_report_are_written(folder):
-    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]", "synthesise=[later.json]"]) == 0
+    # the guide has neither noise nor bias
+    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]", "guide_error=0.003", "synthesise=[later.json]"]) == 0
     report = json.loads(Path("out/qmri.json").read_text())
     assert report["residual"]["signals"] < 3e-3 and report["acquisition"]["thickness_mm"] == 5
     assert report["guides"][0]["gain"][1] == pytest.approx(700, rel=0.1)
@@ -66,8 +67,7 @@ def test_maps_images_and_report_are_written(folder):
     t2, truth = read("T2map"), folder[..., 2].numpy()
     assert t2.shape == (48, 58, 40)
     given = np.repeat(np.asarray(nib.load("t2.nii.gz").dataobj), 5, axis=2)
-    # the prior is untrained: what is nearer to the truth is so by the guide
-    assert np.median(np.abs(t2 / truth - 1)[inside]) < 0.95 * np.median(np.abs(given / truth - 1)[inside])
+    assert np.median(np.abs(t2 / truth - 1)[inside]) < 0.6 * np.median(np.abs(given / truth - 1)[inside])
     assert (read("T2map-std")[inside] > 0).mean() > 0.99
     expected = SpinEcho(4.0, 0.12)(torch.from_numpy(np.stack([read(n) for n in ("PDmap", "T1map", "T2map")], -1)))
     np.testing.assert_allclose(read("synthesised-later")[inside], expected.numpy()[inside], rtol=1e-3)
