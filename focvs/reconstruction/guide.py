@@ -29,8 +29,8 @@ from focvs.scan.units import IntensityUnits, white_level
 log = logging.getLogger(__name__)
 
 LEAST_OVERLAP = 0.5  # of the head in the scan, that a guide must show
-# by how much more a guide tells of a scan than its mirror image does: 1.48 to 1.81 in five pairs of one head, 0.95 to
-# 1.04 in five of two heads (docs/guides.md)
+# by how much more a guide tells of a scan than its mirror image does: 1.47 to 1.75 in five pairs of one head, 0.94 to
+# 1.03 in five of two heads (scripts/guide_likeness.py)
 LEAST_LIKENESS = 1.15
 CERTAIN = 0.8  # nats, told by a guide whose head may be symmetric: more than by any of two real heads
 THICK_MM = 2.0  # voxels of a guide from which on it says little
