@@ -58,6 +58,12 @@ def write_atomically(path: Path, suffix: str, write) -> None:  # type: ignore[no
             temporary.unlink()
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def remove_parts(folder: Path, stem: str) -> None:
     """Remove what killed runs left of files that begin with ``stem``; call it only while nobody else writes them."""
     for path in folder.glob(f".{glob.escape(stem)}*.part*"):

@@ -11,7 +11,7 @@ import torch
 from focvs import __version__
 from focvs.config import parse_auto
 from focvs.errors import InputError, is_out_of_memory
-from focvs.files import remove_parts, require_reachable, require_writable
+from focvs.files import remove_empty, remove_parts, require_reachable, require_writable
 from focvs.hardware import usable_cores
 from focvs.locks import locked
 from focvs.reconstruction.bounds import measure_uncertainty
@@ -97,6 +97,8 @@ def _super_resolve(config: RunConfig, converted: list[Path], held: ExitStack) ->
         if config.isotropic is not None:  # refused before minutes of work
             shape = (*acquired.data.shape[:2], acquisition.grid.voxels)
             IsotropicGrid.of(shape, acquisition.grid.affine(acquired.affine), config.isotropic)
+        if not folder.exists():
+            held.callback(remove_empty, folder)  # in the end, where what follows is refused
         require_writable(folder)
         stem = acquired.result(config.method)
         held.enter_context(locked(folder / f".{stem}.lock", f"{stem} in {folder}"))

@@ -92,9 +92,6 @@ def choose_interval(
         return replace(normal, reason="intervals were measured for other weights")
     if stacks:
         return replace(normal, reason="intervals were measured for single stacks only")
-    if config.guide is not None:
-        reason = "intervals were measured without a guide, and with one the mean is nearer to the truth"
-        return replace(normal, reason=reason)
     used = interval_settings(config, rule, exact)
     differ = [key for key in {**used, **table.settings} if used.get(key) != table.settings.get(key)]
     other = [f"{key}={table.settings.get(key, 'unknown')}" for key in differ if key != "final_replacement"]
@@ -109,6 +106,8 @@ def choose_interval(
         far.append(f"slices of {thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
     if config.profile.kind not in EXCITED:
         far.append(f"profile={config.profile.kind}")
+    if config.guide is not None:
+        far.append("a mean with a guide")
     if "final_replacement" in differ:
         far.append(f"a mean that is {'' if exact else 'not '}made to reproduce the scan exactly")
     if far:

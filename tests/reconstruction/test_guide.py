@@ -173,6 +173,12 @@ def test_what_cannot_be_guided_is_one_sentence(folder, tmp_path, capsys, words, 
     assert not (tmp_path / "out").exists()
 
 
+def test_another_head_leaves_no_folder(folder, tmp_path, capsys):
+    words = [f"guide={folder / 'other.nii.gz'}", f"prior.path={folder / 'prior'}", "thickness=7.2"]
+    assert main([str(folder / "flair.nii.gz"), str(tmp_path / "out"), *words]) == 1
+    assert "own mirror image" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_thick_guide_is_said(folder):
     assert "helps where its voxels are small" in opened(folder, "t1.nii.gz").warnings[-1]  # its voxels have 2.4 mm
 
