@@ -81,3 +81,16 @@ def test_no_long_file(path: Path) -> None:
 def test_every_module_has_a_test_of_its_name(path: Path) -> None:
     place = path.relative_to(PACKAGE)
     assert (Path(__file__).parent / place.parent / f"test_{place.name}").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_shell_and_no_code_from_data(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called, keywords = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+        assert called not in ("eval", "exec", "os.system", "os.popen", "yaml.load", "pickle.load", "pickle.loads"), (
+            called
+        )
+        assert keywords.get("shell", "False") == "False" and keywords.get("allow_pickle", "False") == "False"
+        assert called != "torch.load" or keywords.get("weights_only") == "True"
