@@ -14,6 +14,7 @@ from focvs.errors import InputError, is_out_of_memory
 from focvs.files import remove_empty, remove_parts, require_reachable, require_writable
 from focvs.hardware import usable_cores
 from focvs.locks import locked
+from focvs.parallel import one_thread_each
 from focvs.reconstruction.bounds import measure_uncertainty
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.checks import check_options, excluded, leave_out
@@ -91,6 +92,8 @@ def _super_resolve(config: RunConfig, converted: list[Path], held: ExitStack) ->
                 require_fit(prior, config)
                 prior, precision = in_precision(prior, config, device, restored_voxels(acquired))
             log.info("networks compute in %s: %s", precision.name, precision.reason)
+            if device == "cpu":
+                held.enter_context(one_thread_each())
         known_mm = None if prior is None else prior.voxel_range_mm
         pixels = PixelGrid.for_range(acquired, slice_spacing(acquired, config.spacing), known_mm)
         acquisition = model_acquisition(acquired, config, min(pixels.pixels_mm(acquired)))

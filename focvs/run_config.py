@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 # settings that change no voxel of a result
-NEUTRAL = ("batch", "device", "figure", "log", "progress", "report", "workers")
+NEUTRAL = ("batch", "device", "devices", "figure", "log", "progress", "report", "workers")
 
 
 class Planes(Enum):
@@ -125,6 +125,7 @@ class RunConfig:
     batch: Any = "auto"
     seed: int = 0
     device: str = "auto"
+    devices: int = 1
     precision: str = "auto"
     compile: bool = False
     save_samples: bool = False

@@ -29,9 +29,10 @@ from focvs.acquisition.grid import make_grid
 from focvs.acquisition.interpolation import interpolation_matrix
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.profile import gaussian_profile
+from focvs.parallel import in_parallel
 from focvs.priors.foreign import TimestepNetwork
 from focvs.priors.parameterisations import make_denoiser
-from focvs.priors.planes import PIXELS_PER_BATCH, PlaneDenoiser, in_parallel
+from focvs.priors.planes import PIXELS_PER_BATCH, PlaneDenoiser
 from focvs.priors.volumetric import Padded
 from focvs.sampling.consistency import Consistency, Measured
 from focvs.sampling.noise_schedule import karras_sigmas

@@ -1,7 +1,7 @@
 """What a core each is worth: ``python scripts/benchmark_threads.py [PRIOR]``.
 
 Slabs of whole slices are denoised with all cores on one batch after the other, and with a core for every batch, as
-:func:`focvs.priors.planes.in_parallel` does; the least of three times each, and their ratio.
+:func:`focvs.parallel.in_parallel` does; the least of three times each, and their ratio.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
+from focvs.parallel import in_parallel
 from focvs.priors.condition import ScanCondition, ScanNumbers
-from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
+from focvs.priors.planes import PIXELS_PER_BATCH
 from focvs.priors.pretrained import load_prior
 
 SIZES = ((96, 96), (176, 176), (224, 192))

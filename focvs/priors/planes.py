@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from focvs.errors import is_out_of_memory
+from focvs.parallel import in_parallel
 from focvs.priors.condition import ScanCondition, ScanNumbers, require_background
 from focvs.priors.denoiser import Denoiser
 
@@ -23,30 +23,7 @@ SURROUNDINGS = 16  # pixels around the head that a network sees
 GROUP = 12  # neighbouring slices whose head is in one box, whatever memory there is
 _most_pixels: dict[str, int] = {}  # of a type of device, once its memory ran out
 T = TypeVar("T")
-Item = TypeVar("Item")
 log = logging.getLogger(__name__)
-
-
-def in_parallel(function: Callable[[Item], Tensor], items: Sequence[Item], device: torch.device) -> list[Tensor]:
-    """``function`` of every item; on a CPU a core each, which beats all cores on one (scripts/benchmark_threads.py).
-
-    The number of cores is that of ``torch.get_num_threads()``. Gradients and inference mode are as in the caller.
-    """
-    threads = torch.get_num_threads()
-    workers = min(threads, len(items)) if device.type == "cpu" else 1
-    if workers < 2:
-        return [function(item) for item in items]
-    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-
-    def work(item: Item) -> Tensor:
-        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):  # both are of a thread
-            return function(item)
-
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, items))
-    finally:
-        torch.set_num_threads(threads)  # a worker's number is that of threads to come as well
 
 
 def pixels_at_once(device: torch.device) -> int:

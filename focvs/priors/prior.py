@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,10 @@ class Inference(nn.Module):
         """The same network in another precision, compiled by torch.compile if asked for."""
         network = torch.compile(self.denoiser, dynamic=True) if compiled else self.denoiser
         return Inference(cast(nn.Module, network), self.device, dtype)
+
+    def on(self, device: str) -> Inference:
+        """The same network, moved to another device."""
+        return Inference(self.denoiser, device, self.dtype)
 
     def forward(self, x: Tensor, sigma: float | Tensor, *condition: ScanCondition) -> Tensor:
         kind = torch.device(self.device).type
@@ -108,13 +112,20 @@ class Prior:
 
     def at(self, dtype: torch.dtype, *, compiled: bool = False) -> Prior:
         """The same prior, its networks in another precision, and compiled by torch.compile if asked for."""
+        return self._each(lambda network: network.at(dtype, compiled=compiled))
+
+    def on(self, device: str) -> Prior:
+        """The same prior, its networks moved to another device."""
+        return self._each(lambda network: network.on(device))
+
+    def _each(self, change: Callable[[Any], Any]) -> Prior:
         return replace(
             self,
-            denoise=self.denoise.at(dtype, compiled=compiled),
-            stages=tuple(stage.at(dtype, compiled=compiled) for stage in self.stages),
-            guided=self.guided and self.guided.at(dtype, compiled=compiled),
-            deviation=self.deviation and self.deviation.at(dtype, compiled=compiled),
-            residual=self.residual and self.residual.at(dtype, compiled=compiled),
+            denoise=change(self.denoise),
+            stages=tuple(change(stage) for stage in self.stages),
+            guided=self.guided and change(self.guided),
+            deviation=self.deviation and change(self.deviation),
+            residual=self.residual and change(self.residual),
         )
 
     def patches(self, device: str) -> Tensor:

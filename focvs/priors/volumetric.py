@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from focvs.acquisition.resident import resident
+from focvs.parallel import all_cores
 from focvs.priors.condition import ScanCondition, ScanNumbers, require_background
 
 PATCHES_PER_GPU_BATCH = 4
@@ -91,6 +92,10 @@ class VolumeDenoiser:
         require_background(self.numbers, self.background)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        with all_cores():
+            return self._whole(x, sigma)
+
+    def _whole(self, x: Tensor, sigma: float) -> Tensor:
         native = self.orientation.there(x)
         outside = x if self.background is None else self.background.to(x).expand_as(x)
         if self.shape is not None:
@@ -223,6 +228,10 @@ class Padded:
     def at(self, dtype: torch.dtype, *, compiled: bool = False) -> Padded:
         """The same in another precision, compiled if asked for."""
         return replace(self, denoise=self.denoise.at(dtype, compiled=compiled))
+
+    def on(self, device: str) -> Padded:
+        """The same on another device."""
+        return replace(self, denoise=self.denoise.on(device))
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         height, width = x.shape[-2:]

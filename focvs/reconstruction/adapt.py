@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from focvs import __version__
 from focvs.acquisition.degradation import make_degradation
 from focvs.errors import InputError, PriorError
+from focvs.parallel import all_cores
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.own import save_prior
@@ -71,7 +72,7 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
     phases = [make_degradation(profile, spacing_px, plan.patch, i / PHASES) for i in range(PHASES)]
     bar = tqdm(total=plan.steps, desc="adapting", disable=None if progress else True, leave=False)
     try:
-        with bar:
+        with bar, all_cores():
             tuned = adapt(
                 network, images.to(device), masks.to(device), phases, slices.noise_prior, plan, lambda *_: bar.update()
             )

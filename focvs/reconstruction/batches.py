@@ -15,34 +15,35 @@ from focvs.reconstruction.progress import Progress
 from focvs.run_config import RunConfig
 from focvs.sampling.samplers import NoiseSource
 
+# the samples of some numbers, from 0, ``(count, p, q, n)`` from the noise of each
+Drawer = Callable[[NoiseSource, range], Tensor]
 VOLUMES_PER_SAMPLE, SHARE_OF_MEMORY = 12, 0.6  # that a step holds of each sample, and of a GPU that they may take
 log = logging.getLogger(__name__)
 
 
-def draw_batches(
-    case: Case, config: RunConfig, draw_some: Callable[[NoiseSource, range], Tensor], progress: Progress
-) -> Tensor:
-    """Samples ``(M, p, q, n)`` on the CPU, float32; fewer at once from where memory runs out.
+def draw_batches(case: Case, config: RunConfig, drawer: Drawer, progress: Progress, numbers: range) -> Tensor:
+    """Samples of some numbers ``(count, p, q, n)`` on the CPU, float32; fewer at once from where memory runs out.
 
     Args:
         case: for the device, and the shape of its volume.
-        config: samples, batch and seed.
-        draw_some: the samples of some numbers ``(count, p, q, n)`` from the noise of each.
+        config: batch and seed.
+        drawer: draws as many as it is asked for.
         progress: goes back where samples have to be drawn again.
+        numbers: of the samples, from 0.
 
     Raises:
         RuntimeError or MemoryError: as torch says that memory ran out, if a single sample does not fit.
     """
     on_gpu = torch.device(case.device).type == "cuda"
     shape = (*case.start.shape[:2], case.acquisition.grid.voxels)
-    volumes = torch.empty((config.samples, *shape), pin_memory=on_gpu)
+    volumes = torch.empty((len(numbers), *shape), pin_memory=on_gpu)
     at_once, first = samples_at_once(case, config), 0
-    while first < config.samples:
-        numbers = range(first, min(first + at_once, config.samples))
-        noise, count = NoiseSource(config.seed, [m + 1 for m in numbers], case.device), len(numbers)
+    while first < len(numbers):
+        some = numbers[first : first + at_once]
+        noise, count = NoiseSource(config.seed, [m + 1 for m in some], case.device), len(some)
         before = progress.done
         try:
-            found = draw_some(noise, numbers).float()
+            found = drawer(noise, some).float()
         except (MemoryError, RuntimeError) as error:
             if count == 1 or not is_out_of_memory(error):
                 raise

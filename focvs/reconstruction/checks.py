@@ -72,6 +72,7 @@ def check_options(config: RunConfig) -> None:
         ("samples", config.samples, config.samples >= 0, "at least 0"),
         ("seed", config.seed, config.seed >= 0, "at least 0"),
         ("workers", config.workers, config.workers >= 1, "at least 1"),
+        ("devices", config.devices, config.devices >= 1, "at least 1"),
         ("isotropic", config.isotropic or 0.0, config.isotropic is None or 0 < config.isotropic < 100, "0 to 100 mm"),
         ("baseline.tv_weight", config.baseline.tv_weight, config.baseline.tv_weight > 0, "above 0"),
         ("baseline.tv_iterations", config.baseline.tv_iterations, config.baseline.tv_iterations >= 1, "at least 1"),
@@ -101,6 +102,16 @@ def check_options(config: RunConfig) -> None:
             raise InputError(f"sampler={config.sampler.name} needs samples; give samples= at least 1.")
         if config.sampler.mirrors != 1:
             raise InputError("sampler.mirrors= is for sampler=mean; leave it out.")
+    if config.devices > 1 and (config.method != "focvs" or not config.samples):
+        raise InputError(f"devices={config.devices} draw samples between them; give samples=, or leave devices= out.")
+    if config.devices > 1 and config.compile:
+        raise InputError(f"devices={config.devices} cannot go with compile=true; leave one of them out.")
+    patch = config.prior.patch
+    if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
+        raise InputError(
+            f"prior.patch={patch} with prior.overlap={config.prior.overlap:g} cannot be; give three positive numbers "
+            "of voxels and an overlap of at least 0 and below 1."
+        )
     excluded(config)
     if config.shard is not None:
         raise InputError(f"shard={config.shard} takes a part of a folder of scans, and {config.scan} is one scan.")

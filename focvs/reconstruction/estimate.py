@@ -8,6 +8,7 @@ import torch
 
 from focvs.config import parse_auto
 from focvs.hardware import usable_memory_mib
+from focvs.parallel import cores
 from focvs.priors.planes import pixels_at_once
 from focvs.priors.prior import Prior
 from focvs.reconstruction.case import Case
@@ -98,7 +99,7 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
     for network, times in ((prior.deviation, work(plan, config, prior) - count), (prior.residual, drawn)):
         if network is not None:
             cost += times * _parameters(network) / _parameters(_network(prior))
-    at_once = pixels_at_once(torch.device(case.device)) * (torch.get_num_threads() if case.device == "cpu" else 1)
+    at_once = pixels_at_once(torch.device(case.device)) * (cores() if case.device == "cpu" else 1)
     held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
     return Estimate(
         count,

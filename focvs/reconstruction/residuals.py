@@ -10,7 +10,7 @@ from focvs.priors.denoiser import Denoiser
 from focvs.priors.error_table import ErrorTable
 from focvs.priors.planes import AlternatedPlanes, AveragedPlanes, mirrored_in_turn
 from focvs.priors.residual_network import as_image, deviation_scale
-from focvs.reconstruction.batches import draw_batches
+from focvs.reconstruction.batches import Drawer
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import Progress
@@ -31,16 +31,17 @@ def residual_sigmas(config: RunConfig) -> Tensor:
     return karras_sigmas(levels_of(config), *SIGMAS)
 
 
-def draw_residuals(
+def residual_drawer(
     case: Case,
-    plan: Plan,
     config: RunConfig,
-    mean: Tensor,
-    log_deviation: Tensor,
     clock: Stopwatch,
     progress: Progress,
-) -> Tensor:
-    """Samples ``(M, p, q, n)`` on the CPU, prior units.
+    *,
+    plan: Plan,
+    mean: Tensor,
+    log_deviation: Tensor,
+) -> Drawer:
+    """What draws samples around a mean, prior units.
 
     Every sample is drawn through one of the planes, in turn from sample to sample, and through mirrors in turn from
     level to level. Planes that take turns at the levels of one sample each shrink what the other leaves open.
@@ -50,15 +51,16 @@ def draw_residuals(
 
     Args:
         case: the scan and the prior, which has a ``residual``.
-        plan: rule and noise.
-        config: number of samples and levels, planes, batch and seed.
-        mean: ``(p, q, total)`` of the cascade.
-        log_deviation: ``(p, q, total)`` logarithm of the deviation of its error, prior units.
+        config: number of levels, planes.
         clock: gets the laps ``network`` and ``replacement``.
         progress: counts evaluations.
+        plan: rule and noise.
+        mean: ``(p, q, total)`` of the cascade.
+        log_deviation: ``(p, q, total)`` logarithm of the deviation of its error, prior units.
     """
     prior, grid, sigmas = case.prior, case.acquisition.grid, residual_sigmas(config)
     assert prior.residual is not None
+    mean, log_deviation = mean.to(case.device), log_deviation.to(case.device)
     scale = deviation_scale(log_deviation)
     told = (mean, as_image(log_deviation))
     planes = [
@@ -87,4 +89,4 @@ def draw_residuals(
                 residual[turn] = dpmpp_2m(denoise, residual[turn], sigmas, consistency=measured)
         return grid.crop(mean + scale * residual)
 
-    return draw_batches(case, config, draw_some, progress)
+    return draw_some

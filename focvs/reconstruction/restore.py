@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from focvs.errors import PriorError
+from focvs.parallel import one_thread_each
 from focvs.reconstruction.bounds import choose_interval
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.draw import Drawn, draw, draw_mean
@@ -16,11 +18,9 @@ from focvs.reconstruction.estimate import estimate_run, evaluations, work
 from focvs.reconstruction.finishing import Finishing
 from focvs.reconstruction.plan import make_plan
 from focvs.reconstruction.progress import Progress
-from focvs.reconstruction.replacement import replacement_of
 from focvs.reconstruction.restoration import Restoration, Samples
 from focvs.reconstruction.self_calibration import FALLBACK, FLAT, calibrate
-from focvs.reconstruction.timing import Stopwatch, TimedConsistency
-from focvs.reconstruction.volume_denoiser import volume_denoiser
+from focvs.reconstruction.timing import Stopwatch
 from focvs.run_config import RunConfig
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,11 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
         InputError: for an option that does not fit the scan.
         PriorError: if the prior gives NaN or infinite values.
     """
-    clock = clock or Stopwatch()
+    with one_thread_each() if torch.device(case.device).type == "cpu" else nullcontext():
+        return _restore(case, config, clock or Stopwatch())
+
+
+def _restore(case: Case, config: RunConfig, clock: Stopwatch) -> Restoration:
     plan = make_plan(case, config)
     log.info("consistency: %s", plan.reason)
     if case.seconds_per_pixel is not None:
@@ -51,15 +55,13 @@ def restore(case: Case, config: RunConfig, clock: Stopwatch | None = None) -> Re
             case = replace(case, prior=adapted.at(adapted.denoise.dtype, compiled=config.compile))
     network = case.prior.in_units_of(case.slices.units.white, float(case.scan.data.max()))
     progress = Progress(work(plan, config, case.prior), case.scan.stem, config.progress)
-    denoise = clock.timed("network", volume_denoiser(case, network, config, plan, done=progress.advance))
     table, source = None, ""
     if plan.rule == "calibrated" or config.sampler.name == "resample":
         with clock.lap("calibration"):
             table, source = calibrate(case, network, plan.sigmas.unique(), config)
         log.info("error spectrum of the prior from %s", source)
-    replacement = TimedConsistency(replacement_of(case, plan, config, table), clock)
     run = draw_mean if config.sampler.name == "mean" else draw
-    drawn = run(case, plan, config, denoise, replacement, clock, progress)
+    drawn = run(case, plan, config, table, clock, progress)
     _require_numbers(drawn, config)
 
     warnings = list(plan.warnings)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from focvs.acquisition.degradation import make_degradation
 from focvs.errors import InputError
+from focvs.parallel import in_parallel
 from focvs.priors.calibration import BLOCK, measure_errors, measure_turned_errors, measure_volume_errors, wiener_errors
 from focvs.priors.condition import ScanCondition, ScanNumbers
 from focvs.priors.denoiser import Denoiser
@@ -68,7 +69,8 @@ def calibrate(case: Case, network: Callable[..., Tensor], sigmas: Tensor, config
     try:
         if not volumetric:
             turned = scan_of if prior.conditioned else None
-            measured = measure_errors(network, images, masks, sigmas, pixel_mm, scan_of=turned)
+            each = image_by_image(network)
+            measured = measure_errors(each, images, masks, sigmas, pixel_mm, scan_of=turned)
             return measured, f"{len(chosen)} slices of the scan ({BLOCK}-pixel blocks)"
         if prior.shape is None:
             volume, mask = (v.to(device) for v in _block(case))
@@ -92,6 +94,20 @@ def calibrate(case: Case, network: Callable[..., Tensor], sigmas: Tensor, config
         return wiener_errors(images, masks, sigmas, pixel_mm), FALLBACK
     except ValueError as error:
         raise InputError(f"the prior cannot be calibrated: {error}") from error
+
+
+def image_by_image(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A 2D denoiser whose images are evaluated one by one on a CPU, a core each, so that cores make no difference."""
+
+    def denoise(x: Tensor, sigma: float, *told: ScanCondition) -> Tensor:
+        if x.device.type != "cpu":
+            return network(x, sigma, *told)
+        items = [slice(i, i + 1) for i in range(len(x))]
+        return torch.cat(
+            in_parallel(lambda one: network(x[one], sigma, *(each.some(one) for each in told)), items, x.device)
+        )
+
+    return denoise
 
 
 def _block(case: Case) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class Stopwatch:
         """By name; waits for a GPU to end what was timed on it."""
         for name, start, end in self._events:
             end.synchronize()
-            self._add(name, start.elapsed_time(end) / 1000)
+            self.add(name, start.elapsed_time(end) / 1000)
         self._events.clear()
         return self._seconds
 
@@ -36,7 +36,7 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._add(name, time.perf_counter() - began)
+            self.add(name, time.perf_counter() - began)
 
     def timed(self, name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """``function`` of a tensor with its seconds added under ``name``."""
@@ -58,7 +58,8 @@ class Stopwatch:
 
         return wrapper
 
-    def _add(self, name: str, seconds: float) -> None:
+    def add(self, name: str, seconds: float) -> None:
+        """``seconds`` more under ``name``."""
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 
 

@@ -38,18 +38,13 @@ def volume_denoiser(
         told: volumes that a 2D prior sees besides the interpolated scan.
 
     Raises:
-        InputError: if the plane asked for does not contain the slice axis, or patches cannot be.
+        InputError: if the plane asked for does not contain the slice axis.
     """
     prior = case.prior
     if prior.dimensions == 3:
         scan, background = case.scan, case.start.to(case.device)
         numbers = case.numbers(plan.noise_prior) if prior.conditioned else None
         patch = None if config.prior.patch is None else tuple(config.prior.patch)
-        if (patch is not None and (len(patch) != 3 or min(patch) < 1)) or not 0 <= config.prior.overlap < 1:
-            raise InputError(
-                f"prior.patch={config.prior.patch} with prior.overlap={config.prior.overlap:g} cannot be; give three "
-                "positive numbers of voxels and an overlap of at least 0 and below 1."
-            )
         orientation = Orientation(scan.orientation, prior.axes or scan.orientation)
         whole = VolumeDenoiser(
             network, orientation, background, prior.shape, patch, config.prior.overlap, prior.multiple, numbers

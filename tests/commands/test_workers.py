@@ -106,14 +106,6 @@ def test_no_process_outlives_the_first(tmp_path, study, tiny_prior, ending, code
     assert not list((tmp_path / "out").rglob(".*"))
 
 
-def test_gpus_are_taken_in_turn(monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert workers._devices("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert workers._devices("cuda:1", 2) == ["cuda:1", "cuda:1"] and workers._devices("cpu", 2) == ["cpu", "cpu"]
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert workers._devices("auto", 2) == ["auto", "auto"]
-
-
 def test_fewer_than_one_are_refused(tmp_path, study, capsys):
     assert main([str(study), str(tmp_path / "out"), "workers=0"]) == 1
     assert "workers=0 must be at least 1" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -1,7 +1,3 @@
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 
@@ -13,7 +9,6 @@ from focvs.priors.planes import (
     AlternatedPlanes,
     AveragedPlanes,
     PlaneDenoiser,
-    in_parallel,
     mirrored_in_turn,
 )
 
@@ -168,35 +163,6 @@ def test_mirrors_are_undone_and_every_plane_passes_each():
     outs = torch.stack([t(volume, 0.1) for t in shifted])
     expected = (volume.roll(1, -1) + volume.roll(-1, -1)) / 2
     assert torch.allclose(outs.mean(0), expected, atol=1e-6)
-
-
-def test_work_is_done_in_order_by_threads_of_one_core_each():
-    threads, seen = torch.get_num_threads(), set()
-
-    def work(item):
-        seen.add((threading.get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
-        time.sleep(0.02)
-        return 2 * item
-
-    torch.set_num_threads(2)
-    items = torch.arange(12).split(2)
-    with torch.inference_mode():
-        out = in_parallel(work, items, torch.device("cpu"))
-    assert torch.equal(torch.cat(out), 2 * torch.arange(12))
-    assert len(seen) == 2 and {(count, inference) for _, count, inference in seen} == {(1, True)}
-    assert torch.get_num_threads() == 2
-    with ThreadPoolExecutor(1) as other:
-        assert other.submit(torch.get_num_threads).result() == 2
-    with torch.no_grad():
-        weight = torch.ones(1, requires_grad=True)
-        assert not any(v.requires_grad for v in in_parallel(lambda item: weight * item, items, torch.device("cpu")))
-    with pytest.raises(ZeroDivisionError):
-        in_parallel(lambda item: 1 / 0, items, torch.device("cpu"))
-    torch.set_num_threads(1)
-    seen.clear()
-    in_parallel(work, items, torch.device("cpu"))
-    assert seen == {(threading.get_ident(), 1, False)}
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("across", [0, 1])

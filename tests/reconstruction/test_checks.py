@@ -1,8 +1,10 @@
 import pytest
 
+import runs
 from focvs.cli import main
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
+from focvs.reconstruction.checks import check_options
 from stacked import settings
 
 
@@ -23,3 +25,9 @@ def test_samples_that_are_saved_have_to_be_drawn(thick_scan, tmp_path, capsys):
     assert main([str(thick_scan), str(tmp_path / "out"), "save_samples=true"]) == 1
     assert "give samples= at least 1" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["prior.patch=[32,32]"], ["prior.overlap=1"], ["prior.patch=[0,32,32]"]], ids=str)
+def test_impossible_patches_are_refused(thick_scan, words):
+    with pytest.raises(InputError, match="cannot be"):
+        check_options(runs.settings(thick_scan, None, "unused", "prior=monai", *words))

@@ -1,18 +1,8 @@
 from dataclasses import replace
 
-import pytest
-
-from focvs.errors import InputError
-from focvs.pipeline import super_resolve
 from focvs.reconstruction.plan import make_plan
 from focvs.reconstruction.volume_denoiser import volume_denoiser
-from runs import settings, volumetric_prior
-
-
-@pytest.mark.parametrize("words", [["prior.patch=[32,32]"], ["prior.overlap=1"], ["prior.patch=[0,32,32]"]], ids=str)
-def test_impossible_patches_are_refused(tmp_path, thick_scan, volumetric_bundle, words):
-    with pytest.raises(InputError, match="cannot be"):
-        super_resolve(settings(thick_scan, tmp_path, volumetric_bundle, "prior=monai", "thickness=5", *words))
+from runs import volumetric_prior
 
 
 def test_a_3d_prior_of_ours_sees_the_volume_in_every_turn(posed, tmp_path):
