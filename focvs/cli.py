@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from focvs import __version__
 from focvs.commands.command_help import HELP, help_of
 from focvs.commands.command_line import read_line, require_command_or_path, require_key_words
 from focvs.commands.completion import completion_script
+from focvs.commands.endings import DONE, FAILED, USAGE, exit_code
 from focvs.commands.looking_after import UNCONFIGURED, look_after
 from focvs.commands.overrides import (
     UsageError,
@@ -26,12 +24,11 @@ from focvs.commands.overrides import (
     to_schema,
     told_to_runs,
 )
-from focvs.errors import FocvsError, Terminated, is_out_of_memory
+from focvs.errors import FocvsError
 from focvs.files import require_there
 
 log = logging.getLogger("focvs")
 
-DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 # configurations that are swept, and what they need, the output folder last
 SWEPT = {"config": ("scan", "output_dir"), "sweep": ("volume", "output_dir")}
 
@@ -41,44 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("focvs").setLevel(logging.INFO)
-    try:
-        with ended_cleanly():
-            return _dispatch(arguments)
-    except UsageError as error:
-        print(f"focvs: {error}", file=sys.stderr)
-        return USAGE
-    except FocvsError as error:
-        print(f"focvs: {error}", file=sys.stderr)
-        return FAILED
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print("focvs: memory ran out; give smaller volumes, or use a machine with more memory.", file=sys.stderr)
-        return FAILED
-    except Terminated:
-        print("focvs: ended by SIGTERM; no file was left half written, the same command goes on.", file=sys.stderr)
-        return TERMINATED
-    except KeyboardInterrupt:
-        print("focvs: interrupted; no file was left half written.", file=sys.stderr)
-        return INTERRUPTED
-
-
-@contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated`, in the main thread, so that temporary files and locks are removed."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def end(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return exit_code(lambda: _dispatch(arguments))
 
 
 @dataclass(frozen=True)

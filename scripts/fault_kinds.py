@@ -171,6 +171,18 @@ def future(bench: Bench, out: Path) -> tuple[str, str]:
     return told(code, said, bench, out), after(bench, out, "folder")
 
 
+def clock_of(when: str) -> Fault:
+    """A run that is told of another date (Debian's faketime); the next one has the true clock again."""
+
+    def fault(bench: Bench, out: Path) -> tuple[str, str]:
+        if shutil.which("faketime") is None:
+            return "not tried: faketime is not installed", ""
+        code, said = run(["faketime", when, *bench.command("one scan", out)])
+        return told(code, said, bench, out), after(bench, out)
+
+    return fault
+
+
 def surrogate_name(bench: Bench, out: Path) -> tuple[str, str]:
     scan = Path(os.fsdecode(os.fsencode(out.parent) + b"/na\xefve \xff.nii.gz"))
     shutil.copy(bench.study / "s0.nii.gz", scan)
@@ -213,5 +225,7 @@ FAULTS: dict[str, Fault] = {
     "umask 077": in_surroundings(UMASK="077"),
     "umask 000": in_surroundings(UMASK="000"),
     "results dated 2100": future,
+    "a clock of 1971": clock_of("1971-01-02 03:04:05"),
+    "a clock of 2037": clock_of("2037-12-31 23:59:50"),
     "a name that is no UTF-8": surrogate_name,
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from focvs import __version__
+from focvs.commands.endings import DONE, FAILED, exit_code
 from focvs.errors import FocvsError, InputError, NoScanError
 from focvs.files import require_writable, write_atomically, write_csv, write_json
 from focvs.scan.formats import image_stem
@@ -42,7 +43,6 @@ lies between the slices is plausible, not measured. desc-focvsStd is the standar
 desc-focvsNullStd that of the part that the scan says nothing about; between desc-focvsQ05 and desc-focvsQ95 lie about
 90 % of the true intensities. The pages *.html show each scan. For research, not for diagnosis.
 """
-DONE, FAILED = 0, 1
 LEAST_GB = 2.0
 
 
@@ -61,7 +61,7 @@ class Scan:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The BIDS App; the exit code is returned: 0 done, 1 a scan failed (and argparse ends with 2 for other words)."""
+    """The BIDS App; the exit code is returned: 0 done, 1 a scan failed, 2 other words, 130 Ctrl-C, 143 SIGTERM."""
     options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
@@ -69,11 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["OMP_NUM_THREADS"] = str(options.n_cpus)
     if options.mem_gb is not None and options.mem_gb < LEAST_GB:
         log.warning("--mem-gb %g: a whole head takes about %g GB", options.mem_gb, LEAST_GB)
-    try:
-        return DONE if run(options) else FAILED
-    except FocvsError as error:
-        print(f"focvs-bids: {error}", file=sys.stderr)
-        return FAILED
+    return exit_code(lambda: DONE if run(options) else FAILED, "focvs-bids")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="of focvs, such as quality=fast"
     )
+    parser.add_argument("--guide", metavar="SUFFIX", help="the image of that suffix beside each scan is its guide: T1w")
     parser.add_argument("--version", action="version", version=f"focvs {__version__}")
     return parser
 
@@ -117,7 +114,8 @@ def run(options: argparse.Namespace) -> bool:
         log.info("--- %d of %d: %s", number, len(scans), name)
         rows.append({"scan": name, "status": "restored", "reason": ""})
         try:
-            restore(scan, options)
+            if not restore(scan, options):
+                rows[-1]["status"] = "there"
         except NoScanError as error:
             rows[-1] |= {"status": "skipped", "reason": str(error)}
         except FocvsError as error:
@@ -128,8 +126,11 @@ def run(options: argparse.Namespace) -> bool:
     return all(row["status"] != "failed" for row in rows)
 
 
-def restore(scan: Scan, options: argparse.Namespace) -> None:
-    """Restore a scan and put its images and sidecars beside each other under their names.
+def restore(scan: Scan, options: argparse.Namespace) -> bool:
+    """Restore a scan, unless that was done, and put its images and sidecars beside each other under their names.
+
+    Returns:
+        Whether it was not there.
 
     Raises:
         InputError: for a scan or an option that cannot be worked with.
@@ -139,20 +140,54 @@ def restore(scan: Scan, options: argparse.Namespace) -> None:
     from focvs.pipeline import super_resolve
 
     folder = options.output_dir / scan.path.parent.relative_to(options.bids_dir)
+    guide = None if options.guide is None else guide_of(scan, options.guide)
+    told = [*options.option, *([] if guide is None else [f"guide={quote(str(guide))}"])]
+    if _there(scan, folder, told):
+        return False
     with tempfile.TemporaryDirectory(prefix="focvs-") as work:
-        words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(work)}", "progress=false", *options.option]
+        words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(work)}", "progress=false", *told]
         paths = super_resolve(to_schema(compose("config", words)))
         report = json.loads(paths["json"].read_text(encoding="utf-8"))
         folder.mkdir(parents=True, exist_ok=True)
-        for key, description in MAPS.items():
+        if "report" in paths:
+            _move(paths["report"], options.output_dir / f"{scan.named('focvs')}.html")
+        for key, description in reversed(MAPS.items()):  # the mean last: what it says is there tells that all is
             if key not in paths:
                 continue
             _move(paths[key], folder / f"{scan.named(description)}.nii.gz")
-            write_json(
-                folder / f"{scan.named(description)}.json", _sidecar(scan, description, report, options.bids_dir)
-            )
-        if "report" in paths:
-            _move(paths["report"], options.output_dir / f"{scan.named('focvs')}.html")
+            sidecar = _sidecar(scan, description, report, options.bids_dir) | {"Settings": told}
+            if guide is not None:
+                sidecar["Sources"].append(f"bids:raw:{guide.relative_to(options.bids_dir).as_posix()}")
+            write_json(folder / f"{scan.named(description)}.json", sidecar)
+    return True
+
+
+def guide_of(scan: Scan, suffix: str) -> Path | None:
+    """The image of that suffix in the folder of a scan, or None where there is none, or it is the scan.
+
+    Raises:
+        InputError: where there are several.
+    """
+    found = sorted(scan.path.parent.glob(f"*_{suffix}.nii*"))
+    if scan.path in found or not found:
+        return None
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{scan.path.name} has {len(found)} guides ({names}); leave one in, or restore it by focvs.")
+    return found[0]
+
+
+def _there(scan: Scan, folder: Path, told: Sequence[str]) -> bool:
+    """Whether a run of this version restored the same image with the same settings."""
+    from focvs.scan.dicom import open_scan
+
+    try:
+        said = json.loads((folder / f"{scan.named('focvs')}.json").read_text(encoding="utf-8"))
+        same = said["GeneratedBy"]["Version"] == __version__ and said["Settings"] == list(told)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    there = (folder / f"{scan.named('focvs')}.nii.gz").is_file()
+    return bool(same and there and said.get("SourceVoxelsSha256") == open_scan(scan.path, None).sha256)
 
 
 def find_scans(folder: Path, wanted: Mapping[str, Sequence[str]]) -> Iterator[Scan]:
@@ -224,6 +259,7 @@ def _sidecar(scan: Scan, description: str, report: Mapping[str, Any], source: Pa
         "Sources": [f"bids:raw:{scan.path.relative_to(source).as_posix()}"],
         "Resolution": {"iso": f"restored across slices to voxels of {size} mm"},
         "SkullStripped": _stripped(scan.path),
+        "SourceVoxelsSha256": report["scan_sha256"],
         "SliceThicknessOfSource": a["thickness_mm"],
         "SpacingBetweenSlicesOfSource": a["spacing_mm"],
         "Warnings": report["warnings"],

@@ -68,6 +68,7 @@ common keys (focvs --cfg job prints all of them with their values):
   precision=auto      auto, float32, bfloat16, float16 (GPU): what networks compute in
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size
   device=auto         auto, cpu, cuda, cuda:1, mps
+  devices=1           processes that draw the samples of one scan, on GPUs in turn or with shares of the cores
   workers=1           of a folder of scans, how many are restored at once; log=json prints a line for each
   seed=0  save_samples=false  noise=auto  batch=auto  compile=false
   prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint

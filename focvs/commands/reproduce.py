@@ -55,11 +55,23 @@ def reproduce(path: Path, scan: str | None = None, device: str | None = None) ->
             config = replace(config, precision=chosen)  # what a probe found then
         paths = super_resolve(config)
         found = json.loads(paths["json"].read_text(encoding="utf-8"))
-        if found["scan_sha256"] != recorded["scan_sha256"]:
-            raise InputError(f"{config.scan} is not the scan of {path.name}: its voxels or its place have changed.")
+        then, now = _inputs(recorded), _inputs(found)
+        for what, (place, digest) in now.items():
+            if then.get(what, ("", None))[1] not in (digest, None):
+                raise InputError(f"{place} is not the {what} of {path.name}: its voxels or its place have changed.")
         if (found["prior"] or {}).get("sha256") != (recorded["prior"] or {}).get("sha256"):
             log.warning("the weights of prior=%s are not those that were used then", config.prior.name)
         return _compare(path, recorded["voxels_sha256"], found["voxels_sha256"], paths)
+
+
+def _inputs(report: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
+    """Everything that went into a run, by what it was: its place, and its hash where there is one."""
+    found = {"scan": (report["config"]["scan"], report["scan_sha256"])}
+    for number, stack in enumerate(report.get("stacks") or (), start=1):
+        found[f"further stack {number}"] = (stack["scan"], stack.get("scan_sha256"))
+    if guide := report.get("guide"):
+        found["guide"] = (guide["image"], guide.get("image_sha256"))
+    return found
 
 
 def _compare(path: Path, then: dict[str, str], now: dict[str, str], paths: dict[str, Path]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,13 @@ class Guide:
     def white(self) -> float:
         """Its white level."""
         return white_level(self.data)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its intensities and its place as they were read, whatever the file is called."""
+        digest = hashlib.sha256(np.round(self.affine, 4).tobytes())
+        digest.update(np.ascontiguousarray(self.data).tobytes())
+        return digest.hexdigest()
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:

@@ -111,6 +111,7 @@ class StackReport(SlicesReport, StackResidual):
     """A further stack, where it lay, and how well the volume reproduces it; noise in intensities of the first."""
 
     scan: str
+    scan_sha256: str
     rotation_deg: float
     translation_mm: list[float]
     gain: float
@@ -123,6 +124,7 @@ class GuideReport:
     """A guide, where it lay, and how alike it is; see :class:`focvs.reconstruction.guide.Guide`."""
 
     image: str
+    image_sha256: str
     voxel_mm: tuple[float, float, float]
     rotation_deg: float
     translation_mm: list[float]
@@ -256,6 +258,7 @@ def _describe_stacks(run: Run, volume: Tensor) -> list[StackReport]:
             **_describe_slices(stack.scan, stack.acquisition),
             **asdict(residual),
             scan=str(stack.scan.path),
+            scan_sha256=stack.scan.sha256,
             rotation_deg=stack.rotation_deg,
             translation_mm=[float(v) for v in stack.translation_mm],
             gain=stack.gain,
@@ -271,6 +274,7 @@ def _describe_guide(run: Run) -> GuideReport | None:
         return None
     return GuideReport(
         str(guide.path),
+        guide.sha256,
         guide.voxel_mm,
         guide.rotation_deg,
         [float(v) for v in guide.translation_mm],

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from focvs import __version__
+from focvs.acquisition.profile import gaussian_profile
+from focvs.acquisition.simulation import simulate_slices
+from focvs.acquisition.tissue_head import tissue_head
 from focvs.cli import main as restore
-from focvs.commands.bids import _parser, describe_dataset, main
+from focvs.commands.bids import Scan, _parser, describe_dataset, guide_of, main
 from scans import write_scan, write_thick_scan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +111,67 @@ def test_a_failure_ends_nothing(tmp_path, dataset):
     out = tmp_path / "out"
     assert main([str(dataset), str(out), "participant", "--participant-label", "01", *QUICK]) == 1
     assert found(out) == ["sub-01/anat/sub-01_acq-thick_res-iso_desc-focvs_FLAIR.nii.gz"]
+
+
+def test_what_is_there_is_not_restored_again(tmp_path, dataset):
+    out = tmp_path / "out"
+    words = [str(dataset), str(out), "participant", *QUICK, "--option=report=false"]
+    assert main(words) == 0
+    results = sorted(out.rglob("*desc-focvs_*.nii.gz"))
+    times = [path.stat().st_mtime_ns for path in results]
+    shutil.copy(dataset / "sub-02/ses-a/anat/sub-02_ses-a_T2w.nii.gz", tmp_path / "kept.nii.gz")
+    image = nib.load(tmp_path / "kept.nii.gz")
+    write_scan(dataset / "sub-02/ses-a/anat/sub-02_ses-a_T2w.nii.gz", image.get_fdata() + 1, image.affine)
+    results[0].unlink()
+    assert main(words) == 0
+    assert (out / "logs" / "focvs.csv").read_text().count(",there,") == 2
+    assert [path.stat().st_mtime_ns != then for path, then in zip(results, times, strict=True)] == [
+        "acq-thick" in path.name or "ses-a" in path.name for path in results
+    ]
+    assert main([*words, "--option=dtype=int16"]) == 0
+    assert ",there," not in (out / "logs" / "focvs.csv").read_text()
+
+
+def test_the_image_beside_a_scan_is_its_guide(tmp_path, caplog):
+    anat, shape, voxel = tmp_path / "bids" / "sub-01" / "anat", (76, 92, 60), 2.4
+    anat.mkdir(parents=True)
+    slices = simulate_slices(
+        1000 * tissue_head("FLAIR", 0, shape, voxel, texture_seed=2)[1], voxel, gaussian_profile(7.2), 7.2
+    )
+    write_scan(anat / "sub-01_FLAIR.nii.gz", slices, np.diag([voxel, voxel, 7.2, 1]))
+    thin = np.diag([voxel, voxel, voxel, 1])
+    thin[2, 3] = -1.5 * voxel  # the first slice's own place
+    write_scan(anat / "sub-01_T1w.nii.gz", 500 * tissue_head("T1w", 0, shape, voxel, texture_seed=1)[1], thin)
+    words = [str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "--guide", "T1w", "--option=figure=false"]
+    words += ["--option=report=false", "--option=method=guided_filter", "--option=align=headers"]
+    (tmp_path / "filter.json").write_text('{"suffix": "FLAIR"}')
+    words += ["--bids-filter-file", str(tmp_path / "filter.json")]
+    assert main(words) == 0
+    said = json.loads((tmp_path / "out/sub-01/anat/sub-01_res-iso_desc-focvs_FLAIR.json").read_text())
+    assert said["Sources"] == ["bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz", "bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
+    assert f"guide={anat / 'sub-01_T1w.nii.gz'}" in " ".join(said["Settings"]).replace("'", "")
+    scan = Scan(anat / "sub-01_FLAIR.nii.gz", {}, "FLAIR")
+    assert guide_of(scan, "T2w") is None and guide_of(scan, "FLAIR") is None
+    shutil.copy(anat / "sub-01_T1w.nii.gz", anat / "sub-01_acq-b_T1w.nii.gz")
+    assert main(words) == 1
+    assert "has 2 guides (sub-01_T1w.nii.gz, sub-01_acq-b_T1w.nii.gz)" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")
+def test_sigterm_leaves_nothing_half_written_and_the_same_command_goes_on(tmp_path, dataset):
+    out = tmp_path / "out"
+    words = [str(dataset), str(out), "participant", *QUICK, "--option=report=false"]
+    program = [sys.executable, "-c", "from focvs.commands.bids import entry; entry()"]
+    process = subprocess.Popen([*program, *words], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "--- 3 of" in line:
+            break
+    process.terminate()
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 143 and "focvs-bids: ended by SIGTERM" in said and "Traceback" not in said
+    assert not list(out.rglob(".*.part"))
+    assert main(words) == 0
+    assert (out / "logs" / "focvs.csv").read_text().count(",there,") >= 1
 
 
 def test_the_standards_own_validator_finds_no_error(tmp_path, dataset):

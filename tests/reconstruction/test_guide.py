@@ -1,6 +1,7 @@
 """A guide: aligned, on the voxels of the volume, refused where it is of another head, looked at by the last stage."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -177,6 +178,19 @@ def test_another_head_leaves_no_folder(folder, tmp_path, capsys):
     words = [f"guide={folder / 'other.nii.gz'}", f"prior.path={folder / 'prior'}", "thickness=7.2"]
     assert main([str(folder / "flair.nii.gz"), str(tmp_path / "out"), *words]) == 1
     assert "own mirror image" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_guide_that_has_changed_is_not_reproduced(folder, tmp_path, capsys, caplog):
+    guide = tmp_path / "t1.nii.gz"
+    shutil.copy(folder / "aligned.nii.gz", guide)
+    words = [f"guide={guide}", "method=guided_filter", "thickness=7.2", "figure=false", "report=false"]
+    assert main([str(folder / "flair.nii.gz"), str(tmp_path / "out"), *words]) == 0
+    result = str(tmp_path / "out" / "flair_guided_filter.json")
+    assert main(["reproduce", result]) == 0 and "the same to the bit" in caplog.text
+    image = nib.load(guide)
+    write_scan(guide, 1.01 * image.get_fdata().astype(np.float32), image.affine)
+    assert main(["reproduce", result]) == 1
+    assert "is not the guide of flair_guided_filter.json" in capsys.readouterr().err
 
 
 def test_a_thick_guide_is_said(folder):
