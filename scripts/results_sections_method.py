@@ -9,7 +9,7 @@ from results_section import Section
 METHODS = (
     '    --run "B-spline: method=spline" --run "B-spline + replacement: method=replaced"\n'
     '    --run "total variation: method=total_variation" --run "self-SR: method=self_super_resolution"\n'
-    '    --run "FOCVS: quality=samples samples=2" --output docs/results'
+    '    --run "FOCVS:" --run "head2d: quality=samples samples=2" --output docs/results'
 )
 
 SECTIONS = (
@@ -18,7 +18,7 @@ SECTIONS = (
         "quality.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --noise 0.01 --seeds 0 1 2\n"
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/quality.csv\n"
-        '    --run "FOCVS: quality=samples samples=2"',
+        '    --run "FOCVS:" --run "head2d: quality=samples samples=2"',
         "The middle 32 voxels from left to right, scans with 1 % noise, mean and standard deviation over three seeds.",
         tables.methods_table,
     ),
@@ -26,8 +26,8 @@ SECTIONS = (
         "A whole head",
         "whole.csv",
         "python scripts/benchmark_quality.py $EVAL/adi_T1w.nii.gz --slices 4:4 --csv docs/results/whole.csv\n"
-        '    --run "FOCVS: quality=samples"',
-        "All default settings (four samples), no added noise.",
+        '    --run "FOCVS:" --run "head2d: quality=samples"',
+        "All default settings (four samples of head2d), no added noise.",
         tables.methods_table,
     ),
     Section(
@@ -37,16 +37,15 @@ SECTIONS = (
         "    --slices 3:3 4:4 4:5.2 5:6.5 6:6 8:8 --box 32 --csv docs/results/baselines.csv\n"
         '    --run "nearest: method=nearest" --run "linear: method=linear" --run "A^+ y: method=pseudo_inverse"\n'
         '    --run "total variation: method=total_variation" --run "self-SR: method=self_super_resolution"\n'
-        '    --run "implicit: method=implicit_representation" --run "FOCVS: quality=samples samples=2"\n'
+        '    --run "implicit: method=implicit_representation" --run "FOCVS:"\n'
+        '    --run "head2d: quality=samples samples=2"\n'
         '    --run "DDNM: quality=samples samples=2 consistency=ddnm sampler=ddpm steps=12"\n'
         '    --run "DDRM: quality=samples samples=2 consistency=ddrm sampler=ddpm steps=12"\n'
         '    --run "DiffPIR: quality=samples samples=2 consistency=diffpir sampler=ddim steps=12"\n'
         '    --run "DPS: quality=samples samples=2 consistency=none sampler=dps steps=12"',
         "One scan each with 1 % noise, scored in the middle 32 voxels from left to right. Self-super-resolution learns "
         "from the whole scan and restores it; the others restore the middle alone. The rules of the literature have "
-        "the prior of FOCVS and as many evaluations of it, 12 a sample. "
-        "Where slices are thin, what a network learns on the scan itself may be worth more than what the prior knows "
-        "of other heads; `adapt=true` joins both ([results](#the-prior-adapted-to-the-scan)).",
+        "the prior head2d and as many evaluations of it, 12 a sample.",
         tables.ranked_table,
         baselines_figure,
     ),
@@ -75,7 +74,7 @@ SECTIONS = (
     Section(
         "Lesions of real scans",
         "contrast.csv",
-        "focvs glioma_FLAIR.nii.gz out/ quality=samples samples=1 steps=4\n"
+        "focvs glioma_FLAIR.nii.gz out/\n"
         "python scripts/lesion_contrast.py glioma_FLAIR.nii.gz out/glioma_FLAIR_focvs.nii.gz\n"
         "    --csv docs/results/contrast.csv\n"
         "the same of ms12_study1_FLAIR, glioma_T2w and glioma_T1wGd, and with --below 0.7 of glioma_T1w and\n"

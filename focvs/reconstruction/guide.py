@@ -13,7 +13,6 @@ import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from focvs.acquisition.guided_filter import AIR
@@ -23,7 +22,7 @@ from focvs.reconstruction.stacks import spaced
 from focvs.run_config import RunConfig
 from focvs.scan.isotropic import FWHM
 from focvs.scan.nifti import read_nifti
-from focvs.scan.registration import COARSE, register_rigidly
+from focvs.scan.registration import COARSE, register_rigidly, turn_deg
 from focvs.scan.scan import Scan
 from focvs.scan.units import IntensityUnits, white_level
 
@@ -82,7 +81,7 @@ class Guide:
     @property
     def rotation_deg(self) -> float:
         """How far it is turned against where its header says."""
-        return float(np.rad2deg(Rotation.from_matrix(self.moved[:3, :3]).magnitude()))
+        return turn_deg(self.moved)
 
     @property
     def translation_mm(self) -> np.ndarray:

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from focvs.acquisition.interpolation import spline_matrix
@@ -95,6 +94,8 @@ class Refinement:
         """Working voxels to written ones by cubic splines, first along the slice axis."""
         there, here = self.working.grid, self.acquisition.grid
         if there.voxels != here.voxels or there.voxel_mm != here.voxel_mm:
+            from scipy.interpolate import make_interp_spline  # takes a third of a second
+
             centres = [(np.arange(g.voxels) - (g.voxels - 1) / 2) * g.voxel_mm for g in (there, here)]
             within = centres[1].clip(centres[0][0], centres[0][-1])
             weights = make_interp_spline(centres[0], np.eye(there.voxels), k=3)(within).astype(np.float32)

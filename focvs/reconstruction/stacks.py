@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from focvs.acquisition.interpolation import OVERLAP_CONDITION, spline_matrix
@@ -22,7 +21,7 @@ from focvs.reconstruction.voxels import volume_affine
 from focvs.run_config import RunConfig
 from focvs.scan.pixels import ROUNDING, PixelGrid, coarsen, noise_factor
 from focvs.scan.preparation import prepare_scan
-from focvs.scan.registration import register_rigidly
+from focvs.scan.registration import register_rigidly, turn_deg
 from focvs.scan.scan import Scan
 from focvs.scan.slices import take_slices
 
@@ -73,7 +72,7 @@ class Stack:
     @property
     def rotation_deg(self) -> float:
         """How far it is turned against where its header says."""
-        return float(np.rad2deg(Rotation.from_matrix(self.moved[:3, :3]).magnitude()))
+        return turn_deg(self.moved)
 
     @property
     def translation_mm(self) -> np.ndarray:

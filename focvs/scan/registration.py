@@ -32,6 +32,13 @@ class Placed(Protocol):
     def affine(self) -> np.ndarray: ...
 
 
+def turn_deg(moved: np.ndarray) -> float:
+    """The angle of a rotation, the first three rows and columns of ``(4, 4)``, degrees from 0 to 180."""
+    turn = np.asarray(moved[:3, :3], dtype=float)
+    off = np.linalg.norm(turn - np.eye(3)) / np.sqrt(8)  # the sine of half of it
+    return float(np.rad2deg(2 * np.arcsin(min(1.0, off))))
+
+
 def register_rigidly(
     fixed: Placed,
     moving: Placed,

@@ -6,9 +6,17 @@ from scipy.spatial.transform import Rotation
 
 from focvs.acquisition.phantom import head_phantom
 from focvs.errors import InputError
-from focvs.scan.registration import register_rigidly
+from focvs.scan.registration import register_rigidly, turn_deg
 from focvs.scan.scan import read_scan
 from stacked import stack_of
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1e-5, 0.3, 90.0, 179.9, 180.0])
+def test_the_angle_of_a_turn(degrees):
+    axis = np.array([1.0, -2.0, 0.5]) / np.linalg.norm([1.0, -2.0, 0.5])
+    moved = np.eye(4)
+    moved[:3, :3] = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
+    assert turn_deg(moved) == pytest.approx(degrees, abs=1e-6, rel=1e-6)
 
 
 def test_motion_between_the_stacks_is_found(tmp_path):
