@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def usable_memory_mib(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> float |
     if limit.isdigit() and used.isdigit():
         found.append((int(limit) - int(used)) / 2**20)
     return min(found, default=None)
+
+
+def peak_memory_mib() -> float | None:
+    """Largest resident memory of this process so far; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
 
 
 def multiplies_bfloat16() -> bool:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -231,7 +232,11 @@ def adapted_to(scan: Scan, config: RunConfig, kept: Path) -> Path:
     slices = take_slices(scan, parse_auto("noise", config.noise))
     case = Case(scan, slices, model_acquisition(scan, config), open_prior(config.prior, device), device)
     adapt_prior(case, config.adaptation, progress=False)
-    return max(kept.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    found = max(kept.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for part in case.prior.path.parent.iterdir():  # later stages of a mean, which stay
+        if part.is_dir():
+            shutil.copytree(part, found / part.name)
+    return found
 
 
 def cropped(path: Path, spacing: float) -> tuple[tuple[np.ndarray, np.ndarray], nib.Nifti1Header, int]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from focvs.hardware import multiplies_bfloat16, usable_cores, usable_memory_mib
+from focvs.hardware import multiplies_bfloat16, peak_memory_mib, usable_cores, usable_memory_mib
 
 
 @pytest.fixture
@@ -58,3 +58,9 @@ def test_units_for_bfloat16_are_those_the_processor_names(monkeypatch, capabilit
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities | {"cpu_name": "bf16"}, raising=False)
     assert multiplies_bfloat16() is expected
+
+
+def test_memory_is_known_where_the_system_says_it(monkeypatch):
+    assert peak_memory_mib() > 50
+    monkeypatch.setitem(__import__("sys").modules, "resource", None)  # as on Windows
+    assert peak_memory_mib() is None

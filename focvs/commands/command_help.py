@@ -63,7 +63,7 @@ common keys (focvs --cfg job prints all of them with their values):
   sampler=mean        with quality=samples resample, dpmpp_2m, ddim, ddpm; dps with consistency=none
   samples=4           volumes drawn around the mean and written beside it; quality=samples averages its own
   consistency=calibrated   calibrated, ddnm, diffpir, none; with sampler=ddpm ddnm_plus, ddrm
-  adapt=false         true, with quality=samples: fine-tune the prior on the scan's own slices first (minutes)
+  adapt=false         true fine-tunes the prior on the scan's own slices first (minutes)
   planes=alternate    alternate, average (twice the time), coronal, sagittal, axial
   precision=auto      auto, float32, bfloat16, float16 (GPU): what networks compute in
   voxel=auto          voxel size along the slice axis in mm; auto = the in-plane voxel size

@@ -21,6 +21,8 @@ from focvs.acquisition.degradation import make_degradation
 from focvs.errors import InputError, PriorError
 from focvs.parallel import all_cores
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.mean import SlabDenoiser
+from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.own import save_prior
 from focvs.priors.pretrained import load_prior
@@ -28,19 +30,22 @@ from focvs.priors.prior import Inference, Prior
 from focvs.priors.volumetric import Padded
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
+from focvs.reconstruction.progress import in_words
 from focvs.run_config import AdaptationConfig
 from focvs.training.fine_tuning import AdaptationPlan, adapt
 
 log = logging.getLogger(__name__)
 
 MOST_SLICES, LEAST_AREA = 40, 0.25  # slices used, and the head in them as a fraction of the largest one
+STEP_COST = 3.5  # of a step, in evaluations of its patches
 PHASES = 8  # different positions of the slices against the pixels
 
 
 def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> Prior:
     """The prior fine-tuned on the scan's own slices, or what an earlier run kept of exactly this.
 
-    It keeps the path and hash of the prior it was made from, not its table of errors, which is of other weights.
+    Of a mean the first stage is; what later stages see is nearer to the head then. It keeps the path and hash of the
+    prior it was made from, not its table of errors, which is of other weights.
 
     Args:
         case: the scan, and a prior of ours, whose files are only read.
@@ -55,9 +60,9 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
     _check(plan)
     inference = prior.denoise
     network = inference.denoiser.network if isinstance(inference, Inference) else None
-    if not isinstance(inference, Inference) or not isinstance(network, HaarUNet2D):
+    if not isinstance(inference, Inference) or not isinstance(network, HaarUNet2D | MeanUNet2D):
         raise InputError(
-            "adapt=true fine-tunes the 2D diffusion prior of this project only; use prior=head2d with "
+            "adapt=true fine-tunes 2D priors of this project only; use prior=mean2d, prior=head2d with "
             "quality=samples, or adapt=false."
         )
     order = slices.largest(LEAST_AREA)
@@ -70,18 +75,21 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
         log.info("adapted prior from %s", kept)
         return _adapted(prior, found.denoise.at(inference.dtype))
     phases = [make_degradation(profile, spacing_px, plan.patch, i / PHASES) for i in range(PHASES)]
+    if case.seconds_per_pixel is not None:
+        pixels = plan.steps * plan.batch_size * plan.patch**2
+        log.info("%s: adapting takes about %s", case.scan.stem, in_words(STEP_COST * pixels * case.seconds_per_pixel))
     bar = tqdm(total=plan.steps, desc="adapting", disable=None if progress else True, leave=False)
     try:
         with bar, all_cores():
-            tuned = adapt(
-                network, images.to(device), masks.to(device), phases, slices.noise_prior, plan, lambda *_: bar.update()
-            )
+            here = images.to(device), masks.to(device)
+            tuned = adapt(network, *here, phases, slices.noise_prior, plan, lambda *_: bar.update(), inference.dtype)
     except ValueError as error:
         raise InputError(f"the prior cannot be adapted: {error}") from error
     _keep(tuned, kept)
     if (found := _load_kept(kept, device)) is not None:  # rounded to half precision, as any later run will have it
         return _adapted(prior, found.denoise.at(inference.dtype))
-    return _adapted(prior, Inference(EDMDenoiser(tuned), device, inference.dtype))
+    denoiser = SlabDenoiser(tuned) if isinstance(tuned, MeanUNet2D) else EDMDenoiser(tuned)
+    return _adapted(prior, Inference(denoiser, device, inference.dtype))
 
 
 def _adapted(prior: Prior, denoise: Inference | Padded) -> Prior:
@@ -138,7 +146,7 @@ def _key(
     return digest.hexdigest()[:32]
 
 
-def _keep(network: HaarUNet2D, folder: Path) -> None:
+def _keep(network: HaarUNet2D | MeanUNet2D, folder: Path) -> None:
     """Write the network under its final name in one step; a cache that cannot be written is no error."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

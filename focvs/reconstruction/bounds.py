@@ -108,6 +108,8 @@ def choose_interval(
         far.append(f"profile={config.profile.kind}")
     if config.guide is not None:
         far.append("a mean with a guide")
+    if config.adapt and config.sampler.name == "mean":
+        far.append("a mean adapted to its scan")
     if "final_replacement" in differ:
         far.append(f"a mean that is {'' if exact else 'not '}made to reproduce the scan exactly")
     if far:

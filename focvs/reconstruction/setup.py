@@ -153,11 +153,6 @@ def require_fit(prior: Prior, config: RunConfig) -> None:
             f"samples={config.samples} are drawn around the mean by all {1 + len(prior.stages)} stages; leave out "
             "quality=fast and sampler.steps=, or samples=."
         )
-    if config.adapt and not prior.samples:
-        raise InputError(
-            f"adapt=true needs a prior that can be sampled, and prior={config.prior.name} gives a mean; add "
-            "quality=samples."
-        )
     schedule(config, conditioned=prior.conditioned, stages=1 + len(prior.stages))
 
 

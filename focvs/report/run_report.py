@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from focvs import __version__
 from focvs.files import write_json
+from focvs.hardware import peak_memory_mib
 from focvs.priors.intervals import Interval
 from focvs.priors.precision import Precision
 from focvs.priors.prior import Prior
@@ -283,16 +283,6 @@ def _describe_guide(run: Run) -> GuideReport | None:
         guide.likeness,
         None if run.prior is None else run.prior.guided_sha256,
     )
-
-
-def peak_memory_mib() -> float | None:
-    """Largest resident memory of this process so far; None where the system does not say (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
 
 
 def plain(value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 In-plane slices are sharp where the through-plane direction is not; seen through the scan's own acquisition turned
 in-plane they are pairs of what was measured and what is wanted (self-supervision after Zhao et al. 2021, SMORE, and
-Remedios et al. 2023, ECLARE), here for every noise level of a diffusion prior.
+Remedios et al. 2023, ECLARE), here for every noise level of a diffusion prior, or for the first stage of a mean.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -19,19 +20,24 @@ from torch.nn.utils import parametrize
 from focvs.acquisition.degradation import Degradation
 from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.networks import HaarUNet2D
+from focvs.training.muon import MuonAdamW
+from focvs.training.objectives import relative_error
 
 METHODS = ("full", "lora")
 FEWEST_HEAD_PIXELS = 0.3  # fraction of a patch that must be head
+WARM_STEPS = 10  # of Muon, over which its rate rises
 
 
 @dataclass(frozen=True)
 class AdaptationPlan:
-    """How to adapt; noise levels are lognormal in prior units.
+    """How to adapt; noise levels, of a diffusion prior, are lognormal in prior units.
 
     Attributes:
         steps: optimiser steps.
-        learning_rate: of Adam, falling to zero as a half cosine.
+        learning_rate: of Adam, falling to zero as a half cosine; of a mean whose weights are all trained that of Muon,
+            and a third of it that of AdamW.
         method: ``full`` (all weights) or ``lora`` (low-rank additions to the convolutions and linear layers).
         rank: of the low-rank additions.
         batch_size: patches per step.
@@ -68,24 +74,26 @@ class LowRank(nn.Module):
 
 
 def adapt(
-    network: HaarUNet2D,
+    network: HaarUNet2D | MeanUNet2D,
     slices: Tensor,
     mask: Tensor,
     acquisitions: list[Degradation],
     noise_sigma: float,
     plan: AdaptationPlan,
     callback: Callable[[int, float], None] | None = None,
-) -> HaarUNet2D:
+    dtype: torch.dtype = torch.float32,
+) -> HaarUNet2D | MeanUNet2D:
     """A copy of ``network`` fine-tuned on slices of one scan; the network itself is not touched.
 
     Args:
-        network: the prior's network.
+        network: of a diffusion prior, or the first stage of a mean.
         slices: ``(k, 1, h, w)`` in prior units.
         mask: ``(k, 1, h, w)`` head.
         acquisitions: the scan's own, in pixels of the slices, for columns of ``plan.patch`` pixels, in several phases.
         noise_sigma: of the scan, prior units.
         plan: see :class:`AdaptationPlan`.
         callback: called with the steps done and the loss.
+        dtype: that a mean computes in; its weights stay float32.
 
     Raises:
         ValueError: for an unknown method, or slices without a patch of head.
@@ -100,43 +108,78 @@ def adapt(
         for layer in layers:
             parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, plan.rank, generator))
             layer.parametrizations["weight"].original.requires_grad_(False)  # type: ignore[union-attr, index]
-    _train(EDMDenoiser(tuned), slices, mask, acquisitions, noise_sigma, plan, generator, callback)
+
+    def draw() -> tuple[Tensor, ScanCondition | None]:
+        clean = _patches(slices, mask, plan.patch, plan.batch_size, generator)
+        if isinstance(tuned, HaarUNet2D) and not tuned.conditioned:
+            return clean, None
+        acquisition = acquisitions[int(torch.randint(len(acquisitions), (1,), generator=generator))]
+        white = torch.randn(*clean.shape[:-1], acquisition.slices, generator=generator).to(clean)
+        return clean, ScanCondition.simulated(acquisition, clean, noise_sigma, white)
+
+    loss_of = (
+        _loss_of_mean(tuned, dtype) if isinstance(tuned, MeanUNet2D) else _loss_of_denoiser(tuned, plan, generator)
+    )
+    parameters = [p for p in tuned.parameters() if p.requires_grad]
+    advance = _optimiser(tuned, parameters, plan)
+    for step in range(plan.steps):
+        loss = loss_of(*draw()).mean()
+        tuned.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        advance(step)
+        if callback:
+            callback(step + 1, float(loss.detach()))
     if plan.method == "lora":
         for layer in layers:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return tuned.eval().requires_grad_(False)
 
 
-def _train(
-    denoiser: EDMDenoiser,
-    slices: Tensor,
-    mask: Tensor,
-    acquisitions: list[Degradation],
-    noise_sigma: float,
-    plan: AdaptationPlan,
-    generator: torch.Generator,
-    callback: Callable[[int, float], None] | None,
-) -> None:
-    parameters = [p for p in denoiser.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=plan.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.steps)
-    for step in range(plan.steps):
-        clean = _patches(slices, mask, plan.patch, plan.batch_size, generator)
-        condition = None
-        if denoiser.network.conditioned:
-            acquisition = acquisitions[int(torch.randint(len(acquisitions), (1,), generator=generator))]
-            white = torch.randn(*clean.shape[:-1], acquisition.slices, generator=generator).to(clean)
-            condition = ScanCondition.simulated(acquisition, clean, noise_sigma, white)
+def _loss_of_denoiser(
+    network: HaarUNet2D, plan: AdaptationPlan, generator: torch.Generator
+) -> Callable[[Tensor, ScanCondition | None], Tensor]:
+    """Denoising loss of each patch at a random level."""
+    denoiser = EDMDenoiser(network)
+
+    def loss(clean: Tensor, told: ScanCondition | None) -> Tensor:
         log_sigma = plan.sigma_log_mean + plan.sigma_log_std * torch.randn(len(clean), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        loss = denoiser.loss(clean, log_sigma.exp().clamp(0.01, 3.0).to(clean), noise, condition).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        if callback:
-            callback(step + 1, float(loss.detach()))
+        return denoiser.loss(clean, log_sigma.exp().clamp(0.01, 3.0).to(clean), noise, told)
+
+    return loss
+
+
+def _loss_of_mean(network: MeanUNet2D, dtype: torch.dtype) -> Callable[[Tensor, ScanCondition | None], Tensor]:
+    """Error of each patch over that of its interpolated scan; slices as thick as a scan's stand alone."""
+
+    def loss(clean: Tensor, told: ScanCondition | None) -> Tensor:
+        assert told is not None
+        reduced = torch.autocast(clean.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        with reduced:
+            return relative_error(network(told.image.expand(-1, network.slab, -1, -1)), clean, told.image)
+
+    return loss
+
+
+def _optimiser(network: nn.Module, parameters: list[nn.Parameter], plan: AdaptationPlan) -> Callable[[int], None]:
+    """What updates the weights after a step, at a rate that falls to zero as a half cosine."""
+    if isinstance(network, MeanUNet2D) and plan.method == "full":
+        rate = plan.learning_rate
+        muon = MuonAdamW(network, learning_rate=rate, adamw_learning_rate=rate / 3, weight_decay=0.0)
+        return lambda step: muon.step(min(1.0, (step + 1) / WARM_STEPS) * _half_cosine(step / plan.steps))
+    adam = torch.optim.Adam(parameters, lr=plan.learning_rate)
+
+    def advance(step: int) -> None:
+        for group in adam.param_groups:
+            group["lr"] = plan.learning_rate * _half_cosine(step / plan.steps)
+        adam.step()
+
+    return advance
+
+
+def _half_cosine(share: float) -> float:
+    return (1 + math.cos(math.pi * share)) / 2
 
 
 def _patches(slices: Tensor, mask: Tensor, size: int, count: int, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
 from focvs.priors.weights import WEIGHTS, sha256_of
+from runs import mean_prior
 
 
 def run(scan, out, prior, *words):
@@ -48,6 +49,23 @@ def test_an_adapted_prior_is_made_once_and_the_shipped_one_never_written(
     assert told["mean"].read_bytes() == first["mean"].read_bytes()
     run(thick_scan, tmp_path / "3", prior, "adaptation.seed=1")
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_of_a_mean_the_first_stage_is_adapted(tmp_path, thick_scan, caplog):
+    mean_prior(tmp_path / "mean")
+    words = "quality=default", "samples=0", "steps=null", "adaptation.learning_rate=0.01"
+    before = (tmp_path / "mean" / WEIGHTS).read_bytes()
+    plain = run(thick_scan, tmp_path / "0", tmp_path / "mean", *words, "adapt=false")
+    first = run(thick_scan, tmp_path / "1", tmp_path / "mean", *words)
+    caplog.set_level("INFO")
+    second = run(thick_scan, tmp_path / "2", tmp_path / "mean", *words)
+    assert "adapted prior from" in caplog.text and (tmp_path / "mean" / WEIGHTS).read_bytes() == before
+    assert first["mean"].read_bytes() == second["mean"].read_bytes() != plain["mean"].read_bytes()
+    report = json.loads(first["json"].read_text())
+    assert report["prior"]["adapted"] and report["evaluations"] == 4
+    assert report["consistency"]["relative_residual"] <= 1e-5 and report["seconds"]["adaptation"] > 0
+    assert report["config"]["adaptation"]["steps"] == 3  # as asked for; the preset has its own
+    assert not report["interval"]["calibrated"]
 
 
 def test_a_broken_cache_is_made_again(tmp_path, thick_scan, tiny_prior):

@@ -65,7 +65,6 @@ def test_priors_that_cannot_be_are_refused(tiny_prior):
     ("words", "message"),
     [
         (["steps=5"], "has 2 stages"),
-        (["adapt=true"], "gives a mean"),
         (["quality=samples"], "cannot be sampled"),
         (["samples=2"], "has none; add quality=samples"),
     ],

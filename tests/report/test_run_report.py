@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from focvs.pipeline import super_resolve
-from focvs.report.run_report import peak_memory_mib, plain
+from focvs.report.run_report import plain
 from focvs.run_config import Planes
 from focvs.scan.scan import read_scan
 from runs import reread, settings
@@ -42,12 +42,6 @@ def test_enumerations_become_their_values():
         "inner": {"deep": "coronal"},
         "number": 3,
     }
-
-
-def test_memory_is_known_where_the_system_says_it(monkeypatch):
-    assert peak_memory_mib() > 50
-    monkeypatch.setitem(__import__("sys").modules, "resource", None)  # as on Windows
-    assert peak_memory_mib() is None
 
 
 def test_sheared_and_silent_scans_have_no_nan(tmp_path, phantom, tiny_prior):

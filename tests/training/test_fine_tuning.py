@@ -8,6 +8,7 @@ from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.networks import HaarUNet2D
 from focvs.training.fine_tuning import AdaptationPlan, LowRank, adapt
 
@@ -43,6 +44,30 @@ def test_adaptation_learns_the_scan_and_leaves_the_prior_alone(slices, method, r
     assert losses[1] < 0.9 * losses[0]
     first, again = (adapt(network, images, mask, [acquisition], 0.02, replace(plan, steps=2)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("method", "rate"), [("full", 3e-2), ("lora", 1e-2)])
+def test_a_mean_learns_the_scan_too(phantom, method, rate):
+    images = torch.from_numpy(2 * phantom[0][..., 20:40:4] - 1).float().movedim(-1, 0)[:, None].contiguous()
+    mask = images > -0.8
+    torch.manual_seed(0)
+    network = MeanUNet2D(channels=(8, 12), blocks=(1, 1))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    acquisition = make_degradation(gaussian_profile(4.0), 4.0, 32)
+    plan = AdaptationPlan(steps=120, learning_rate=rate, method=method, batch_size=8, patch=32)
+    tuned = adapt(network, images, mask, [acquisition], 0.0, plan)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert tuned.state_dict().keys() == before.keys() and not any(p.requires_grad for p in tuned.parameters())
+    window = images[:, :, 8:40, 16:48]
+    scan = ScanCondition.simulated(acquisition, window).image
+    with torch.no_grad():
+        errors = [float((n(scan.expand(-1, 5, -1, -1)) - window).square().mean()) for n in (network, tuned)]
+    assert errors[1] < 0.985 * errors[0]  # ellipsoids, of which there is little to learn
+    few = replace(plan, steps=2)
+    first, again = (adapt(network, images, mask, [acquisition], 0.02, few) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    reduced = adapt(network, images, mask, [acquisition], 0.02, few, dtype=torch.bfloat16)
+    assert {p.dtype for p in reduced.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
