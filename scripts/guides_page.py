@@ -18,7 +18,7 @@ PLAIN = "no guide"
 def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     head, rest = text.split(BEGINNING)
-    tables = "\n\n".join([*gains(), lesions()])
+    tables = "\n\n".join([*gains(), lesions(), intervals()])
     text = head + BEGINNING + "\n\n" + tables + "\n\n" + END + rest.split(END)[1]
     write_atomically(PAGE, ".md", lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -38,7 +38,7 @@ def gains() -> list[str]:
         "same prior without a guide; 1 mm off along a diagonal.",
         table(simulated, SIMULATED, len(next(iter(simulated.values()))[PLAIN])),
         "Real scans of one head, registered by the command. Every second or third slice is kept, so that slices which "
-        "were measured and left out are the truth. The guide of ms12 has slices of 3 mm itself.",
+        "were measured and left out are the truth.",
         table(real, REAL),
     ]
     return words
@@ -62,6 +62,25 @@ def table(
 
 def mean(values: list[tuple[float, float]]) -> tuple[float, float]:
     return sum(v[0] for v in values) / len(values), sum(v[1] for v in values) / len(values)
+
+
+def intervals() -> str:
+    """What q05 to q95 hold, and spread over error: the mean of pairs."""
+    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    for row in read("guide_intervals"):
+        kind = "tissues" if row["pair"].startswith("tissue") else "label maps"
+        numbers = (row["held_percent"], row["spread_over_error"], row["rank_correlation"])
+        found[kind, row["guide"]].append(tuple(float(number) for number in numbers))
+    lines = [
+        "Intervals of the same pairs (`scripts/guide_intervals.py`): how much of the head lies between "
+        "`q05` and `q95`, of which 90 % should, the spread over the error, and the rank correlation of both.\n",
+        "| pairs | guide | held | spread over error | rank correlation |",
+        "|---|---|---|---|---|",
+    ]
+    for (kind, guide), values in found.items():
+        share, spread, rank = (sum(each) / len(values) for each in zip(*values, strict=True))
+        lines.append(f"| {kind} | {guide} | {share:.1f} % | {spread:.2f} | {rank:.2f} |")
+    return "\n".join(lines)
 
 
 def lesions() -> str:

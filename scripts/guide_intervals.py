@@ -1,0 +1,91 @@
+"""What intervals hold with a guide: the share of true intensities of the head between q05 and q95.
+
+Pairs are those of scripts/benchmark_guides.py, restored by the command alone, with their guide, and with one that is
+1 mm off; spacings are multiples of the voxels, so that truth and result have one grid.
+
+    python scripts/guide_intervals.py --tissue 0 --labels LABEL_MAPS --csv docs/results/guide_intervals.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from benchmark_guides import SHIFT_MM, Pair, label_pairs, tissue_pairs
+from focvs.acquisition.profile import gaussian_profile
+from focvs.acquisition.simulation import simulate_slices
+from focvs.commands.overrides import compose, quote, to_schema
+from focvs.files import write_csv
+from focvs.pipeline import super_resolve
+from focvs.scan.head import head_mask
+from focvs.scan.nifti import read_nifti
+from focvs.scan.units import white_level
+
+COLUMNS = ("pair", "slices_mm", "guide", "held_percent", "spread_over_error", "rank_correlation")
+VOXELS = (4, 6)  # of a spacing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tissue", nargs="*", type=int, default=[], help="seeds of heads of tissues")
+    parser.add_argument("--labels", nargs="*", type=Path, default=[], help="label maps")
+    parser.add_argument("--csv", type=Path)
+    options = parser.parse_args()
+    rows = []
+    for pair in [*tissue_pairs(options.tissue), *label_pairs(options.labels)]:
+        for count in VOXELS:
+            for name, numbers in held(pair, count).items():
+                spacing = f"{count * pair.voxel_mm:.3g}"
+                values = (pair.name, f"{spacing}:{spacing}", name, *numbers)
+                rows.append(dict(zip(COLUMNS, values, strict=True)))
+                print("  ".join(map(str, values)), flush=True)
+    if options.csv:
+        write_csv(options.csv, rows, COLUMNS)
+
+
+def held(pair: Pair, count: int) -> dict[str, tuple[str, str, str]]:
+    """By guide, in a spacing of so many voxels: per cent held, spread over error, rank correlation of both."""
+    voxel, spacing = pair.voxel_mm, count * pair.voxel_mm
+    slices = simulate_slices(1000 * pair.truth, voxel, gaussian_profile(spacing), spacing)
+    first = (pair.truth.shape[-1] - count * slices.shape[-1]) // 2  # fields of view have one middle
+    within = slice(first, first + count * slices.shape[-1])
+    truth, guide = 1000 * pair.truth[..., within], pair.guide[..., within]
+    moved = ndimage.shift(guide, [SHIFT_MM / voxel / 3**0.5] * 3, order=3, mode="nearest")
+    head = head_mask(truth, white_level(truth))
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="focvs-") as folder:
+        scan, told = Path(folder) / "scan.nii.gz", Path(folder) / "guide.nii.gz"
+        save(scan, slices, np.diag([voxel, voxel, spacing, 1.0]))
+        thin = np.diag([voxel, voxel, voxel, 1.0])
+        thin[2, 3] = -(count - 1) / 2 * voxel
+        for name, image in {"none": None, "guide": guide, "guide, 1 mm off": moved}.items():
+            words = [f"scan={quote(str(scan))}", f"output_dir={quote(f'{folder}/out')}", f"thickness={spacing}"]
+            words += ["progress=false", "figure=false", "report=false", "overwrite=true"]
+            if image is not None:
+                save(told, image, thin)
+                words += [f"guide={quote(str(told))}", "align=headers"]
+            paths = super_resolve(to_schema(compose("config", words)))
+            mean, std, low, high = (read_nifti(paths[key])[0] for key in ("mean", "std", "q05", "q95"))
+            if mean.shape != truth.shape:
+                raise ValueError(f"the result has {mean.shape} voxels and the truth {truth.shape}")
+            inside, error = head & (std > 0), np.abs(mean - truth)
+            share = ((low <= truth) & (truth <= high))[inside].mean()
+            spread = np.sqrt(np.mean(std[inside] ** 2) / np.mean(error[inside] ** 2))
+            ranks = [values[inside].argsort().argsort() for values in (std, error)]
+            found[name] = (f"{100 * share:.1f}", f"{spread:.2f}", f"{np.corrcoef(*ranks)[0, 1]:.2f}")
+    return found
+
+
+def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    image = nib.Nifti1Image(data.astype(np.float32), affine)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+
+
+if __name__ == "__main__":
+    main()
