@@ -10,32 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 Item = TypeVar("Item")
-_cores: int | None = None  # for parts, while everything else has one thread
+_CORES: ContextVar[int | None] = ContextVar("cores", default=None)  # for parts, while all else has one thread
 
 
 def cores() -> int:
     """How many cores parts are given to."""
-    return _cores or torch.get_num_threads()
+    return _CORES.get() or torch.get_num_threads()
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
     """One thread for all that is computed within, and as many as before for parts."""
-    global _cores
-    before, _cores = _cores, cores()
-    threads = torch.get_num_threads()
+    before, threads = _CORES.set(cores()), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        _cores = before
+        _CORES.reset(before)
 
 
 @contextmanager

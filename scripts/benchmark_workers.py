@@ -74,7 +74,7 @@ def main() -> None:
         kept = []
         if options.csv.is_file():
             with options.csv.open(newline="", encoding="utf-8") as stream:
-                kept = [row for row in csv.DictReader(stream) if row["of"] != options.of]
+                kept = [row for row in csv.DictReader(stream) if row.get("of", "scans") != options.of]
         write_csv(options.csv, [*kept, *rows], COLUMNS)
 
 

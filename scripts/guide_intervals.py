@@ -51,10 +51,13 @@ def main() -> None:
 def held(pair: Pair, count: int) -> dict[str, tuple[str, str, str]]:
     """By guide, in a spacing of so many voxels: per cent held, spread over error, rank correlation of both."""
     voxel, spacing = pair.voxel_mm, count * pair.voxel_mm
-    slices = simulate_slices(1000 * pair.truth, voxel, gaussian_profile(spacing), spacing)
-    first = (pair.truth.shape[-1] - count * slices.shape[-1]) // 2  # fields of view have one middle
+    whole = pair.truth[..., : pair.truth.shape[-1] - pair.truth.shape[-1] % count % 2]
+    slices = simulate_slices(1000 * whole, voxel, gaussian_profile(spacing), spacing)
+    first, odd = divmod(whole.shape[-1] - count * slices.shape[-1], 2)  # fields of view have one middle
+    if odd:
+        raise ValueError(f"{whole.shape[-1]} voxels and {slices.shape[-1]} slices of {count} have no common grid")
     within = slice(first, first + count * slices.shape[-1])
-    truth, guide = 1000 * pair.truth[..., within], pair.guide[..., within]
+    truth, guide = 1000 * whole[..., within], pair.guide[..., within]
     moved = ndimage.shift(guide, [SHIFT_MM / voxel / 3**0.5] * 3, order=3, mode="nearest")
     head = head_mask(truth, white_level(truth))
     found = {}

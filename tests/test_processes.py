@@ -3,8 +3,10 @@
 import logging
 import os
 import signal
+import sys
 import time
 
+import pytest
 import torch
 
 from focvs.hardware import usable_cores
@@ -34,6 +36,7 @@ def test_a_process_has_its_threads_and_says_what_it_found():
     assert not process.is_alive() and how_it_ended(process) == "ended with 0"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_one_that_is_told_to_leave_leaves_cleanly_and_one_that_is_killed_does_not():
     process, pipe = start_process(wait_or_leave, 60, number=0, threads=1)
     assert pipe.recv() == "begun"

@@ -106,6 +106,8 @@ def run(options: argparse.Namespace) -> bool:
             f"{options.bids_dir} holds no scan that was asked for, sub-*/[ses-*/]anat/*_SUFFIX.nii.gz with one of "
             f"{', '.join(SUFFIXES)}."
         )
+    if options.guide is not None and all(not list(s.path.parent.glob(f"*_{options.guide}.nii*")) for s in scans):
+        raise InputError(f"--guide {options.guide}: no scan has an image *_{options.guide}.nii.gz beside it; try T1w.")
     require_writable(options.output_dir)
     describe_dataset(options.output_dir, options.bids_dir)
     rows: list[dict[str, Any]] = []
@@ -142,22 +144,25 @@ def restore(scan: Scan, options: argparse.Namespace) -> bool:
     folder = options.output_dir / scan.path.parent.relative_to(options.bids_dir)
     guide = None if options.guide is None else guide_of(scan, options.guide)
     told = [*options.option, *([] if guide is None else [f"guide={quote(str(guide))}"])]
-    if _there(scan, folder, told):
+    if "overwrite=true" not in told and _there(scan, folder, told, guide):
         return False
     with tempfile.TemporaryDirectory(prefix="focvs-") as work:
         words = [f"scan={quote(str(scan.path))}", f"output_dir={quote(work)}", "progress=false", *told]
         paths = super_resolve(to_schema(compose("config", words)))
         report = json.loads(paths["json"].read_text(encoding="utf-8"))
         folder.mkdir(parents=True, exist_ok=True)
+        # goes first and comes last: what it says is there tells that all is, of one run
+        (folder / f"{scan.named('focvs')}.json").unlink(missing_ok=True)
         if "report" in paths:
             _move(paths["report"], options.output_dir / f"{scan.named('focvs')}.html")
-        for key, description in reversed(MAPS.items()):  # the mean last: what it says is there tells that all is
+        for key, description in reversed(MAPS.items()):
             if key not in paths:
                 continue
             _move(paths[key], folder / f"{scan.named(description)}.nii.gz")
             sidecar = _sidecar(scan, description, report, options.bids_dir) | {"Settings": told}
             if guide is not None:
                 sidecar["Sources"].append(f"bids:raw:{guide.relative_to(options.bids_dir).as_posix()}")
+                sidecar["GuideVoxelsSha256"] = report["guide"]["image_sha256"]
             write_json(folder / f"{scan.named(description)}.json", sidecar)
     return True
 
@@ -177,8 +182,9 @@ def guide_of(scan: Scan, suffix: str) -> Path | None:
     return found[0]
 
 
-def _there(scan: Scan, folder: Path, told: Sequence[str]) -> bool:
-    """Whether a run of this version restored the same image with the same settings."""
+def _there(scan: Scan, folder: Path, told: Sequence[str], guide: Path | None) -> bool:
+    """Whether a run of this version restored the same image with the same settings and the same guide."""
+    from focvs.reconstruction.guide import sha256_of_image
     from focvs.scan.dicom import open_scan
 
     try:
@@ -186,8 +192,11 @@ def _there(scan: Scan, folder: Path, told: Sequence[str]) -> bool:
         same = said["GeneratedBy"]["Version"] == __version__ and said["Settings"] == list(told)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    there = (folder / f"{scan.named('focvs')}.nii.gz").is_file()
-    return bool(same and there and said.get("SourceVoxelsSha256") == open_scan(scan.path, None).sha256)
+    if not same or not (folder / f"{scan.named('focvs')}.nii.gz").is_file():
+        return False
+    told_by = None if guide is None else sha256_of_image(guide)
+    now = (open_scan(scan.path, None).sha256, told_by)
+    return (said.get("SourceVoxelsSha256"), said.get("GuideVoxelsSha256")) == now
 
 
 def find_scans(folder: Path, wanted: Mapping[str, Sequence[str]]) -> Iterator[Scan]:
@@ -278,8 +287,11 @@ def _stripped(path: Path) -> bool:
 
 def _move(source: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.move(source, part)
-    os.replace(part, target)
+    try:
+        shutil.move(source, part)  # a copy, where the temporary folder is on another file system
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def entry() -> None:

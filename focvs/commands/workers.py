@@ -35,9 +35,9 @@ class Worker:
 def restore_in_workers(jobs: Sequence[Job], output: Path, count: int) -> Iterator[tuple[int, Outcome]]:
     """Restore every scan, ``count`` at a time; number and outcome of each as they are done.
 
-    Results are those of one process with as many cores as each has: the precision is probed once, before the workers
-    start. A worker that is killed takes its scan with it and nothing else, and another one takes its place; if this
-    process ends, so do they.
+    Results are those of one process, to the bit where :mod:`focvs.parallel` says so: the precision is probed once,
+    before the workers start. A worker that is killed takes its scan with it and nothing else, and another one takes its
+    place; if this process ends, so do they.
 
     Args:
         jobs: scans and their configurations.
@@ -46,7 +46,7 @@ def restore_in_workers(jobs: Sequence[Job], output: Path, count: int) -> Iterato
     """
     threads = share_of_cores(count)
     settled = _probe(jobs[0][1])
-    if settled is not None:  # by all cores
+    if settled is not None and choose_device(jobs[0][1].device) == "cpu":  # by all cores
         settled = replace(settled, seconds_per_pixel=settled.seconds_per_pixel * usable_cores() / threads)
     devices = devices_in_turn(jobs[0][1].device, count)
     workers = [_start(number, threads, settled, devices[number], output) for number in range(count)]

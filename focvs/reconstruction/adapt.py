@@ -65,12 +65,15 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
             "adapt=true fine-tunes 2D priors of this project only; use prior=mean2d, prior=head2d with "
             "quality=samples, or adapt=false."
         )
+    # a diffusion prior is trained in float32, and float16 would need its losses scaled
+    reduced = isinstance(network, MeanUNet2D) and inference.dtype == torch.bfloat16
+    dtype = torch.bfloat16 if reduced else torch.float32
     order = slices.largest(LEAST_AREA)
     images, masks = slices.images(order[:: max(1, len(order) // MOST_SLICES)].sort().values)
     pixel_mm = float(np.mean(case.scan.in_plane_mm))
     profile, spacing_px = acquisition.profile.scaled(1 / pixel_mm), acquisition.grid.spacing_mm / pixel_mm
 
-    kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_prior)
+    kept = cache_folder(config) / _key(prior, images, masks, plan, acquisition, pixel_mm, slices.noise_prior, dtype)
     if (found := _load_kept(kept, device)) is not None:
         log.info("adapted prior from %s", kept)
         return _adapted(prior, found.denoise.at(inference.dtype))
@@ -82,7 +85,7 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
     try:
         with bar, all_cores():
             here = images.to(device), masks.to(device)
-            tuned = adapt(network, *here, phases, slices.noise_prior, plan, lambda *_: bar.update(), inference.dtype)
+            tuned = adapt(network, *here, phases, slices.noise_prior, plan, lambda *_: bar.update(), dtype)
     except ValueError as error:
         raise InputError(f"the prior cannot be adapted: {error}") from error
     _keep(tuned, kept)
@@ -135,11 +138,12 @@ def _key(
     acquisition: Acquisition,
     pixel_mm: float,
     noise_sigma: float,
+    dtype: torch.dtype,
 ) -> str:
     """Hash of weights, slices, settings and the version, whose draws may differ."""
     profile = acquisition.profile
     shape = [] if profile.density is None else [float(d) for d in profile.density]
-    numbers = [profile.kind, profile.fwhm_mm, acquisition.grid.spacing_mm, pixel_mm, noise_sigma, shape]
+    numbers = [str(dtype), profile.kind, profile.fwhm_mm, acquisition.grid.spacing_mm, pixel_mm, noise_sigma, shape]
     digest = hashlib.sha256(json.dumps([__version__, prior.sha256, asdict(plan), numbers]).encode())
     digest.update(images.numpy().tobytes())
     digest.update(masks.numpy().tobytes())

@@ -133,6 +133,6 @@ def draw_mean(
             log_deviation = clock.timed("network", whole)(mean, sigma)[0].clamp_max(MOST)
             deviation = grid.crop(log_deviation.exp()).to("cpu", torch.float32)
             if config.samples:
-                drawer = partial(residual_drawer, plan=plan, mean=mean[0], log_deviation=log_deviation)
+                drawer = partial(residual_drawer, plan=plan, mean=mean[0].cpu(), log_deviation=log_deviation.cpu())
                 samples = draw_shares(case, config, drawer, clock, progress)
     return Drawn(cropped, samples, deviation)

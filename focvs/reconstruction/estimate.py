@@ -11,6 +11,7 @@ from focvs.hardware import usable_memory_mib
 from focvs.parallel import cores
 from focvs.priors.planes import pixels_at_once
 from focvs.priors.prior import Prior
+from focvs.reconstruction.batches import VOLUMES_PER_SAMPLE
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.plan import Plan
 from focvs.reconstruction.progress import in_words
@@ -101,6 +102,9 @@ def estimate_run(case: Case, plan: Plan, config: RunConfig, seconds_per_pixel: f
             cost += times * _parameters(network) / _parameters(_network(prior))
     at_once = pixels_at_once(torch.device(case.device)) * (cores() if case.device == "cpu" else 1)
     held = (WHOLE_VOLUMES * whole + (config.samples + 2 * (parse_auto("batch", config.batch) or 1)) * box) * 4
+    others = min(config.devices, config.samples) - 1  # processes besides this one
+    if others > 0:
+        held += others * (PROCESS_MIB * 2**20 + VOLUMES_PER_SAMPLE * box * 4)
     return Estimate(
         count,
         REST * cost * box * seconds_per_pixel,

@@ -68,9 +68,7 @@ class Guide:
     @cached_property
     def sha256(self) -> str:
         """Of its intensities and its place as they were read, whatever the file is called."""
-        digest = hashlib.sha256(np.round(self.affine, 4).tobytes())
-        digest.update(np.ascontiguousarray(self.data).tobytes())
-        return digest.hexdigest()
+        return _sha256(self.data, self.affine)
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -98,6 +96,22 @@ class Guide:
         inside = np.isfinite(intensities)
         told = IntensityUnits(self.white).to_prior(torch.from_numpy(np.where(inside, intensities, 0)))
         return torch.where(torch.from_numpy(inside), told, torch.full_like(told, AIR))
+
+
+def sha256_of_image(path: Path) -> str:
+    """:attr:`Guide.sha256` of an image file.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    data, affine, *_ = read_nifti(path)
+    return _sha256(data, affine)
+
+
+def _sha256(data: np.ndarray, affine: np.ndarray) -> str:
+    digest = hashlib.sha256(np.round(affine, 4).tobytes())
+    digest.update(np.ascontiguousarray(data).tobytes())
+    return digest.hexdigest()
 
 
 def open_guide(config: RunConfig, scan: Scan, spacing_mm: float) -> Guide | None:

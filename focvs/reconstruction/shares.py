@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -14,9 +14,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from focvs.errors import FocvsError, InputError, is_out_of_memory
+from focvs.errors import InputError, is_out_of_memory
 from focvs.parallel import one_thread_each
-from focvs.processes import devices_in_turn, end_processes, how_it_ended, share_of_cores, start_process
+from focvs.processes import (
+    LEAVE_SECONDS,
+    devices_in_turn,
+    end_processes,
+    how_it_ended,
+    share_of_cores,
+    start_process,
+)
 from focvs.reconstruction.batches import Drawer, draw_batches
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.progress import Progress
@@ -50,7 +57,7 @@ class Relay(Progress):
     def advance(self, count: float = 1.0) -> None:
         with self.sending:
             self.done += count
-            self.pipe.send(count)
+            self.pipe.send(float(count))
 
 
 def draw_shares(case: Case, config: RunConfig, make: MakeDrawer, clock: Stopwatch, progress: Progress) -> Tensor:
@@ -84,16 +91,15 @@ def draw_shares(case: Case, config: RunConfig, make: MakeDrawer, clock: Stopwatc
         for number, device in enumerate(devices):
             numbers = range(bounds[number], bounds[number + 1])
             shares.append(Share(*start_process(_work, number=number, threads=threads), numbers))
-            shares[-1].pipe.send_bytes(content)
-            shares[-1].pipe.send((device, numbers))
+            with suppress(OSError):  # of one that has ended is heard below
+                shares[-1].pipe.send_bytes(content)
+                shares[-1].pipe.send((device, numbers))
         while not all(share.done for share in shares):
             waiting = [share for share in shares if not share.done]
             ready = wait([share.pipe for share in waiting] + [share.process.sentinel for share in waiting])
             for share in waiting:
                 if share.pipe in ready or share.process.sentinel in ready:
                     _hear(share, volumes, clock, count, progress)
-    except OSError:  # one of them ended before it was told what to do
-        raise InputError(_ended(shares[-1])) from None
     finally:
         for share in shares:
             if not share.done:
@@ -106,9 +112,11 @@ def _hear(share: Share, volumes: Tensor, clock: Stopwatch, count: int, progress:
     """Take what a process has to say: how far it is, its samples, or an error."""
     try:
         said = share.pipe.recv()
-    except EOFError:
-        share.process.join()
-        raise InputError(_ended(share)) from None
+    except (EOFError, OSError):  # it ended, perhaps in the middle of a word
+        share.process.join(timeout=LEAVE_SECONDS)
+        code = share.process.exitcode or 0
+        advice = "; memory may have run out: give fewer devices= or samples=" if code < 0 else ""
+        raise InputError(f"a process that drew samples {how_it_ended(share.process)}{advice}.") from None
     if isinstance(said, float):
         progress.advance(said)
     elif isinstance(said, Exception):
@@ -122,23 +130,15 @@ def _hear(share: Share, volumes: Tensor, clock: Stopwatch, count: int, progress:
         share.done = True
 
 
-def _ended(share: Share) -> str:
-    share.process.join()
-    return (
-        f"a process that drew samples {how_it_ended(share.process)}; memory may have run out: give fewer devices= or "
-        "samples=."
-    )
-
-
 def _work(pipe: Connection) -> None:
     """Draw the samples that this process is asked for."""
-    case, config, make = pickle.loads(pipe.recv_bytes())  # of the process that started this one
-    device, numbers = pipe.recv()
     clock = Stopwatch()
     try:
+        case, config, make = pickle.loads(pipe.recv_bytes())  # of the process that started this one
+        device, numbers = pipe.recv()
         case = replace(case, device=device, prior=case.prior.on(device))
         found = _drawn(case, config, make, clock, Relay(pipe), numbers)
-    except (FocvsError, MemoryError, RuntimeError) as error:
+    except Exception as error:  # whatever it is, it is the one that a single process would have raised
         pipe.send(MemoryError(str(error)) if is_out_of_memory(error) else error)
         return
     pipe.send((found.numpy(), dict(clock.seconds)))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.linear_operator import MatrixOperator
+from focvs.parallel import all_cores
 from focvs.priors.denoiser import Denoiser
 from focvs.sampling.consistency import Measured
 from focvs.sampling.noise_schedule import ancestral_split
@@ -190,7 +191,8 @@ def dps(
             denoised = denoise(known, sigma)
             if not last:
                 misfit = (scan - operator(denoised)).square().sum() / 2
-                (gradient,) = torch.autograd.grad(misfit, known)
+                with all_cores():
+                    (gradient,) = torch.autograd.grad(misfit, known)
         denoised = denoised.detach()
         if callback:
             callback(i + 1)

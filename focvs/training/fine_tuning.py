@@ -22,6 +22,7 @@ from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.networks import HaarUNet2D
+from focvs.priors.precision import lay_out
 from focvs.training.muon import MuonAdamW
 from focvs.training.objectives import relative_error
 
@@ -36,8 +37,8 @@ class AdaptationPlan:
 
     Attributes:
         steps: optimiser steps.
-        learning_rate: of Adam, falling to zero as a half cosine; of a mean whose weights are all trained that of Muon,
-            and a third of it that of AdamW.
+        learning_rate: of Adam, falling to zero as a half cosine. For a mean with ``method=full`` it is Muon's, and
+            AdamW gets a third of it.
         method: ``full`` (all weights) or ``lora`` (low-rank additions to the convolutions and linear layers).
         rank: of the low-rank additions.
         batch_size: patches per step.
@@ -103,6 +104,7 @@ def adapt(
     # everything is drawn from this, on the CPU, so that no other drawing and no device makes a difference
     generator = torch.Generator().manual_seed(plan.seed)
     tuned = deepcopy(network).train().requires_grad_(plan.method == "full")
+    lay_out(tuned)  # Muon works on the weights of hidden convolutions in place only where channels are last
     if plan.method == "lora":
         layers = [m for m in tuned.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         for layer in layers:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -37,6 +38,7 @@ def test_what_is_no_ones_fault_is_not_hidden():
         exit_code(raising(RuntimeError("a bug")))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_sigterm_ends_it_and_is_not_caught_afterwards(capsys):
     def work():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +18,7 @@ from focvs.priors.pretrained import load_prior
 from focvs.reconstruction import shares
 from focvs.reconstruction.restore import restore
 from focvs.reconstruction.timing import Stopwatch
-from runs import mean_prior, settings
+from runs import mean_prior, settings, volumetric_prior
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,16 @@ def test_cores_make_no_difference(posed, told):
     assert np.array_equal(one.deviation, two.deviation)
 
 
+def test_a_3d_prior_draws_them_too(posed, thick_scan, tmp_path):
+    case, _ = posed
+    case = replace(case, prior=volumetric_prior(tmp_path / "prior"))
+    config = settings(thick_scan, None, tmp_path / "prior", "thickness=5", "samples=2", "steps=1")
+    alone, several = (restore(case, replace(config, devices=count)) for count in (1, 2))
+    for one, other in zip(alone.samples, several.samples, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3 * case.scan.units.white)  # with other numbers of threads
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence(posed, thick_scan, tiny_prior, monkeypatch):
     case, _ = posed
     case = replace(case, prior=load_prior(tiny_prior))

@@ -57,6 +57,8 @@ def test_a_mean_learns_the_scan_too(phantom, method, rate):
     plan = AdaptationPlan(steps=120, learning_rate=rate, method=method, batch_size=8, patch=32)
     tuned = adapt(network, images, mask, [acquisition], 0.0, plan)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    hidden = [name for name in before if name.startswith(("down", "up", "halve", "widen")) and name.endswith("weight")]
+    assert all(not torch.equal(tuned.state_dict()[name], before[name]) for name in hidden) and len(hidden) > 6
     assert tuned.state_dict().keys() == before.keys() and not any(p.requires_grad for p in tuned.parameters())
     window = images[:, :, 8:40, 16:48]
     scan = ScanCondition.simulated(acquisition, window).image
