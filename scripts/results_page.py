@@ -25,8 +25,8 @@ mask, intensities scaled by the truth's 99.5th percentile. `$TRAIN` is the train
 or two CPU cores shared with other work. Versions of all libraries are in [requirements.lock](results/requirements.lock)
 (`scripts/lock_versions.py`).
 
-FOCVS is the mean (`quality=default`) where it is beside head2d, the diffusion prior of before (`quality=samples`); in
-all other sections it is that prior, as their commands say.
+FOCVS is the mean (`quality=default`) where head2d, the diffusion prior of before (`quality=samples`), is beside it,
+among peers, and for lesions of real scans; in all other sections it is that prior, as their commands say.
 """
 
 

@@ -112,7 +112,7 @@ def open_prior(config: PriorConfig, device: str) -> Prior:
 
 
 def require_fit(prior: Prior, config: RunConfig) -> None:
-    """Refuse a prior that cannot do what the sampler, the steps or the adaptation ask of it.
+    """Refuse a prior that cannot do what the sampler, the steps, the samples or a guide ask of it.
 
     Raises:
         InputError: one sentence.
