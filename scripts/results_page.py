@@ -22,8 +22,8 @@ Made by `python scripts/results_page.py` from the CSV files in [results/](result
 its heading; `$EVAL` is a folder with a whole-head T1w (adi_T1w, 1 x 1.15 x 1.15 mm) and a skull-stripped FLAIR with MS
 lesions (ms07_FLAIR, 1 mm), subjects that nothing was trained, tuned or calibrated on. PSNR in dB and SSIM in the head
 mask, intensities scaled by the truth's 99.5th percentile. `$TRAIN` is the training folder. Seconds are those of one
-or two CPU cores shared with other work. Versions of all libraries are in [requirements.lock](results/requirements.lock)
-(`scripts/lock_versions.py`).
+or two CPU cores shared with other work. Versions of all libraries, of the last measurements, are in
+[requirements.lock](results/requirements.lock) (`scripts/lock_versions.py`).
 
 FOCVS is the mean (`quality=default`) where head2d, the diffusion prior of before (`quality=samples`), is beside it,
 among peers, and for lesions of real scans; in all other sections it is that prior, as their commands say.
