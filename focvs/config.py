@@ -117,17 +117,24 @@ class QmriConfig:
     """Quantitative maps; conf/qmri.yaml explains each key."""
 
     output_dir: str = MISSING
-    density: str = MISSING
-    t1: str = MISSING
-    t2: str = MISSING
+    density: str | None = None
+    t1: str | None = None
+    t2: str | None = None
+    images: list[str] = field(default_factory=list)
+    image_sequences: list[Any] = field(default_factory=list)
     guides: list[str] = field(default_factory=list)
     sequences: list[Any] = field(default_factory=list)
     guide_error: float = 0.03
+    align: str = "rigid"
     synthesise: list[str] = field(default_factory=list)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     thickness: float | None = None
     spacing: float | None = None
+    truncation: list[int] | None = None
+    domain: str = "signal"
     signal_quality: str = "default"
+    samples: int = 0
+    seed: int = 0
     anchored: bool = True
     device: str = "auto"
 

@@ -1,12 +1,15 @@
 """Maps of proton density, T1 and T2 sharpened with and without guides, on generated heads whose truth is known.
 
-python scripts/benchmark_qmri.py [--seeds 0 1 2] [--slices 5:6] [--csv docs/results/qmri.csv]
+python scripts/benchmark_qmri.py [--seeds 0 1 2] [--acquisitions 5:6 x2 x4] [--samples 8] [--csv docs/results/qmri.csv]
 
 A slab of a head of tissues (0.6 mm voxels of one tissue each, 3 T) is averaged to voxels of 1.2 mm, which are the
-truth, and further to thick slices; five spin echoes with noise are fitted to give the maps that a hospital would have.
-Guides are an MPRAGE and a T2-weighted spin echo at 1.2 mm with noise and a bias field. Printed are the root mean square
-error (%) in grey and white matter and within 2 mm of their borders, the structural similarity of a FLAIR that nobody
-acquired, and the residual of the signals; the CSV has biases as well.
+truth, and further to what is acquired: slices of a thickness:spacing in mm, or k-space cut off along the two phase
+encoding axes (x2: voxels of 1.2 x 2.4 x 2.4 mm). Five spin echoes with noise are fitted to give the maps that a
+hospital would have. Guides are an MPRAGE and a T2-weighted spin echo at 1.2 mm with noise and a bias field. Printed are
+the root mean square error (%) in grey and white matter and within 2 mm of their borders, the structural similarity of a
+FLAIR that nobody acquired, the residual of the signals, and the deviation over the error; the CSV has biases,
+structural similarity and HFEN of the maps as well. ``--lesions FILE`` adds a lesion of 8 mm to the head, which maps,
+guides or both show.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +28,31 @@ from scipy import ndimage
 from torch import Tensor
 
 import focvs
-from focvs.acquisition.interpolation import spline_matrix
+from focvs.acquisition.guided_filter import guided_detail
+from focvs.acquisition.linear_operator import LinearOperator
 from focvs.acquisition.tissue_head import CONTRASTS, tissue_maps
-from focvs.commands.qmri import pose
+from focvs.acquisition.truncation import KSpaceTruncation
+from focvs.commands.qmri import read_given
+from focvs.commands.restored_signals import pose
 from focvs.config import QmriConfig
-from focvs.evaluation.metrics import structural_similarity
+from focvs.evaluation.metrics import high_frequency_error, structural_similarity
 from focvs.files import write_csv
-from focvs.reconstruction.quantitative import REFERENCE, USUAL, Guide, Problem, sharpen_maps
-from focvs.scan.maps import Maps, read_maps
+from focvs.reconstruction.quantitative import Guide, Problem, Sharpened, sharpen_maps
+from focvs.reconstruction.signal_domain import REFERENCE
+from focvs.scan.maps import Volumes
 from focvs.scan.nifti import write_nifti
-from focvs.signal.fitting import fit_maps
+from focvs.signal.fitting import USUAL, fit_maps
 from focvs.signal.sequences import Mprage, Sequence, Several, SpinEcho
 
 FINE_MM, VOXEL_MM = 0.6, 1.2
-BOX = (slice(122, 178), slice(84, 300), slice(50, 190))  # of the fine voxels
+BOX = (slice(132, 168), slice(120, 264), slice(40, 200))  # of the fine voxels
 TIMES_S = ((0.6, 0.015), (1.5, 0.015), (4.0, 0.015), (4.0, 0.06), (4.0, 0.12))  # TR and TE that maps are acquired with
 ACQUIRED = Several(tuple(SpinEcho(tr, te) for tr, te in TIMES_S))
 T1W, T2W = Mprage(2.3, 0.003, 0.9, math.radians(9), 0.0072, 176), SpinEcho(4.0, 0.09)
-WRONG = {"T1w": replace(T1W, tr_s=2.53, te_s=0.0033), "T2w": replace(T2W, tr_s=4.4, te_s=0.099)}
+WRONG: dict[str, Sequence] = {"T1w": replace(T1W, tr_s=2.53, te_s=0.0033), "T2w": replace(T2W, tr_s=4.4, te_s=0.099)}
+EDGE = 4  # voxels at the edges of the slab, where k-space that was cut off wraps around
 NOISE, GUIDE_NOISE = 0.005, 0.01
+LESION_MM, LESION = 8.0, (0.85, 1.6, 0.15)  # diameter; proton density, T1 and T2 in seconds
 NAMES = ("pd", "t1", "t2")
 
 
@@ -67,13 +76,66 @@ def fitted(sequence: Sequence, signals: Tensor) -> Tensor:
     return maps
 
 
-class Head:
-    """A generated head: truth, what was acquired of it, guides, and the restored signals."""
+@dataclass(frozen=True)
+class Acquisition:
+    """Thick slices, or a truncation of k-space.
 
-    def __init__(self, seed: int, thickness_mm: float, spacing_mm: float):
+    Attributes:
+        name: thickness:spacing in mm, or x and a factor.
+    """
+
+    name: str
+
+    @property
+    def factor(self) -> int:
+        """Of a truncation; 1 for slices."""
+        return int(self.name[1:]) if self.name.startswith("x") else 1
+
+    @property
+    def slices_mm(self) -> tuple[float, float]:
+        """Thickness and spacing."""
+        thickness_mm, spacing_mm = map(float, self.name.split(":"))
+        return thickness_mm, spacing_mm
+
+    def operator(self, shape: tuple[int, ...]) -> LinearOperator:
+        """On voxels of 1.2 mm."""
+        if self.factor > 1:
+            return KSpaceTruncation(shape, (1, self.factor, self.factor))
+        thickness_mm, spacing_mm = self.slices_mm
+        slices = round(shape[-1] * VOXEL_MM / spacing_mm)
+        return focvs.operator(slices=slices, spacing_mm=spacing_mm, thickness_mm=thickness_mm, voxel_mm=VOXEL_MM)
+
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Of what is acquired."""
+        if self.factor > 1:
+            return VOXEL_MM, self.factor * VOXEL_MM, self.factor * VOXEL_MM
+        return VOXEL_MM, VOXEL_MM, self.slices_mm[1]
+
+    def configure(self, samples: int) -> QmriConfig:
+        """How focvs qmri is told of it."""
+        if self.factor > 1:
+            return QmriConfig(truncation=[1, self.factor, self.factor], samples=samples)
+        config = QmriConfig(thickness=self.slices_mm[0], samples=samples)
+        config.profile.kind = "gaussian"
+        return config
+
+
+class Head:
+    """A generated head: truth, what was acquired of it, guides, and the restored signals.
+
+    Args:
+        seed: of the head, and of noise.
+        acquisition: of the maps.
+        ill: whether it has a lesion.
+        samples: of every signal.
+    """
+
+    def __init__(self, seed: int, acquisition: Acquisition, ill: bool = False, samples: int = 0):
         maps, labels = tissue_maps(seed, (304, 368, 200), FINE_MM)
-        fine = torch.from_numpy(maps[BOX]).double()
         labels = labels[BOX]
+        clean = torch.from_numpy(maps[BOX]).double()
+        diseased, self.lesion = with_lesion(clean, labels)
+        fine = diseased if ill else clean
         rng = np.random.default_rng(seed)
         signals = torch.stack([shown(fine, s) for s in REFERENCE.sequences])
         self.truth = fitted(REFERENCE, signals)
@@ -83,83 +145,143 @@ class Head:
         self.border = near & (shares[0] + shares[1] > 0.9)
         self.flair = shown(fine, CONTRASTS["FLAIR"]).numpy()
         self.brain = halved(torch.from_numpy(np.isin(labels, (1, 2, 3, 4)).astype(float))).numpy() > 0.5
-        slices = round(signals.shape[-1] * VOXEL_MM / spacing_mm)
-        operator = focvs.operator(slices=slices, spacing_mm=spacing_mm, thickness_mm=thickness_mm, voxel_mm=VOXEL_MM)
-        thick = operator(torch.stack([shown(fine, s) for s in ACQUIRED.sequences]))
+        self.solid = halved(torch.from_numpy(np.isin(labels, (2, 3, 4)).astype(float))).numpy() > 0.5
+        inner = np.zeros_like(self.brain)
+        inner[:, EDGE:-EDGE, EDGE:-EDGE] = True
+        for mask in (self.grey, self.white, self.border, self.brain, self.solid):
+            mask &= inner
+        thick = acquisition.operator(signals.shape[1:])(torch.stack([shown(fine, s) for s in ACQUIRED.sequences]))
         thick = thick + NOISE * torch.from_numpy(rng.standard_normal(thick.shape))
-        self.guides = {}
-        for name, sequence in (("T1w", T1W), ("T2w", T2W)):
-            clean = shown(fine, sequence).numpy()
-            bias = ndimage.gaussian_filter(rng.standard_normal(clean.shape), 30)
-            image = clean * np.exp(0.15 * bias / bias.std()) * 1000
-            image += GUIDE_NOISE * np.percentile(image, 99.5) * rng.standard_normal(image.shape)
-            self.guides[name] = Guide(torch.from_numpy(image.clip(0)), sequence)
-        self.problem, self.maps = self._posed(fitted(ACQUIRED, thick), thickness_mm, spacing_mm)
-
-    def _posed(self, low: Tensor, thickness_mm: float, spacing_mm: float) -> tuple[Problem, Maps]:
+        self.guides, self.guides_ill = (rendered(one, seed) for one in (clean, diseased))
+        low = fitted(ACQUIRED, thick)
         with tempfile.TemporaryDirectory() as folder:
-            affine = np.diag([VOXEL_MM, VOXEL_MM, spacing_mm, 1.0])
             header = nib.Nifti1Header()
             header.set_xyzt_units("mm")
             paths = [Path(folder) / f"{name}.nii.gz" for name in NAMES]
             for k, path in enumerate(paths):
+                affine = np.diag([*acquisition.voxel_mm(), 1.0])
                 write_nifti(path, low[..., k].numpy().astype(np.float32), affine, header)
-            maps = read_maps(*paths)
-            config = QmriConfig(density="", t1=str(paths[1]), t2="", thickness=thickness_mm)
-            config.profile.kind = "gaussian"
-            return pose(maps, config), maps
+            config = acquisition.configure(samples)
+            config.density, config.t1, config.t2 = map(str, paths)
+            self.problem, self.maps = posed(config)
+            config.domain, config.samples = "map", 0
+            self.as_maps = posed(config)[0] if not ill and not samples else None
 
-    def rows(self) -> dict[str, Tensor]:
+    def interpolated(self, coarse: Tensor) -> Tensor:
+        """``(k, ...)`` by cubic B-splines."""
+        factors = [n / m for n, m in zip(self.truth.shape[:3], coarse.shape[1:], strict=True)]
+        fine = [ndimage.zoom(one, factors, order=3, mode="nearest", grid_mode=True) for one in coarse.numpy()]
+        return torch.from_numpy(np.stack(fine))
+
+    def guided_filter(self) -> Tensor:
+        """Maps of signals that have their detail from a guide as local linear functions of it, replaced."""
+        p = self.problem
+        found = []
+        for k, name in enumerate(("T1w", "T2w", "T1w")):
+            guide = self.guides[name].image
+            seen = self.interpolated(p.operator(guide)[None])[0]
+            signal = self.interpolated(p.measured[k : k + 1])[0]
+            white = [2 / float(torch.quantile(one[p.mask], 0.995)) for one in (guide, signal)]
+            detail = guided_detail(white[1] * signal - 1, white[0] * guide - 1, white[0] * seen - 1)
+            found.append(signal + detail / white[1])
+        return fitted(REFERENCE, p.operator.replace(torch.stack(found), p.measured))
+
+    def rows(self) -> dict[str, Tensor | Sharpened]:
         """Maps of every method, by name."""
         p, both = self.problem, list(self.guides.values())
-
-        def ours(guides: list[Guide], **options: Any) -> Tensor:
-            return sharpen_maps(
-                p.measured, p.operator, p.estimate, p.deviation, p.mask, guides, p.voxel_mm, **options
-            ).maps
-
-        spline = spline_matrix(p.operator.grid, margins=False)
-        cubic = torch.from_numpy(self.maps.values).movedim(-1, 0) @ spline.T
-        replaced = p.operator.replace(p.measured @ spline.T, p.measured)
+        cubic = self.interpolated(torch.from_numpy(self.maps.values).movedim(-1, 0)).movedim(0, -1)
+        replaced = p.operator.replace(self.interpolated(p.measured), p.measured)
         moved = [ndimage.shift(guide.image.numpy(), (0, 1 / VOXEL_MM, 0), order=3) for guide in both]
-        shifted = [replace(g, image=torch.from_numpy(image)) for g, image in zip(both, moved, strict=True)]
+        shifted = [replace(g, image=torch.from_numpy(image.clip(0))) for g, image in zip(both, moved, strict=True)]
+        assert self.as_maps is not None
         return {
-            "cubic B-spline of the maps": cubic.movedim(0, -1),
+            "cubic B-spline of the maps": cubic,
             "spline of the signals, replaced": fitted(REFERENCE, replaced),
-            "soft anchor": soft_anchor(p, cubic.movedim(0, -1), self.maps, both),
-            "no guide": ours([]),
-            "T1w": ours([self.guides["T1w"]]),
-            "T2w": ours([self.guides["T2w"]]),
-            "both": ours(both),
-            "both, no anchor": ours(both, anchored=False),
-            "both, TR and TE 10 % wrong": ours([replace(g, sequence=WRONG[n]) for n, g in self.guides.items()]),
-            "both, shifted by 1 mm": ours(shifted),
+            "guided filter, replaced": self.guided_filter(),
+            "soft anchor": soft_anchor(p, cubic, self.maps, both),
+            "no guide": sharpen_maps(p),
+            "T1w": sharpen_maps(p, [self.guides["T1w"]]),
+            "T2w": sharpen_maps(p, [self.guides["T2w"]]),
+            "both": sharpen_maps(p, both),
+            "both, no anchor": sharpen_maps(p, both, anchored=False),
+            "both, TR and TE 10 % wrong": sharpen_maps(
+                p, [replace(g, sequence=WRONG[n]) for n, g in self.guides.items()]
+            ),
+            "both, shifted by 1 mm": sharpen_maps(p, shifted),
+            "both, maps as they are": sharpen_maps(self.as_maps, both),
         }
 
-    def score(self, maps: Tensor) -> dict[str, float]:
-        """Errors in %, by tissue and map."""
-        found: dict[str, float] = {}
+    def score(self, found: Tensor | Sharpened) -> dict[str, float]:
+        """Errors in %, by tissue and map, and the rest."""
+        maps = found if isinstance(found, Tensor) else found.maps
+        scores: dict[str, float] = {}
         for name, mask in (("grey", self.grey), ("white", self.white), ("border", self.border)):
             inside = torch.from_numpy(mask)
             error = 100 * (maps[inside] / self.truth[inside] - 1)
             for k, key in enumerate(NAMES):
-                found[f"{key}_{name}_rmse"] = float(error[:, k].pow(2).mean().sqrt())
-                found[f"{key}_{name}_bias"] = float(error[:, k].mean())
+                scores[f"{key}_{name}_rmse"] = float(error[:, k].pow(2).mean().sqrt())
+                scores[f"{key}_{name}_bias"] = float(error[:, k].mean())
+        solid = torch.from_numpy(self.solid)
+        for k, key in enumerate(NAMES):
+            truth, one = (v[..., k].numpy() * self.brain for v in (self.truth, maps))
+            top = float(np.percentile(truth[self.solid], 99.5))  # fluid would be all there is
+            truth, one = truth.clip(0, top), one.clip(0, top)
+            scores[f"{key}_ssim"] = structural_similarity(truth, one, self.brain, top)
+            scores[f"{key}_hfen"] = high_frequency_error(truth, one, self.brain)
+            if isinstance(found, Sharpened):
+                error = (found.maps - self.truth)[solid][:, k]
+                size = found.deviation[solid][:, k]
+                within = (error.abs() <= 1.645 * size).double().mean()
+                scores[f"{key}_deviation"] = float(size.pow(2).mean().sqrt() / error.pow(2).mean().sqrt())
+                scores[f"{key}_within_90"] = 100 * float(within)
+            else:
+                scores[f"{key}_deviation"] = scores[f"{key}_within_90"] = math.nan
         flair = torch.zeros(maps.shape[:3], dtype=torch.float64)
         known = (maps > 0).all(-1)  # splines overshoot
         flair[known] = CONTRASTS["FLAIR"](maps[known])
         white = float(np.percentile(self.flair, 99.5))
-        found["flair_ssim"] = structural_similarity(self.flair, flair.numpy(), self.brain, white)
-        signals = torch.zeros_like(self.problem.estimate)
+        scores["flair_ssim"] = structural_similarity(self.flair, flair.numpy(), self.brain, white)
+        p = self.problem
+        signals = torch.zeros_like(p.estimate)
         signals[:, known] = REFERENCE(maps[known]).T
-        inside = self.problem.mask
-        signals[:, ~inside] = self.problem.operator.replace(self.problem.estimate, self.problem.measured)[:, ~inside]
-        error = self.problem.operator(signals) - self.problem.measured
-        found["residual"] = float((error.pow(2).mean((1, 2, 3)).sqrt() / self.problem.measured.amax((1, 2, 3))).max())
-        return found
+        signals[:, ~p.mask] = p.operator.replace(p.estimate, p.measured)[:, ~p.mask]
+        error = p.operator(signals) - p.measured
+        scores["residual"] = float((error.pow(2).mean((1, 2, 3)).sqrt() / p.measured.amax((1, 2, 3))).max())
+        return scores
 
 
-def soft_anchor(problem: Problem, start: Tensor, maps: Maps, guides: list[Guide], steps: int = 150) -> Tensor:
+def rendered(fine: Tensor, seed: int) -> dict[str, Guide]:
+    """Guides by name, with noise and a bias field."""
+    rng, guides = np.random.default_rng((seed, 1)), {}
+    for name, sequence in (("T1w", T1W), ("T2w", T2W)):
+        image = shown(fine, sequence).numpy()
+        bias = ndimage.gaussian_filter(rng.standard_normal(image.shape), 30)
+        image = image * np.exp(0.15 * bias / bias.std()) * 1000
+        image += GUIDE_NOISE * np.percentile(image, 99.5) * rng.standard_normal(image.shape)
+        guides[name] = Guide(torch.from_numpy(image.clip(0)), sequence)
+    return guides
+
+
+def with_lesion(fine: Tensor, labels: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    """A ball of diseased tissue in the middle of the white matter, and the thin voxels that it fills by half."""
+    inner = np.zeros_like(labels, bool)
+    inner[16:-16, 16:-16, 16:-16] = True
+    depth = ndimage.distance_transform_edt(labels == 3) * inner
+    centre = np.unravel_index(int(depth.argmax()), depth.shape)
+    index = np.indices(labels.shape)
+    away = np.sqrt(sum((index[k] - centre[k]) ** 2 for k in range(3))) * FINE_MM
+    ball = torch.from_numpy(away <= LESION_MM / 2)
+    ill = fine.clone()
+    ill[ball] = fine[ball] / fine[ball].mean(0) * torch.tensor(LESION, dtype=torch.float64)
+    return ill, halved(ball.double()).numpy() > 0.5
+
+
+def posed(config: QmriConfig) -> tuple[Problem, Volumes]:
+    given, domain, signals = read_given(config)
+    return pose(signals, given.maps, domain, config, given.path), given.maps
+
+
+def soft_anchor(problem: Problem, start: Tensor, maps: Volumes, guides: list[Guide], steps: int = 150) -> Tensor:
     """A fit of each voxel's maps to two losses: slices of the maps, and images synthesised from them.
 
     In the manner of Samadifardheris et al., from what their abstract says; gains are least squares of the whole image.
@@ -183,27 +305,66 @@ def soft_anchor(problem: Problem, start: Tensor, maps: Maps, guides: list[Guide]
     return logs.detach().exp()
 
 
+def lesion_contrasts(seed: int, acquisition: Acquisition, well: Head) -> list[dict[str, Any]]:
+    """What is seen of a lesion in T1 and T2, over what there is of it: that by which maps of the well head differ."""
+    ill = Head(seed, acquisition, ill=True)
+    inside = torch.from_numpy(well.lesion)
+    there = (ill.truth - well.truth)[inside].mean(0)
+    none: list[Guide] = []
+    guides, guides_ill = list(well.guides.values()), list(well.guides_ill.values())
+    lines = []
+    for name, head, shown_by in (
+        ("in both, no guide", ill, none),
+        ("in both", ill, guides_ill),
+        ("in the maps only", ill, guides),
+        ("in the guides only", well, guides_ill),
+    ):
+        before = sharpen_maps(well.problem, guides if shown_by else none).maps
+        seen = (sharpen_maps(head.problem, shown_by).maps - before)[inside].mean(0)
+        t1, t2 = (round(float(100 * seen[k] / there[k]), 1) for k in (1, 2))
+        lines.append(
+            {"seed": seed, "acquisition": acquisition.name, "lesion": name, "t1_percent": t1, "t2_percent": t2}
+        )
+        print(f"{seed} {acquisition.name} lesion {name:20s} T1 {t1:6.1f} %  T2 {t2:6.1f} %", flush=True)
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--slices", default="5:6", help="thickness:spacing in mm")
+    parser.add_argument("--acquisitions", nargs="+", default=["5:6"], help="thickness:spacing in mm, or x2, x4")
+    parser.add_argument("--samples", type=int, default=0, help="of one more row, with deviations from samples")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--lesions", type=Path, help="CSV of lesions in slices")
     options = parser.parse_args()
-    thickness_mm, spacing_mm = map(float, options.slices.split(":"))
     lines: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
+
+    def add(seed: int, acquisition: Acquisition, method: str, scores: dict[str, float]) -> None:
+        scores = {key: round(value, 4) for key, value in scores.items()}
+        lines.append({"seed": seed, "acquisition": acquisition.name, "method": method, **scores})
+        errors = "  ".join(
+            f"{key} " + " ".join(f"{scores[f'{key}_{where}_rmse']:6.2f}" for where in ("grey", "white", "border"))
+            for key in NAMES
+        )
+        sizes = " ".join(f"{scores[f'{key}_deviation']:.2f}" for key in NAMES)
+        others = f"FLAIR {scores['flair_ssim']:.3f}  {scores['residual']:.0e}  deviation {sizes}"
+        print(f"{seed} {acquisition.name} {method:32s} {errors}  {others}", flush=True)
+        if options.csv:
+            write_csv(options.csv, lines, list(lines[0]))
+
     for seed in options.seeds:
-        head = Head(seed, thickness_mm, spacing_mm)
-        for method, maps in head.rows().items():
-            scores = {key: round(value, 4) for key, value in head.score(maps).items()}
-            lines.append({"seed": seed, "slices": options.slices, "method": method, **scores})
-            errors = "  ".join(
-                f"{key} " + " ".join(f"{scores[f'{key}_{where}_rmse']:6.2f}" for where in ("grey", "white", "border"))
-                for key in NAMES
-            )
-            others = f"FLAIR {scores['flair_ssim']:.3f}  {scores['residual']:.0e}"
-            print(f"{seed} {method:32s} {errors}  {others}", flush=True)
-            if options.csv:
-                write_csv(options.csv, lines, list(lines[0]))
+        for acquisition in map(Acquisition, options.acquisitions):
+            head = Head(seed, acquisition)
+            for method, maps in head.rows().items():
+                add(seed, acquisition, method, head.score(maps))
+            if options.samples:
+                drawn = Head(seed, acquisition, samples=options.samples)
+                name = f"both, {options.samples} samples"
+                add(seed, acquisition, name, drawn.score(sharpen_maps(drawn.problem, list(drawn.guides.values()))))
+            if options.lesions and acquisition.factor == 1:
+                lesions += lesion_contrasts(seed, acquisition, head)
+                write_csv(options.lesions, lesions, list(lesions[0]))
 
 
 if __name__ == "__main__":

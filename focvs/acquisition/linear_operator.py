@@ -16,7 +16,12 @@ class LinearOperator(ABC):
 
     Laws: <A x, y> = <x, A^T y>; A A^+ A = A where the pseudo-inverse is exact (see each operator); a constant volume
     gives the same constant.
+
+    Attributes:
+        by_columns: whether it acts on the last axis alone.
     """
+
+    by_columns = False
 
     @abstractmethod
     def forward(self, volume: Tensor) -> Tensor:
@@ -52,6 +57,8 @@ class MatrixOperator(LinearOperator):
     Args:
         matrix: ``(m, n)`` float64.
     """
+
+    by_columns = True
 
     def __init__(self, matrix: Tensor):
         self.matrix = matrix

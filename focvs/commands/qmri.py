@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import time
+from collections.abc import Sequence as Many
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 import torch
-from nibabel.processing import resample_from_to
-from torch import Tensor
 
-from focvs.acquisition.grid import make_grid
-from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.commands.overrides import compose, quote, to_schema
+from focvs.commands.restored_signals import pose
 from focvs.config import QmriConfig
 from focvs.errors import InputError
 from focvs.files import require_reachable, require_writable, write_json
-from focvs.pipeline import super_resolve
-from focvs.reconstruction.quantitative import REFERENCE, Guide, Problem, sharpen_maps
-from focvs.reconstruction.thickness import load_profile
-from focvs.report.map_report import describe_maps, write_maps
+from focvs.reconstruction.guide import Guide as AlignedGuide
+from focvs.reconstruction.guide import align_guide
+from focvs.reconstruction.quantitative import Guide, Problem, sharpen_maps
+from focvs.reconstruction.signal_domain import Domain, Kind, domain_of_images, domain_of_maps
+from focvs.report.map_report import Given, describe_maps, write_maps
 from focvs.scan.formats import image_stem
-from focvs.scan.head import head_mask
-from focvs.scan.maps import Maps, read_maps
-from focvs.scan.nifti import axis_back, axis_last, read_nifti, read_volume, write_nifti
-from focvs.scan.sidecar import find_thickness, read_sidecar
-from focvs.scan.units import white_level
+from focvs.scan.maps import Volumes, read_images, read_maps
+from focvs.scan.nifti import axis_last
+from focvs.scan.scan import Scan
+from focvs.scan.sidecar import read_sidecar
 from focvs.signal.protocols import sequence_of
 from focvs.signal.sequences import Sequence
 
 log = logging.getLogger(__name__)
-WEIGHTINGS = ("proton density", "T2", "T1")  # of the reference sequences
 LEAST_SEEN = 0.9  # of the head, that a guide covers
 
 
@@ -46,36 +40,27 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
         Paths by name.
 
     Raises:
-        InputError: for maps, guides, protocols or an option that cannot be worked with, or a folder that cannot be
-            written; nothing is written then.
+        InputError: for maps, images, guides, protocols or an option that cannot be worked with, or a folder that cannot
+            be written; nothing is written then.
     """
     began = time.perf_counter()
     folder = Path(config.output_dir)
     require_reachable(folder)
-    if not 0 < config.guide_error < 1:
-        raise InputError(f"guide_error={config.guide_error:g} must be above 0 and below 1, a share of the white level.")
-    maps = read_maps(Path(config.density), Path(config.t1), Path(config.t2))
-    protocols = [protocol_of(Path(p), kind) for p, kind in zip(config.guides, _kinds(config), strict=True)]
+    _check(config)
+    protocols = _protocols(config.guides, config.sequences, "guides", "sequences")
     wanted = {Path(p).stem: sequence_of(_json(Path(p)), Path(p).name) for p in config.synthesise}
-    problem = pose(maps, config)
+    given, domain, signals = read_given(config)
+    problem = pose(signals, given.maps, domain, config, given.path)
+    aligned = _aligned(config, protocols, problem, given)
     guides = [
-        Guide(guide_on(Path(path), problem), sequence, config.guide_error)
-        for path, sequence in zip(config.guides, protocols, strict=True)
+        Guide(_image(guide, problem), sequence, config.guide_error)
+        for guide, sequence in zip(aligned, protocols, strict=True)
     ]
-    found = sharpen_maps(
-        problem.measured,
-        problem.operator,
-        problem.estimate,
-        problem.deviation,
-        problem.mask,
-        guides,
-        problem.voxel_mm,
-        config.anchored,
-    )
+    found = sharpen_maps(problem, guides, config.anchored, seed=config.seed)
     require_writable(folder)
-    paths = write_maps(found, problem, maps, wanted, folder)
+    paths = write_maps(found, problem, given, wanted, folder)
     seconds = time.perf_counter() - began
-    report = describe_maps(found, problem, maps, config.guides, config.anchored, seconds)
+    report = describe_maps(found, problem, given, aligned, config.anchored, seconds)
     paths["json"] = folder / "qmri.json"
     write_json(paths["json"], report)
     for warning in report["warnings"]:
@@ -84,8 +69,32 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     return paths
 
 
+def read_given(config: QmriConfig) -> tuple[Given, Domain, np.ndarray]:
+    """What was measured, the domain it is worked on in, and its ``(i, j, k, signals)``.
+
+    Raises:
+        InputError: for files that cannot be worked with.
+    """
+    if config.images:
+        domain = domain_of_images(_protocols(config.images, config.image_sequences, "images", "image_sequences"))
+        images = read_images([Path(path) for path in config.images])
+        values = np.zeros((*images.known.shape, 3))
+        values[images.known] = domain.maps_of(torch.from_numpy(images.values[images.known])).numpy()
+        maps = Volumes(values, images.affine, images.header, images.warnings)
+        return Given(maps, domain.found, Path(config.images[0])), domain, images.values
+    paths = [None if path is None else Path(path) for path in (config.density, config.t1, config.t2)]
+    maps = read_maps(paths)
+    density, t1, t2 = (path is not None for path in paths)
+    domain = domain_of_maps((density, t1, t2), cast(Kind, config.domain))
+    signals = np.zeros((*maps.known.shape, len(domain.reference.sequences)))
+    signals[maps.known] = domain.reference(torch.from_numpy(maps.values[maps.known])).numpy()
+    # thickness is rather beside T1 than beside a density that was computed
+    first = next(path for path in (paths[1], paths[2], paths[0]) if path is not None)
+    return Given(maps, domain.found, first), domain, signals
+
+
 def protocol_of(image: Path, kind: str | None) -> Sequence:
-    """The sequence of a guide, from the JSON beside it.
+    """The sequence of an image, from the JSON beside it.
 
     Raises:
         InputError: where there is none, or it does not tell.
@@ -93,107 +102,77 @@ def protocol_of(image: Path, kind: str | None) -> Sequence:
     return sequence_of(_json(image.with_name(image_stem(image) + ".json")), image.name, kind)
 
 
-def pose(maps: Maps, config: QmriConfig) -> Problem:
-    """The signals of the reference sequences that maps in thick slices have, and each restored by itself.
+def _check(config: QmriConfig) -> None:
+    """Refuse options that nothing could be done with.
 
     Raises:
-        InputError: as :func:`focvs.pipeline.super_resolve`.
+        InputError: saying which.
     """
-    known = maps.values[..., 0] > 0
-    signals = np.zeros((*known.shape, len(REFERENCE.sequences)))
-    signals[known] = REFERENCE(torch.from_numpy(maps.values[known])).numpy()
-    axis = int(np.argmax(nib.affines.voxel_sizes(maps.affine)))
-    spacing_mm = float(nib.affines.voxel_sizes(maps.affine)[axis]) if config.spacing is None else config.spacing
-    thickness = find_thickness(Path(config.t1), spacing_mm, config.thickness)
-    thickness_mm, warnings = thickness.thickness_mm, list(thickness.warnings)
-    if thickness.assumed:
-        warnings.append(thickness.assumed)
-    estimates: list[np.ndarray] = []
-    deviations: list[np.ndarray] = []
-    for k, name in enumerate(WEIGHTINGS):
-        log.info("--- signal of %s weighting, %d of %d", name, k + 1, signals.shape[-1])
-        mean, deviation, affine = _restored(signals[..., k], maps, thickness_mm, config)
-        estimates.append(axis_last(mean, affine, axis)[0])
-        deviations.append(axis_last(deviation, affine, axis)[0])
-    measured = np.stack([axis_last(signals[..., k], maps.affine, axis)[0] for k in range(signals.shape[-1])])
-    voxel_mm = nib.affines.voxel_sizes(axis_last(mean, affine, axis)[1])
-    profile = load_profile(config.profile, thickness_mm)
-    grid = make_grid(measured.shape[-1], spacing_mm, float(voxel_mm[-1]), profile.half_support_mm)
-    operator = ThroughPlaneOperator(profile, grid, "edge")
-    estimate = np.stack(estimates)
-    return Problem(
-        torch.from_numpy(measured),
-        operator,
-        torch.from_numpy(estimate),
-        torch.from_numpy(np.stack(deviations)),
-        torch.from_numpy(head_mask(estimate[0], white_level(estimate[0]))),
-        affine,
-        axis,
-        (float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])),
-        tuple(warnings),
-    )
+    if not 0 < config.guide_error < 1:
+        raise InputError(f"guide_error={config.guide_error:g} must be above 0 and below 1, a share of the white level.")
+    if config.align not in ("rigid", "headers"):
+        raise InputError(f"align={config.align} is not known; choose rigid or headers.")
+    if config.domain not in ("signal", "map"):
+        raise InputError(f"domain={config.domain} is not known; choose signal or map.")
+    if config.samples < 0 or config.samples == 1:
+        raise InputError(f"samples={config.samples} cannot be used; give 0, or at least 2 for a deviation.")
+    if config.samples and config.signal_quality == "fast":
+        raise InputError(f"samples={config.samples} need signal_quality=default or best.")
+    maps = [name for name in ("density", "t1", "t2") if getattr(config, name) is not None]
+    if config.images and maps:
+        raise InputError(f"give either images= or maps ({', '.join(f'{name}=' for name in maps)}), not both.")
+    if config.images and config.domain == "map":
+        raise InputError("domain=map needs maps, and images= are signals; leave out domain=.")
 
 
-def _restored(
-    signal: np.ndarray, maps: Maps, thickness_mm: float, config: QmriConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A signal on thin voxels by itself, the deviation of its error, and their affine."""
-    unit = white_level(signal) / 1000  # as other scans have intensities
-    with tempfile.TemporaryDirectory(prefix="focvs-") as work:
-        scan = Path(work) / "signal.nii.gz"
-        write_nifti(scan, (signal / unit).astype(np.float32), maps.affine, maps.header)
-        words = [f"scan={quote(str(scan))}", f"output_dir={quote(work)}", f"thickness={thickness_mm}"]
-        words += [f"quality={config.signal_quality}", f"device={config.device}", "slice_gains=off", "report=false"]
-        words += ["figure=false", f"profile={_profile(config)}"]
-        if config.profile.kind == "slr":
-            words.append(f"profile.time_bandwidth={config.profile.time_bandwidth}")
-        if config.spacing is not None:
-            words.append(f"spacing={config.spacing}")
-        paths = super_resolve(to_schema(compose("config", words)))
-        (mean, affine, *_), (deviation, *_) = read_nifti(paths["mean"]), read_nifti(paths["std"])
-    return unit * mean.astype(np.float64), unit * deviation.astype(np.float64), affine
+def _aligned(config: QmriConfig, protocols: Many[Sequence], problem: Problem, given: Given) -> list[AlignedGuide]:
+    """Guides, each registered to what its sequence would show of the maps as they are without guides.
+
+    Raises:
+        InputError: for a guide that cannot be read, or shows another head.
+    """
+    if not config.guides:
+        return []
+    maps = torch.zeros(*problem.mask.shape, 3, dtype=torch.float64)
+    maps[problem.mask] = problem.domain.maps_of(problem.estimate[:, problem.mask].T.double())
+    found = []
+    for path, sequence in zip(config.guides, protocols, strict=True):
+        image = torch.zeros(problem.mask.shape)
+        image[problem.mask] = sequence(maps[problem.mask]).float()
+        affine = axis_last(image.numpy(), problem.affine, problem.axis)[1]
+        fixed = Scan(given.path, image.numpy(), affine, given.maps.header)
+        found.append(align_guide(Path(path), fixed, rigid=config.align == "rigid"))
+    return found
 
 
-def guide_on(path: Path, problem: Problem) -> Tensor:
-    """A guide on the thin voxels, ``(p, q, n)``, by cubic splines.
+def _image(guide: AlignedGuide, problem: Problem) -> torch.Tensor:
+    """A guide on the thin voxels, ``(p, q, n)``.
 
     Raises:
         InputError: where it does not cover the head.
     """
-    data, affine, header = read_volume(path)
-    shape = axis_back(np.empty(problem.mask.shape, bool), np.eye(4), problem.axis)[0].shape
-    moved = resample_from_to(nib.Nifti1Image(data, affine, header), (shape, problem.affine), order=3, cval=np.nan)
-    values = axis_last(moved.get_fdata(), problem.affine, problem.axis)[0]
+    affine = axis_last(np.empty(problem.mask.shape), problem.affine, problem.axis)[1]
+    values = guide.intensities_on(problem.mask.shape, affine)
     seen = np.isfinite(values) & (values > 0)
     share = float(seen[problem.mask.numpy()].mean())
     if share < LEAST_SEEN:
         raise InputError(
-            f"{path.name} shows {100 * share:.0f} % of the head of the maps; a guide of the same head in the same "
-            f"space shows at least {100 * LEAST_SEEN:.0f} %: register it first."
+            f"{guide.path.name} shows {100 * share:.0f} % of the head of the maps; a guide of the same head shows at "
+            f"least {100 * LEAST_SEEN:.0f} %."
         )
-    return torch.from_numpy(np.where(seen, values, 0.0))
+    return torch.from_numpy(np.where(seen, values, 0.0).astype(np.float64))
 
 
-def _profile(config: QmriConfig) -> str:
-    if config.profile.kind == "sampled":
-        return quote(str(config.profile.path))
-    return str(config.profile.kind)
-
-
-def _kinds(config: QmriConfig) -> list[str | None]:
-    """A kind or None for each guide.
+def _protocols(images: Many[str], kinds: Many[Any], key: str, sequences: str) -> list[Sequence]:
+    """The sequence of each image, with the kind that is said of it, if any.
 
     Raises:
-        InputError: for a list of another length.
+        InputError: for a list of kinds of another length, and as :func:`protocol_of`.
     """
-    if not config.sequences:
-        return [None] * len(config.guides)
-    if len(config.sequences) != len(config.guides):
-        raise InputError(
-            f"sequences= has {len(config.sequences)} values for {len(config.guides)} guides; give one for "
-            "each, or null."
-        )
-    return [None if kind is None else str(kind) for kind in config.sequences]
+    if kinds and len(kinds) != len(images):
+        raise InputError(f"{sequences}= has {len(kinds)} values for {len(images)} {key}; give one for each, or null.")
+    said = [None if kind is None else str(kind) for kind in kinds] or [None] * len(images)
+    return [protocol_of(Path(path), kind) for path, kind in zip(images, said, strict=True)]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -205,4 +184,4 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return read_sidecar(path)
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} could not be read ({error}); a guide needs the JSON of its protocol.") from error
+        raise InputError(f"{path} could not be read ({error}); an image needs the JSON of its protocol.") from error

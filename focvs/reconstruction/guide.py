@@ -90,12 +90,19 @@ class Guide:
     def on(self, shape: Sequence[int], affine: np.ndarray) -> Tensor:
         """``(p, q, n)`` on the voxels of ``affine`` in the world of the scan, prior units; :data:`AIR` beyond its edge.
 
-        Cubic B-splines; where its own voxels are finer it is blurred to the size of the new ones first.
+        As :meth:`intensities_on`.
         """
-        intensities = _resampled(self.data, self.affine, self.moved, shape, affine, order=3)
+        intensities = self.intensities_on(shape, affine)
         inside = np.isfinite(intensities)
         told = IntensityUnits(self.white).to_prior(torch.from_numpy(np.where(inside, intensities, 0)))
         return torch.where(torch.from_numpy(inside), told, torch.full_like(told, AIR))
+
+    def intensities_on(self, shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
+        """``(p, q, n)`` float32 on the voxels of ``affine`` in the world of the scan; NaN beyond its edge.
+
+        Cubic B-splines; where its own voxels are finer it is blurred to the size of the new ones first.
+        """
+        return _resampled(self.data, self.affine, self.moved, shape, affine, order=3)
 
 
 def sha256_of_image(path: Path) -> str:
@@ -127,14 +134,22 @@ def open_guide(config: RunConfig, scan: Scan, spacing_mm: float) -> Guide | None
     """
     if config.guide is None:
         return None
-    path, fixed = Path(config.guide), spaced(scan, spacing_mm)
+    return align_guide(Path(config.guide), spaced(scan, spacing_mm), rigid=config.align == "rigid")
+
+
+def align_guide(path: Path, fixed: Scan, *, rigid: bool) -> Guide:
+    """Read a guide and align it to a scan, or take the word of its header.
+
+    Raises:
+        InputError: as :func:`open_guide`.
+    """
     data, affine, _, warnings = read_nifti(path)
     if np.ptp(data) == 0:
         raise InputError(f"{path} is constant ({data.flat[0]:g} everywhere): a guide shows the head in the scan.")
     guide = Guide(path, data, affine, np.eye(4), warnings=tuple(f"{path.name}: {w}" for w in warnings))
-    if config.align == "rigid":
+    if rigid:
         guide = replace(guide, moved=register_rigidly(fixed, guide, other_contrast=True))
-    guide = _compared(guide, fixed, rigid=config.align == "rigid")
+    guide = _compared(guide, fixed, rigid=rigid)
     if max(guide.voxel_mm) >= THICK_MM:
         sizes = " x ".join(f"{v:.3g}" for v in guide.voxel_mm)
         warning = f"{path.name} has voxels of {sizes} mm; a guide helps where its voxels are small in all directions."

@@ -1,16 +1,16 @@
-"""Maps of proton density, T1 and T2 on thin voxels, from thick ones and sharp weighted images of the same head.
+"""Maps of proton density, T1 and T2 on thin voxels, from coarse ones and sharp weighted images of the same head.
 
-Partial volume is linear in signal and not in T1, so maps are worked on as the signals of three reference sequences,
-which determine them voxel by voxel. Each is restored by itself first; then a voxelwise fit ties the three to the
-guides, and what was measured is replaced. What a guide says of one signal reaches the others through their
-covariance: detail that is missing in one is missing in all. (After Samadifardheris et al., whose anchor is soft.)
+Partial volume is linear in signal and not in T1, so maps are worked on as signals that determine them voxel by voxel
+(:mod:`focvs.reconstruction.signal_domain`). Each is restored by itself first; then a voxelwise fit ties them to each
+other and to the guides, and what was measured is replaced. What a guide says of one signal reaches the others through
+their covariance: detail that is missing in one is missing in all. (After Samadifardheris et al., whose anchor is soft.)
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,20 +18,16 @@ from scipy import ndimage
 from torch import Tensor
 
 from focvs.acquisition.linear_operator import LinearOperator
-from focvs.acquisition.operator import ThroughPlaneOperator
-from focvs.signal.fitting import fit_maps
-from focvs.signal.sequences import Sequence, Several, SpinEcho, SpoiledGradientEcho
+from focvs.reconstruction.signal_domain import Domain, domain_of_maps
+from focvs.reconstruction.signal_errors import correlated, detail_correlation, precision_of, with_guides
+from focvs.signal.fitting import Fit, fit_maps
+from focvs.signal.sequences import DENSITY, Sequence, Several
 
-# proton density, T2 and T1 weighted; none changes sign, so that magnitudes lose nothing
-REFERENCE = Several((SpinEcho(5.0, 0.015), SpinEcho(5.0, 0.1), SpoiledGradientEcho(0.018, 0.003, math.radians(20))))
 ROUNDS = 1
 GAIN_MM = 25.0  # standard deviation of the Gaussian that makes a guide's gain smooth
-DETAIL_MM = 2.5  # what is finer than a Gaussian of that standard deviation is detail
-AROUND_MM = 6.0  # standard deviation of the Gaussian within which it is compared
 LEAST_SHARE = 1e-3  # of the white level of a signal, that a deviation is at least
-MOST_CORRELATION = 0.9  # of that in slices, which is taken for that of what is missing
 MOST_PROJECTIONS, ENOUGH = 12, 1e-4  # of the last ones, and the residual over the largest signal that ends them
-USUAL = torch.tensor([0.8, 1.2, 0.08], dtype=torch.float64)  # where fits begin
+ALL_MAPS = domain_of_maps((True, True, True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +35,7 @@ class Guide:
     """A sharp weighted image of the same head.
 
     Attributes:
-        image: ``(p, q, n)`` intensities of any unit, on the voxels of the maps.
+        image: ``(p, q, n)`` intensities of any unit, on the voxels of the maps; zero where it shows nothing.
         sequence: what its intensities show of the maps, up to a smooth gain.
         error: standard deviation of what neither noise nor gain explains, as a share of its white level.
     """
@@ -51,29 +47,44 @@ class Guide:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Signals in thick slices, each restored by itself, slice axis last.
+    """Signals on coarse voxels, each restored by itself.
 
     Attributes:
-        measured: ``(3, p, q, m)``.
+        measured: ``(k, ...)`` on coarse voxels, thick slices last.
         operator: from thin voxels to them.
-        estimate: ``(3, p, q, n)``.
-        deviation: ``(3, p, q, n)`` of its error.
+        estimate: ``(k, p, q, n)``.
+        deviation: ``(k, p, q, n)`` of its error.
         mask: ``(p, q, n)`` the head.
-        affine: ``(4, 4)`` of thin voxels in the order of the files.
-        axis: that of the files' arrays which the slices are stacked in.
+        domain: what the signals are, and the maps that they determine.
         voxel_mm: sizes of thin voxels.
-        warnings: what was odd about the slices, a sentence each.
+        draws: ``(samples, k, p, q, n)`` of each signal alone, whose mean is about the estimate; or None.
+        affine: ``(4, 4)`` of thin voxels in the order of the files.
+        axis: that of the files' arrays which is the last one here.
+        warnings: what was odd, a sentence each.
     """
 
     measured: Tensor
-    operator: ThroughPlaneOperator
+    operator: LinearOperator
     estimate: Tensor
     deviation: Tensor
     mask: Tensor
-    affine: np.ndarray
-    axis: int
-    voxel_mm: tuple[float, float, float]
+    domain: Domain = ALL_MAPS
+    voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    draws: Tensor | None = None
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+    axis: int = 2
     warnings: tuple[str, ...] = ()
+
+    @property
+    def white(self) -> Tensor:
+        """``(k,)`` white levels of the signals."""
+        return torch.stack([_white(one[one > 0]) for one in self.measured.double()])
+
+    def shown(self, maps: Tensor, signals: Tensor) -> Tensor:
+        """``(k, p, q, n)``: the signals of ``(p, q, n, 3)`` maps in the head, and the given ones outside of it."""
+        shown = signals.clone()
+        shown[:, self.mask] = self.domain.reference(maps[self.mask]).T
+        return shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +92,10 @@ class Sharpened:
     """Maps on thin voxels.
 
     Attributes:
-        maps: ``(p, q, n, 3)`` proton density in the unit of what was given, T1 and T2 in seconds.
+        maps: ``(p, q, n, 3)`` proton density in the unit of what was given, T1 and T2 in seconds; zero outside of the
+            head, where they mean nothing.
         deviation: ``(p, q, n, 3)`` standard deviation of their error.
-        signals: ``(3, p, q, n)`` of the reference sequences.
+        signals: ``(k, p, q, n)`` of the reference sequences.
         gains: ``(p, q, n)`` of each guide: its intensity over the signal of the maps.
     """
 
@@ -94,95 +106,125 @@ class Sharpened:
 
 
 def sharpen_maps(
-    measured: Tensor,
-    operator: LinearOperator,
-    estimate: Tensor,
-    deviation: Tensor,
-    mask: Tensor,
-    guides: Many[Guide] = (),
-    voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    anchored: bool = True,
-    rounds: int = ROUNDS,
+    problem: Problem, guides: Many[Guide] = (), anchored: bool = True, rounds: int = ROUNDS, seed: int = 0
 ) -> Sharpened:
-    """Tie three restored signals to each other, to guides, and to what was measured.
+    """Tie restored signals to each other, to guides, and to what was measured.
+
+    The deviation is that of the fit, to first order; with draws of the signals it is that of as many results, each
+    fitted to one draw and to guides with another noise (perturb and fit: Papandreou and Yuille, NIPS 2010).
 
     Args:
-        measured: ``(3, p, q, m)`` signals of ``REFERENCE`` in thick slices.
-        operator: from ``(..., n)`` thin voxels to ``(..., m)`` slices.
-        estimate: ``(3, p, q, n)`` each signal restored by itself.
-        deviation: ``(3, p, q, n)`` standard deviation of its error.
-        mask: ``(p, q, n)`` true in the head; outside of it proton density is what the signal says, T1 and T2 mean
-            nothing.
-        guides: sharp weighted images; none leaves the three as they were restored.
-        voxel_mm: sizes of thin voxels, for the smoothness of gains.
+        problem: the signals.
+        guides: sharp weighted images; none leaves the signals as they were restored.
         anchored: whether what was measured is replaced; without it guides may contradict it.
         rounds: of gains, fit and replacement, where there are guides; each fit is of what was restored: no guide counts
             twice.
+        seed: of the noise of the guides, where there are draws.
     """
-    measured, signals = measured.double(), estimate.double()
+    mask, estimate = problem.mask, problem.estimate.double()
+    scale = problem.domain.scale(problem.white)
+    spread = torch.maximum(problem.deviation.double(), LEAST_SHARE * problem.white[:, None, None, None])
+    inside = spread[:, mask].T / scale
+    correlation = detail_correlation(problem.measured.double(), problem.operator, problem.voxel_mm)[mask]
+    precision = precision_of(inside, correlation)
+    found = _fitted(problem, guides, estimate, precision, scale, anchored, rounds)
+    if problem.draws is None or len(problem.draws) < 2:
+        return found
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for draw in problem.draws:
+        error = (draw.double() - estimate)[:, mask].T / scale
+        signals = estimate.clone()
+        signals[:, mask] += (correlated(error, inside, correlation) * scale).T
+        noisy = [_with_noise(guide, mask, generator) for guide in guides]
+        maps = _fitted(problem, noisy, signals, precision, scale, anchored, rounds).maps
+        drawn.append(maps[mask].float())
+    deviation = torch.zeros_like(found.maps)
+    deviation[mask] = torch.stack(drawn).std(0).double()
+    return replace(found, deviation=deviation)
+
+
+def _with_noise(guide: Guide, mask: Tensor, generator: torch.Generator) -> Guide:
+    noise = torch.randn(guide.image.shape, generator=generator, dtype=torch.float64)
+    return replace(guide, image=guide.image.double() + guide.error * _white(guide.image.double()[mask]) * noise)
+
+
+def _fitted(
+    problem: Problem,
+    guides: Many[Guide],
+    signals: Tensor,
+    precision: Tensor,
+    scale: Tensor,
+    anchored: bool,
+    rounds: int,
+) -> Sharpened:
+    """Maps of signals that were restored, with guides; ``precision`` in units of ``scale``."""
+    measured, operator, mask, domain = problem.measured.double(), problem.operator, problem.mask, problem.domain
+    unit = torch.ones(3, dtype=torch.float64)
+    unit[DENSITY] = domain.unit(scale)
     if anchored:
         signals = operator.replace(signals, measured)
-    white = torch.stack([_white(one[one > 0]) for one in measured])
-    unit = float(white[0])
-    spread = torch.maximum(deviation.double(), LEAST_SHARE * white[:, None, None, None])
-    correlation = detail_correlation(measured, operator, voxel_mm)
-    precision = _precision_of(spread[:, mask].T / unit, correlation[mask])
-    maps = _inverted(signals[:, mask].T / unit, USUAL)
-    covariance = fit_maps(REFERENCE, signals[:, mask].T / unit, maps, precision, iterations=0).covariance
-    gains, alone = list[Tensor](), signals[:, mask].T / unit  # what is known without guides, in every round the same
+    alone = signals[:, mask].T / scale  # what is known without guides, in every round the same
+    fit_to = partial(fit_maps, prior_precision=domain.precision, prior_mean=domain.mean)
+    fit = fit_to(domain.reference, alone, domain.invert(alone), precision)
+    maps = fit.maps
+    gains = list[Tensor]()
     for _ in range(rounds if guides else 0):
-        gains = [_gain_of(guide, maps, mask, operator, voxel_mm) for guide in guides]
+        gains = [_gain_of(guide, maps, problem) for guide in guides]
         shown = [guide.image.double()[mask] / gain[mask] for guide, gain in zip(guides, gains, strict=True)]
-        known = torch.stack([(guide.error * _white(g)) ** -2 for guide, g in zip(guides, shown, strict=True)])
-        fit = fit_maps(
-            Several((*REFERENCE.sequences, *(guide.sequence for guide in guides))),
+        known = torch.stack([(g > 0) * (guide.error * _white(g)) ** -2 for guide, g in zip(guides, shown, strict=True)])
+        fit = fit_to(
+            Several((*domain.reference.sequences, *(guide.sequence for guide in guides))),
             torch.cat([alone, torch.stack(shown, -1)], -1),
             maps,
-            _with_guides(precision, known),
+            with_guides(precision, known),
         )
-        maps, covariance = fit.maps, fit.covariance
-        signals = _shown(maps, mask, signals, unit)
+        signals = signals.clone()
+        signals[:, mask] = (domain.reference(fit.maps) * scale).T
         if anchored:
             signals = operator.replace(signals, measured)
-            maps = _inverted(signals[:, mask].T / unit, maps)
+        maps = fit.maps
     if anchored:
-        signals, maps = _reconciled(signals, maps, mask, operator, measured, unit)
+        signals, maps = _reconciled(signals, fit, problem, scale)
     whole, error = (torch.zeros(*mask.shape, 3, dtype=torch.float64) for _ in range(2))
-    scale = torch.tensor([unit, 1.0, 1.0], dtype=torch.float64)
-    whole[mask] = maps * scale
-    error[mask] = maps * covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt() * scale
-    return Sharpened(whole, error, signals, [gain / unit for gain in gains])
+    whole[mask] = maps * unit
+    error[mask] = maps * fit.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt() * unit
+    return Sharpened(whole, error, signals, [gain / unit[DENSITY] for gain in gains])
 
 
-def _reconciled(
-    signals: Tensor, maps: Tensor, mask: Tensor, operator: LinearOperator, measured: Tensor, unit: float
-) -> tuple[Tensor, Tensor]:
+def _reconciled(signals: Tensor, fit: Fit, problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Signals that maps have and that reproduce what was measured, by projections in turn.
 
-    The last replacement may ask for signals that no tissue has; where it does, neighbours along the slice axis take
-    over.
+    The replacement may ask for signals that no tissue has; where it does, neighbours along the slice axis take over.
+    Where hardly different signals have very different maps, those nearest to the fit are taken. Columns that are done
+    are left alone where the operator lets them.
     """
-    signals, whole = signals.clone(), torch.ones(*mask.shape, 3, dtype=torch.float64)
-    whole[mask] = maps
-    for _ in range(MOST_PROJECTIONS):
-        off = operator.residual(_shown(whole[mask], mask, signals, unit), measured).abs().amax((0, -1))
-        columns = off / measured.max() > ENOUGH  # the others are done
-        if not bool(columns.any()):
+    measured, operator, mask = problem.measured.double(), problem.operator, problem.mask
+    reference, largest = problem.domain.reference, measured.flatten(1).amax(1)
+    # those of one unit count alike
+    largest = torch.where(problem.domain.proportional, problem.domain.unit(largest), largest)
+    mean, precision = fit.maps.log(), torch.linalg.inv(fit.covariance)
+    number = torch.full(mask.shape, -1)
+    number[mask] = torch.arange(len(mean))
+    maps, signals = fit.maps.clone(), signals.clone()
+    columns = torch.ones(mask.shape[:-1] if operator.by_columns else (), dtype=torch.bool)
+    for iteration in range(1 + MOST_PROJECTIONS):
+        part = signals[:, columns]
+        inside = mask[columns]
+        voxels = number[columns][inside]
+        around = mean[voxels], precision[voxels]
+        found = problem.domain.invert(part[:, inside].T / scale, mean[voxels].exp(), around, iterations=12)
+        maps[voxels] = found
+        possible = part.clone()
+        possible[:, inside] = (reference(found) * scale).T
+        off = operator.residual(possible, measured[:, columns]).abs() / largest.view(-1, *[1] * (part.dim() - 1))
+        going = off.amax((0, -1)) > ENOUGH if operator.by_columns else off.amax() > ENOUGH
+        if iteration == MOST_PROJECTIONS or not bool(going.any()):
             break
-        part, inside = signals[:, columns], mask[columns]
-        possible = _shown(whole[columns][inside], inside, part, unit)
-        part = operator.replace(possible, measured[:, columns])
-        found = whole[columns]
-        found[inside] = _inverted(part[:, inside].T / unit, found[inside], iterations=12)
-        signals[:, columns], whole[columns] = part, found
-    return signals, whole[mask]
-
-
-def _shown(maps: Tensor, mask: Tensor, signals: Tensor, unit: float) -> Tensor:
-    """The signals of the maps in the head, and those there are outside of it."""
-    shown = signals.clone()
-    shown[:, mask] = (REFERENCE(maps) * unit).T
-    return shown
+        signals[:, columns] = operator.replace(possible, measured[:, columns])
+        columns = columns.clone()
+        columns[columns.clone()] = going
+    return signals, maps
 
 
 def _white(values: Tensor) -> Tensor:
@@ -190,67 +232,16 @@ def _white(values: Tensor) -> Tensor:
     return torch.quantile(values[:: max(1, len(values) // 10**6)], 0.995)
 
 
-def detail_correlation(
-    measured: Tensor, operator: LinearOperator, voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> Tensor:
-    """How detail of the three signals goes together in the slices around each voxel: what is missing there does alike.
-
-    Args:
-        measured: ``(3, p, q, m)``.
-        operator: from thin voxels to slices.
-        voxel_mm: sizes of thin voxels.
-
-    Returns:
-        ``(p, q, n, 3, 3)`` correlations.
-    """
-    k = len(measured)
-    fine = [0, DETAIL_MM / voxel_mm[0], DETAIL_MM / voxel_mm[1], 0]
-    detail = measured - torch.from_numpy(ndimage.gaussian_filter(measured.numpy(), fine, mode="nearest"))
-    wide = [AROUND_MM / mm for mm in voxel_mm]
-
-    def around(product: Tensor) -> Tensor:
-        return torch.from_numpy(ndimage.gaussian_filter(operator.adjoint(product).numpy(), wide, mode="nearest"))
-
-    pairs = {(i, j): around(detail[i] * detail[j]) for i in range(k) for j in range(i, k)}
-    found = torch.empty(*pairs[0, 0].shape, k, k, dtype=measured.dtype)
-    for (i, j), together in pairs.items():
-        alone = (pairs[i, i] * pairs[j, j]).sqrt()
-        value = together / alone.clamp(min=1e-12 * float(alone.max()) or 1.0)
-        found[..., i, j] = found[..., j, i] = value if i == j else MOST_CORRELATION * value
-    return found
-
-
-def _precision_of(spread: Tensor, correlation: Tensor) -> Tensor:
-    """Inverse of D R D, from deviations D ``(voxels, 3)`` and correlations R ``(voxels, 3, 3)``."""
-    return torch.linalg.inv(correlation) / (spread[:, :, None] * spread[:, None, :])
-
-
-def _with_guides(precision: Tensor, known: Tensor) -> Tensor:
-    """The same with further, independent signals, ``(voxels, 3 + guides, 3 + guides)``."""
-    k = precision.shape[-1]
-    whole = torch.zeros(len(precision), k + len(known), k + len(known), dtype=precision.dtype)
-    whole[:, :k, :k] = precision
-    whole[:, range(k, k + len(known)), range(k, k + len(known))] = known
-    return whole
-
-
-def _inverted(signals: Tensor, start: Tensor, iterations: int = 40) -> Tensor:
-    """Maps whose reference signals are the given ones, where there are such maps."""
-    relative = (signals.abs().mean(0).clamp(min=1e-9)) ** -2
-    return fit_maps(REFERENCE, signals, start, relative, iterations=iterations).maps
-
-
-def _gain_of(
-    guide: Guide, maps: Tensor, mask: Tensor, operator: LinearOperator, voxel_mm: tuple[float, float, float]
-) -> Tensor:
+def _gain_of(guide: Guide, maps: Tensor, problem: Problem) -> Tensor:
     """The smooth factor between a guide and what its sequence shows of the maps, by local least squares in slices.
 
-    Detail that the maps still lack would make it too small; in slices they lack none.
+    Detail that the maps still lack would make it too small; on the voxels that were measured they lack none.
     """
+    operator, mask = problem.operator, problem.mask
     shown = torch.zeros(mask.shape, dtype=torch.float64)
     shown[mask] = guide.sequence(maps)
     expected, seen = operator(shown), operator(torch.where(mask, guide.image.double(), 0.0))
-    width = [GAIN_MM / mm for mm in voxel_mm]
+    width = [GAIN_MM / mm for mm in problem.voxel_mm]
     both, alone = (
         ndimage.gaussian_filter(operator.adjoint(expected * other).numpy(), width, mode="nearest")
         for other in (seen, expected)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
+from nibabel.processing import resample_from_to
 from torch import Tensor
 
 from focvs import __version__
+from focvs.acquisition.operator import ThroughPlaneOperator
+from focvs.acquisition.truncation import KSpaceTruncation
 from focvs.files import write_atomically
-from focvs.reconstruction.quantitative import REFERENCE, Problem, Sharpened
+from focvs.reconstruction.guide import Guide
+from focvs.reconstruction.quantitative import Problem, Sharpened
+from focvs.reconstruction.signal_domain import Found, domain_of_maps
 from focvs.report.figures import draw_comparison
 from focvs.report.views import PLANES, Tile, View, middle_of
-from focvs.scan.maps import Maps
+from focvs.scan.maps import Volumes
 from focvs.scan.nifti import axis_back, axis_last, write_nifti
 from focvs.scan.units import white_level
 from focvs.signal.sequences import Sequence
@@ -26,11 +33,27 @@ ROWS = ("proton density", "T1, s", "T2, s")
 TIMES, BRIGHT = 4, 2.5  # that deviations are shown larger; of the median of a map, that is white
 COLUMNS = ("given", "sharpened", f"{TIMES} x deviation")
 SHARES = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+WHOLLY = 0.99  # of a coarse voxel, that is in the head
 WORTH_SAYING = 2e-3  # of the largest signal, root mean square
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What was measured, as maps.
+
+    Attributes:
+        maps: on coarse voxels; of images, those that they determine.
+        found: whether proton density, T1 and T2 are of any meaning.
+        path: the file whose sidecar tells of the acquisition.
+    """
+
+    maps: Volumes
+    found: Found
+    path: Path
+
+
 def write_maps(
-    found: Sharpened, problem: Problem, maps: Maps, wanted: Mapping[str, Sequence], folder: Path
+    found: Sharpened, problem: Problem, given: Given, wanted: Mapping[str, Sequence], folder: Path
 ) -> dict[str, Path]:
     """Images of everything, and a picture of the maps before and after."""
     paths = {}
@@ -38,81 +61,121 @@ def write_maps(
     def write(name: str, volume: Tensor) -> None:
         paths[name] = folder / f"{name}.nii.gz"
         data = axis_back(volume.numpy().astype(np.float32), np.eye(4), problem.axis)[0]
-        write_nifti(paths[name], data, problem.affine, maps.header)
+        write_nifti(paths[name], data, problem.affine, given.maps.header)
 
-    for k, key in enumerate(KEYS):
-        write(key, found.maps[..., k])
-        write(f"{key}-std", found.deviation[..., k])
+    for k in _indices(given):
+        write(KEYS[k], found.maps[..., k])
+        write(f"{KEYS[k]}-std", found.deviation[..., k])
     for name, sequence in wanted.items():
         image = torch.zeros(problem.mask.shape, dtype=torch.float64)
         image[problem.mask] = sequence(found.maps[problem.mask])
         write(f"synthesised-{name}", image)
     paths["figure"] = folder / "qmri.png"
-    figure = draw_comparison(list(ROWS), list(COLUMNS), _tiles(found, problem, maps))
+    figure = draw_comparison([ROWS[k] for k in _indices(given)], list(COLUMNS), _tiles(found, problem, given))
     write_atomically(paths["figure"], ".png", lambda path: figure.savefig(path, dpi=90))
     return paths
 
 
-def _tiles(found: Sharpened, problem: Problem, maps: Maps) -> dict[tuple[str, str], Tile]:
-    """A plane across the slices of every map: as given (its nearest slices), as found, and its deviation."""
-    view = View(axis_last(np.empty((1, 1, 1)), problem.affine, problem.axis)[1])
-    nearest = problem.operator.grid.crop(problem.operator.grid.nearest_slices).numpy()
-    turned = view(found.maps[..., 0].numpy())
+def _indices(given: Given) -> list[int]:
+    """Of the maps that are found."""
+    return [k for k in range(3) if given.found[k]]
+
+
+def _tiles(found: Sharpened, problem: Problem, given: Given) -> dict[tuple[str, str], Tile]:
+    """A plane across the slices of every map: as given (its nearest voxels), as found, and its deviation."""
+    affine = axis_last(np.empty((1, 1, 1)), problem.affine, problem.axis)[1]
+    view = View(affine)
+    brightness = found.signals[int(problem.white.argmax())].numpy()
+    turned = view(brightness)
     middle = np.minimum(middle_of(turned, white_level(turned)) + np.array([12, 0, 0]), np.array(turned.shape) - 1)
     axis = next(a for a in (PLANES["coronal"], PLANES["sagittal"]) if a != view.axis_of(2))
     tiles = {}
-    for k, row in enumerate(ROWS):
-        given = axis_last(maps.values[..., k], maps.affine, problem.axis)[0][..., nearest]
-        white = BRIGHT * float(np.median(given[given > 0]))  # fluid, and voxels that are of no tissue, are as bright
-        shown = (given, found.maps[..., k].numpy(), TIMES * found.deviation[..., k].numpy())
+    for k in _indices(given):
+        data, own = axis_last(given.maps.values[..., k], given.maps.affine, problem.axis)
+        coarse = resample_from_to(nib.Nifti1Image(data, own), (problem.mask.shape, affine), order=0, mode="nearest")
+        nearest = np.asarray(coarse.dataobj)
+        white = BRIGHT * float(np.median(data[data > 0]))  # fluid, and voxels that are of no tissue, are as bright
+        shown = (nearest, found.maps[..., k].numpy(), TIMES * found.deviation[..., k].numpy())
         for column, volume in zip(COLUMNS, shown, strict=True):
-            tiles[row, column] = Tile.of(view(volume.clip(max=white)), view.zooms_mm, axis, int(middle[axis]))
+            tiles[ROWS[k], column] = Tile.of(view(volume.clip(max=white)), view.zooms_mm, axis, int(middle[axis]))
     return tiles
 
 
 def describe_maps(
-    found: Sharpened, problem: Problem, maps: Maps, guides: Many[str], anchored: bool, seconds: float
+    found: Sharpened, problem: Problem, given: Given, guides: Many[Guide], anchored: bool, seconds: float
 ) -> dict[str, Any]:
     """What the JSON holds.
 
     Args:
         found: the maps.
         problem: what was measured.
-        maps: as they were given.
-        guides: their files.
+        given: as it was given.
+        guides: as they were aligned.
         anchored: whether what was measured was replaced.
         seconds: that it took.
     """
-    shown = torch.zeros_like(found.signals)
-    inside = problem.mask
-    shown[:, inside] = REFERENCE(found.maps[inside]).T
-    shown[:, ~inside] = found.signals[:, ~inside]
-    error = (problem.operator(shown) - problem.measured).abs()
+    error = (problem.operator(problem.shown(found.maps, found.signals)) - problem.measured).abs()
     scale = problem.measured.amax((1, 2, 3))
-    worst = (error.amax((1, 2, 3)) / scale).max()
-    typical = (error.pow(2).mean((1, 2, 3)).sqrt() / scale).max()
-    warnings = [*maps.warnings, *problem.warnings]
+    worst, typical = (error.amax((1, 2, 3)) / scale).max(), (error.pow(2).mean((1, 2, 3)).sqrt() / scale).max()
+    warnings = [*given.maps.warnings, *problem.warnings, *(w for guide in guides for w in guide.warnings)]
     if anchored and float(typical) > WORTH_SAYING:
         warnings.append(
             f"signals of the written maps are {100 * float(typical):.2g} % (root mean square) from those that were "
             "given: some are of no proton density, T1 and T2 that tissue has."
         )
+    inside = problem.mask
     return {
         "version": __version__,
         "method": "qmri",
+        "maps": [KEYS[k] for k in _indices(given)],
         "guides": [
-            {"file": path, "gain": torch.quantile(gain[inside][::97], SHARES).tolist()}
-            for path, gain in zip(guides, found.gains, strict=True)
+            {
+                "file": str(guide.path),
+                "rotation_deg": round(guide.rotation_deg, 3),
+                "translation_mm": [round(float(mm), 3) for mm in guide.translation_mm],
+                "gain": torch.quantile(gain[inside][::97], SHARES).tolist(),
+            }
+            for guide, gain in zip(guides, found.gains, strict=True)
         ],
-        "acquisition": {
-            "slices": problem.measured.shape[-1],
-            "thickness_mm": problem.operator.profile.fwhm_mm,
-            "spacing_mm": problem.operator.grid.spacing_mm,
-            "profile": problem.operator.profile.kind,
-            "voxel_mm": list(problem.voxel_mm),
-        },
+        "acquisition": _acquisition(problem),
         "anchored": anchored,
-        "residual": {"signals": float(typical), "signals_largest": float(worst)},
+        "samples": 0 if problem.draws is None else len(problem.draws),
+        "residual": {"signals": float(typical), "signals_largest": float(worst), **_residuals(found, problem, given)},
         "seconds": round(seconds, 1),
         "warnings": warnings,
     }
+
+
+def _acquisition(problem: Problem) -> dict[str, Any]:
+    """Of the coarse voxels."""
+    operator, voxel_mm = problem.operator, list(problem.voxel_mm)
+    if isinstance(operator, KSpaceTruncation):
+        return {"truncation": list(operator.factors), "voxel_mm": voxel_mm}
+    assert isinstance(operator, ThroughPlaneOperator)
+    return {
+        "slices": operator.grid.slices,
+        "thickness_mm": operator.profile.fwhm_mm,
+        "spacing_mm": operator.grid.spacing_mm,
+        "profile": operator.profile.kind,
+        "voxel_mm": voxel_mm,
+    }
+
+
+def _residuals(found: Sharpened, problem: Problem, given: Given) -> dict[str, float]:
+    """How far the maps, made coarse, are from those that were given: as signals, and as they are.
+
+    Root mean square over coarse voxels that lie in the head altogether, over the white level of what was given; of the
+    worst signal or map. One of the two is that of the domain they were worked on in.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(given.maps.values, problem.axis, 2)))
+    inside = (values[..., 0] > 0) & (problem.operator(problem.mask.double()) > WHOLLY)
+    residuals = {}
+    for kind in ("signal", "map"):
+        reference = domain_of_maps(given.found, kind).reference
+        shown = torch.zeros(len(reference.sequences), *problem.mask.shape, dtype=torch.float64)
+        shown[:, problem.mask] = reference(found.maps[problem.mask]).T
+        measured = reference(values[inside])
+        error = problem.operator(shown)[:, inside].T - measured
+        white = torch.quantile(measured[:: max(1, len(measured) // 10**6)], 0.995, dim=0)
+        residuals[f"as_{kind}s"] = float((error.pow(2).mean(0).sqrt() / white).max())
+    return residuals

@@ -1,7 +1,8 @@
-"""Maps of proton density, T1 and T2 from files, in seconds, with what cannot be refused."""
+"""Maps of proton density, T1 and T2, or weighted images, on one grid from files, with what cannot be refused."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,15 @@ from focvs.scan.nifti import read_nifti
 NAMES = ("proton density", "T1", "T2")
 LIKELY_S = {"T1": (0.2, 3.0), "T2": (0.02, 0.6)}  # of the median of a head, 0.5 to 7 T
 SAME_MM = 1e-3
+MOST_NEGATIVE = 1e-3  # of the voxels
 
 
 @dataclass(frozen=True, eq=False)
-class Maps:
-    """Quantitative maps on one grid.
+class Volumes:
+    """Volumes on one grid.
 
     Attributes:
-        values: ``(i, j, k, 3)`` float64: proton density in any unit, T1 and T2 in seconds; zero where one is not known.
+        values: ``(i, j, k, volumes)`` float64, at least zero; all of them zero where one is.
         affine: ``(4, 4)`` voxel-to-world, mm.
         header: of the first file.
         warnings: what was odd, a sentence each.
@@ -30,41 +32,67 @@ class Maps:
     values: np.ndarray
     affine: np.ndarray
     header: nib.Nifti1Header
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> np.ndarray:
+        """``(i, j, k)`` where all are known."""
+        return np.asarray(self.values[..., 0] > 0)
 
 
-def read_maps(density: Path, t1: Path, t2: Path) -> Maps:
-    """Read three maps of one head.
+def read_maps(paths: Sequence[Path | None]) -> Volumes:
+    """Read maps of one head: proton density in any unit, T1 and T2 in seconds, zero where one is not known.
+
+    Args:
+        paths: of the three, None for one that there is not; its values are 1.
 
     Raises:
-        InputError: for a file that cannot be read, maps on different voxels, negative values, or times that are not
-            likely seconds.
+        InputError: for a file that cannot be read, maps on different voxels, negative values, times that are not
+            likely seconds, or none at all.
     """
-    read = [read_nifti(path) for path in (density, t1, t2)]
+    given = [path for path in paths if path is not None]
+    if not given:
+        raise InputError("there is no map to work on; give at least one of density=, t1= and t2=.")
+    read = _read(given, [name for name, path in zip(NAMES, paths, strict=True) if path is not None])
+    values = np.repeat(read.known[..., None], 3, axis=-1).astype(np.float64)
+    values[..., [path is not None for path in paths]] = read.values
+    return Volumes(values, read.affine, read.header, read.warnings)
+
+
+def read_images(paths: Sequence[Path]) -> Volumes:
+    """Read weighted images of one head and one unit.
+
+    Raises:
+        InputError: for a file that cannot be read, images on different voxels, or negative values.
+    """
+    return _read(paths, ["image"] * len(paths))
+
+
+def _read(paths: Sequence[Path], names: Sequence[str]) -> Volumes:
+    read = [read_nifti(path) for path in paths]
     first = read[0]
-    for path, (data, affine, *_) in zip((t1, t2), read[1:], strict=True):
+    for path, (data, affine, *_) in zip(paths[1:], read[1:], strict=True):
         if data.shape != first[0].shape or not np.allclose(affine, first[1], atol=SAME_MM):
             raise InputError(
-                f"{path.name} has {'x'.join(map(str, data.shape))} voxels or another place than {density.name} with "
-                f"{'x'.join(map(str, first[0].shape))}; give maps on the same voxels."
+                f"{path.name} has {'x'.join(map(str, data.shape))} voxels or another place than {paths[0].name} with "
+                f"{'x'.join(map(str, first[0].shape))}; give all of them on the same voxels."
             )
-    paths = (density, t1, t2)
     warnings = [f"{path.name}: {warning}" for path, (*_, some) in zip(paths, read, strict=True) for warning in some]
     values = np.stack([data for data, *_ in read], axis=-1).astype(np.float64)
-    for name, path, k in zip(NAMES, paths, range(3), strict=True):
+    for name, path, k in zip(names, paths, range(len(paths)), strict=True):
         one = values[..., k]
-        if (one < 0).mean() > 1e-3:
+        if (one < 0).mean() > MOST_NEGATIVE:
             raise InputError(
-                f"{path.name}: {100 * (one < 0).mean():.2g} % of the {name} is negative; a map of it is 0 or more, 0 "
-                "where it is not known."
+                f"{path.name}: {100 * (one < 0).mean():.2g} % of the {name} is negative; values are 0 or more, 0 where "
+                "one is not known."
             )
         one[one < 0] = 0
         if name in LIKELY_S:
             _require_seconds(one, name, path)
     values[(values <= 0).any(-1)] = 0
     if not values.any():
-        raise InputError(f"{density.name}, {t1.name} and {t2.name} have no voxel in common where all are known.")
-    return Maps(values, first[1], first[2], tuple(warnings))
+        raise InputError(f"{', '.join(path.name for path in paths)} have no voxel in common where all are above 0.")
+    return Volumes(values, first[1], first[2], tuple(warnings))
 
 
 def _require_seconds(values: np.ndarray, name: str, path: Path) -> None:

@@ -14,6 +14,7 @@ VOXELS = 1 << 17  # at a time
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e-9, 1e6
 SETTLED = 1e-6  # a step of the logarithms after which a voxel is left as it is
 TINY = 1e-20
+USUAL = torch.tensor([0.8, 1.2, 0.08], dtype=torch.float64)  # where fits begin
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ def fit_maps(
     start: Tensor,
     precision: Tensor | None = None,
     prior_precision: Tensor | None = None,
+    prior_mean: Tensor | None = None,
     iterations: int = 20,
     bounds: tuple[tuple[float, float], ...] = BOUNDS,
 ) -> Fit:
-    """The maps whose signals are nearest, ``argmin (f(q) - s)^T W (f(q) - s) + (log q - log q0)^T P (log q - log q0)``.
+    """The maps whose signals are nearest, ``argmin (f(q) - s)^T W (f(q) - s) + (log q - m)^T P (log q - m)``.
 
     Maps are searched as logarithms, so that they stay above zero, within bounds. A voxel takes a step only if it lowers
     its sum; otherwise its damping rises tenfold (Levenberg 1944).
@@ -48,9 +50,10 @@ def fit_maps(
     Args:
         sequence: gives ``(..., k)`` signals of ``(..., 3)`` maps.
         signals: ``(..., k)``.
-        start: ``(..., 3)`` where the search begins, and the mean q0 of the prior.
+        start: ``(..., 3)`` where the search begins.
         precision: W, ``(k,)`` or ``(..., k)`` inverse variances of the signals, or ``(..., k, k)``; ones without it.
         prior_precision: P, ``(..., 3, 3)`` or one for all, of the logarithms; none without it.
+        prior_mean: m, ``(3,)`` or ``(..., 3)``, of the logarithms; those of ``start`` without it.
         iterations: at most.
         bounds: of proton density, T1 and T2.
     """
@@ -59,13 +62,13 @@ def fit_maps(
     begin = start.expand(*shape, 3).reshape(-1, 3)
     weights = _as_matrices(precision, signals)
     prior = None if prior_precision is None else prior_precision.expand(*shape, 3, 3).reshape(-1, 3, 3)
+    mean = None if prior_mean is None else prior_mean.expand(*shape, 3).reshape(-1, 3)
     parts = []
     for first in range(0, len(flat), VOXELS):
         one = slice(first, first + VOXELS)
         w = weights if weights.dim() == 2 else weights[one]
-        parts.append(
-            _fit(sequence, flat[one], begin[one], w, None if prior is None else prior[one], iterations, bounds)
-        )
+        p, m = (None if value is None else value[one] for value in (prior, mean))
+        parts.append(_fit(sequence, flat[one], begin[one], w, p, m, iterations, bounds))
     maps, covariance, misfit = (torch.cat(column) for column in zip(*parts, strict=True))
     return Fit(maps.reshape(*shape, 3), covariance.reshape(*shape, 3, 3), misfit.reshape(shape))
 
@@ -87,12 +90,14 @@ def _fit(
     start: Tensor,
     weights: Tensor,
     prior: Tensor | None,
+    mean: Tensor | None,
     iterations: int,
     bounds: tuple[tuple[float, float], ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
     low, high = torch.tensor(bounds, dtype=signals.dtype).log().T
-    origin = start.log().clamp(low, high)
-    logs = origin.clone()
+    logs = start.log().clamp(low, high)
+    origin = logs if mean is None else mean
+    logs = logs.clone()
     damping = torch.full_like(signals[:, 0], FIRST_DAMPING)
     misfit, normal, gradient = _linearise(sequence, signals, logs, origin, weights, prior)
     going = torch.arange(len(signals))  # voxels whose search goes on

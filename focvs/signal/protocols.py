@@ -80,7 +80,7 @@ def _number(sidecar: Mapping[str, Any], key: str, name: str) -> float:
     try:
         number = float(sidecar[key])
     except KeyError:
-        raise InputError(f"{name}: its sidecar has no {key}; a guide needs its protocol.") from None
+        raise InputError(f"{name}: its sidecar has no {key}; an image needs its protocol.") from None
     except (TypeError, ValueError):
         raise InputError(f"{name}: {key} is {sidecar[key]!r}; a number is needed.") from None
     if not math.isfinite(number) or number <= 0:

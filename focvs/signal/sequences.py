@@ -27,7 +27,8 @@ class Sequence(Protocol):
 
 
 def _decay(time_s: float, constant_s: Tensor) -> Tensor:
-    return torch.exp(-time_s / constant_s)
+    # a number over a tensor is many times as slow in forward-mode differentiation
+    return torch.exp(constant_s.new_tensor(-time_s) / constant_s)
 
 
 @dataclass(frozen=True)

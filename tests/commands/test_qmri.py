@@ -11,9 +11,10 @@ import torch
 
 import focvs
 from focvs.acquisition.tissue_head import tissue_maps
+from focvs.acquisition.truncation import KSpaceTruncation
 from focvs.cli import main
-from focvs.reconstruction.quantitative import REFERENCE, USUAL
-from focvs.signal.fitting import fit_maps
+from focvs.reconstruction.signal_domain import REFERENCE
+from focvs.signal.fitting import USUAL, fit_maps
 from focvs.signal.sequences import SpinEcho
 from runs import mean_prior
 from scans import write_scan
@@ -59,7 +60,20 @@ def read(name):
 
 def test_maps_images_and_report_are_written(folder):
     # the guide has neither noise nor bias
-    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]", "guide_error=0.003", "synthesise=[later.json]"]) == 0
+    assert (
+        main(
+            [
+                "qmri",
+                "out",
+                *WORDS,
+                "guides=[t2w.nii.gz]",
+                "guide_error=0.003",
+                "align=headers",
+                "synthesise=[later.json]",
+            ]
+        )
+        == 0
+    )
     report = json.loads(Path("out/qmri.json").read_text())
     assert report["residual"]["signals"] < 3e-3 and report["acquisition"]["thickness_mm"] == 5
     assert report["guides"][0]["gain"][1] == pytest.approx(700, rel=0.1)
@@ -84,7 +98,17 @@ def test_maps_images_and_report_are_written(folder):
         ([*WORDS, "guides=[t2w.nii.gz]", "sequences=[radial]"], "radial is not known"),
         ([*WORDS, "guide_error=0"], "guide_error=0 must be above 0"),
         ([*WORDS, "thickness=90"], "does not fit slices every 6 mm"),
-        (["density=pd.nii.gz", "t1=t1.nii.gz"], "t2"),
+        ([], "at least one of density=, t1= and t2="),
+        ([*WORDS, "images=[t2w.nii.gz]"], r"either images= or maps \(density=, t1=, t2=\), not both"),
+        (["images=[t2w.nii.gz]", "domain=map"], "domain=map needs maps"),
+        (["images=[t2w.nii.gz,t2w.nii.gz]"], "cannot tell proton density, T1 and T2 apart"),
+        ([*WORDS, "domain=k_space"], "choose signal or map"),
+        ([*WORDS, "align=affine"], "choose rigid or headers"),
+        ([*WORDS, "samples=1"], "give 0, or at least 2"),
+        ([*WORDS, "samples=2", "signal_quality=fast"], "samples=2 need signal_quality=default or best"),
+        ([*WORDS, "truncation=[2,2]"], r"three whole numbers, such as truncation=\[1,2,2\]"),
+        ([*WORDS, "truncation=[1,1,1]"], "not all 1"),
+        ([*WORDS, "truncation=[1,1,2]", "thickness=5"], "leave out thickness= and spacing="),
     ],
 )
 def test_what_cannot_be_worked_with_is_one_sentence(folder, capsys, words, said):
@@ -99,8 +123,85 @@ def test_a_guide_of_elsewhere_is_refused(folder, capsys):
     affine = image.affine.copy()
     affine[0, 3] += 40
     write_scan("t2w.nii.gz", np.asarray(image.dataobj), affine)
-    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]"]) == 1
-    assert "of the head of the maps; a guide of the same head" in capsys.readouterr().err
+    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]", "align=headers"]) == 1
+    assert "26 % of the head in the scan, and 50 % are needed" in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_a_guide_of_half_the_head_is_refused(folder, capsys):
+    image = nib.load("t2w.nii.gz")
+    half = np.asarray(image.dataobj).copy()
+    half[..., 26:] = 0
+    write_scan("t2w.nii.gz", half, image.affine)
+    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]", "align=headers"]) == 1
+    assert re.search(r"shows \d+ % of the head of the maps; a guide of the same head", capsys.readouterr().err)
+
+
+def shifted(mm):
+    """What an affine has more where an image is moved along its first axis."""
+    affine = np.zeros((4, 4))
+    affine[0, 3] = mm
+    return affine
+
+
+def test_a_guide_that_moved_is_registered(folder):
+    image = nib.load("t2w.nii.gz")
+    write_scan("t2w.nii.gz", np.asarray(image.dataobj), image.affine + shifted(4))
+    assert main(["qmri", "out", *WORDS, "guides=[t2w.nii.gz]"]) == 0
+    (guide,) = json.loads(Path("out/qmri.json").read_text())["guides"]
+    # the header moved it towards the right by 4 mm, and registration finds that
+    assert abs(guide["translation_mm"][0]) == pytest.approx(4, abs=0.3) and guide["rotation_deg"] < 1
+
+
+def test_one_map_is_enough_and_only_that_is_written(folder):
+    assert main(["qmri", "out", "t1=t1.nii.gz", "guides=[t2w.nii.gz]", "align=headers", "signal_quality=fast"]) == 0
+    names = {path.name for path in Path("out").iterdir()}
+    assert names == {"T1map.nii.gz", "T1map-std.nii.gz", "qmri.png", "qmri.json"}
+    report = json.loads(Path("out/qmri.json").read_text())
+    assert report["maps"] == ["T1map"] and report["residual"]["as_signals"] < 3e-3
+
+
+def test_images_of_a_protocol_each_are_enough(folder):
+    thick = focvs.operator(slices=8, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)
+    inside = folder[..., 0] > 0
+    protocols = {"a": (0.6, 0.015), "b": (4.0, 0.015), "c": (4.0, 0.09)}
+    for name, (tr, te) in protocols.items():
+        signal = torch.zeros(inside.shape, dtype=torch.float64)
+        signal[inside] = 900 * SpinEcho(tr, te)(folder[inside])
+        write_scan(f"{name}.nii.gz", thick(signal).numpy().astype(np.float32), THICK)
+        protocol = {"RepetitionTime": tr, "EchoTime": te, "SliceThickness": 5}
+        Path(f"{name}.json").write_text(json.dumps(protocol))
+    words = ["images=[a.nii.gz,b.nii.gz,c.nii.gz]", "image_sequences=[spin_echo,spin_echo,spin_echo]"]
+    assert main(["qmri", "out", *words, "guides=[t2w.nii.gz]", "align=headers", "signal_quality=fast"]) == 0
+    report = json.loads(Path("out/qmri.json").read_text())
+    assert report["residual"]["signals"] < 3e-3 and report["acquisition"]["thickness_mm"] == 5
+    core = inside.numpy() & (folder[..., 0].numpy() > 0.3)
+    density = read("PDmap")[core] / (900 * folder[..., 0].numpy()[core])
+    assert np.median(density) == pytest.approx(1, abs=0.1)
+
+
+def test_k_space_that_was_cut_off_is_told_by_its_factors(folder):
+    operator = KSpaceTruncation(folder.shape[:3], (1, 2, 2))
+    inside = folder[..., 0] > 0
+    signals = torch.zeros(3, *inside.shape, dtype=torch.float64)
+    signals[:, inside] = REFERENCE(folder[inside]).T
+    measured = operator(signals)
+    low = torch.zeros(*measured.shape[1:], 3, dtype=torch.float64)
+    seen = (measured > 0.01).all(0)
+    low[seen] = fit_maps(REFERENCE, measured[:, seen].T, USUAL, iterations=40).maps
+    affine = np.diag([1.2, 2.4, 2.4, 1.0])
+    for k, name in enumerate(("pd", "t1", "t2")):
+        write_scan(f"{name}.nii.gz", low[..., k].numpy().astype(np.float32), affine)
+    assert main(["qmri", "out", *WORDS, "truncation=[1,2,2]", "signal_quality=fast"]) == 0
+    report = json.loads(Path("out/qmri.json").read_text())
+    assert report["acquisition"]["truncation"] == [1, 2, 2] and report["residual"]["signals"] < 3e-3
+    image = nib.load("out/T1map.nii.gz")
+    assert image.shape == folder.shape[:3]
+    np.testing.assert_allclose(image.affine[:3, 3], [0, -0.6, -0.6], atol=1e-5)  # the edges stay where they were
+    core = folder[..., 0].numpy() > 0.3
+    given = np.repeat(np.repeat(low[..., 1].numpy(), 2, axis=1), 2, axis=2)
+    off, before = (np.median(np.abs(one[core] / folder[..., 1].numpy()[core] - 1)) for one in (read("T1map"), given))
+    assert off < before
+    assert (read("T1map-std")[core] > 0).mean() > 0.95
 
 
 def test_a_thickness_that_nobody_says_is_a_warning(folder):

@@ -1,14 +1,20 @@
 """What is written of maps: files, a picture, and numbers that are those of the maps."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 import focvs
-from focvs.reconstruction.quantitative import REFERENCE, Problem, Sharpened
-from focvs.report.map_report import describe_maps, write_maps
-from focvs.scan.maps import Maps
+from focvs.acquisition.truncation import KSpaceTruncation
+from focvs.reconstruction.guide import Guide
+from focvs.reconstruction.quantitative import Problem, Sharpened
+from focvs.reconstruction.signal_domain import REFERENCE, domain_of_maps
+from focvs.report.map_report import Given, describe_maps, write_maps
+from focvs.scan.maps import Volumes
 from focvs.signal.sequences import SpinEcho
 
 SHAPE = (10, 12, 20)
@@ -25,16 +31,25 @@ def found():
     signals = torch.zeros(3, *SHAPE, dtype=torch.float64)
     signals[:, mask] = REFERENCE(maps[mask]).T
     affine = np.diag([1.2, 1.2, 1.2, 1.0])
-    problem = Problem(operator(signals), operator, signals, 0.1 * signals, mask, affine, 1, (1.2, 1.2, 1.2))
-    thick = Maps(
-        np.moveaxis(np.ones((10, 12, 4, 3)), 2, 1), np.diag([1.2, 6.0, 1.2, 1.0]), nib.Nifti1Header(), ("odd.",)
+    problem = Problem(
+        operator(signals), operator, signals, 0.1 * signals, mask, voxel_mm=(1.2, 1.2, 1.2), affine=affine, axis=1
     )
-    return Sharpened(maps, 0.1 * maps, signals, [2 * torch.ones(SHAPE, dtype=torch.float64)]), problem, thick
+    values = np.moveaxis(operator(maps.movedim(-1, 0)).movedim(0, -1).numpy(), 2, 1)
+    thick = Volumes(values, np.diag([1.2, 6.0, 1.2, 1.0]), nib.Nifti1Header(), ("odd.",))
+    given = Given(thick, (True, True, True), Path("t1.nii.gz"))
+    return Sharpened(maps, 0.1 * maps, signals, [2 * torch.ones(SHAPE, dtype=torch.float64)]), problem, given
+
+
+def aligned(warnings=()):
+    """A guide that was moved by 2 mm."""
+    moved = np.eye(4)
+    moved[2, 3] = 2.0
+    return Guide(Path("t2w.nii.gz"), np.ones((4, 4, 4), np.float32), np.eye(4), moved, warnings=warnings)
 
 
 def test_images_have_the_axes_of_the_files(found, tmp_path):
-    sharpened, problem, maps = found
-    paths = write_maps(sharpened, problem, maps, {"later": SpinEcho(4.0, 0.12)}, tmp_path)
+    sharpened, problem, given = found
+    paths = write_maps(sharpened, problem, given, {"later": SpinEcho(4.0, 0.12)}, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in paths.values()}
     t1 = nib.load(paths["T1map"])
     assert t1.shape == (10, 20, 12) and float(t1.dataobj[5, 10, 5]) == pytest.approx(1.2)
@@ -44,11 +59,37 @@ def test_images_have_the_axes_of_the_files(found, tmp_path):
 
 
 def test_numbers_are_those_of_the_maps(found):
-    sharpened, problem, maps = found
-    said = describe_maps(sharpened, problem, maps, ["t2w.nii.gz"], True, 1.23)
+    sharpened, problem, given = found
+    said = describe_maps(sharpened, problem, given, [aligned()], True, 1.23)
     assert said["residual"]["signals"] < 1e-9 and said["warnings"] == ["odd."]
-    assert said["guides"] == [{"file": "t2w.nii.gz", "gain": [2.0, 2.0, 2.0]}]
+    (guide,) = said["guides"]
+    assert guide["file"] == "t2w.nii.gz" and guide["gain"] == [2.0, 2.0, 2.0]
+    assert guide["rotation_deg"] == 0 and np.abs(guide["translation_mm"]).tolist() == [0, 0, 2]
+    # of one tissue partial volume is linear in maps as well
+    assert said["residual"]["as_signals"] < 1e-9 and said["residual"]["as_maps"] < 1e-9
+    assert said["maps"] == ["PDmap", "T1map", "T2map"] and said["samples"] == 0
     assert said["acquisition"]["slices"] == 4 and said["seconds"] == 1.2
     wrong = Sharpened(1.1 * sharpened.maps, sharpened.deviation, sharpened.signals, sharpened.gains)
-    said = describe_maps(wrong, problem, maps, ["t2w.nii.gz"], True, 1.23)
-    assert said["residual"]["signals"] > 0.02 and "from those that were given" in said["warnings"][1]
+    said = describe_maps(wrong, problem, given, [aligned(("thick.",))], True, 1.23)
+    assert said["residual"]["signals"] > 0.02 and said["residual"]["as_maps"] == pytest.approx(0.1, rel=0.05)
+    assert said["warnings"][1] == "thick." and "from those that were given" in said["warnings"][2]
+
+
+def test_only_maps_that_were_found_are_written(found, tmp_path):
+    sharpened, problem, given = found
+    t1 = Given(given.maps, (False, True, False), given.path)
+    problem = replace(problem, domain=domain_of_maps(t1.found))
+    paths = write_maps(sharpened, problem, t1, {}, tmp_path)
+    assert {name for name in paths if name.startswith(("PD", "T"))} == {"T1map", "T1map-std"}
+    assert describe_maps(sharpened, problem, t1, [aligned()], False, 1.0)["maps"] == ["T1map"]
+
+
+def test_a_truncation_is_told(found):
+    sharpened, problem, given = found
+    operator = KSpaceTruncation(SHAPE, (1, 2, 4))
+    problem = replace(problem, operator=operator, measured=operator(sharpened.signals), axis=2)
+    coarse = Volumes(
+        operator(sharpened.maps.movedim(-1, 0)).clamp(min=0).movedim(0, -1).numpy(), np.eye(4), nib.Nifti1Header()
+    )
+    said = describe_maps(sharpened, problem, Given(coarse, given.found, given.path), [aligned()], True, 1.0)
+    assert said["acquisition"] == {"truncation": [1, 2, 4], "voxel_mm": [1.2, 1.2, 1.2]}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from focvs.errors import InputError
-from focvs.scan.maps import read_maps
+from focvs.scan.maps import read_images, read_maps
 from scans import write_scan
 
 AFFINE = np.diag([1.2, 1.2, 6.0, 1.0])
@@ -33,7 +33,7 @@ def test_maps_are_read_and_are_zero_where_one_is_not_known(files):
         return values
 
     write(1, gap)
-    found = read_maps(*paths)
+    found = read_maps(paths)
     assert found.values.shape == (10, 12, 8, 3) and np.allclose(found.affine, AFFINE)
     assert not found.values[4, 4, 4].any() and not found.values[0].any()
     assert np.median(found.values[3:7, 3:9, :, 1]) == pytest.approx(1.1, rel=0.05)
@@ -54,11 +54,30 @@ def test_what_cannot_be_is_refused(files, k, change, words):
     paths, write = files
     write(k, change)
     with pytest.raises(InputError, match=words):
-        read_maps(*paths)
+        read_maps(paths)
 
 
 def test_another_place_is_refused(files):
     paths, write = files
     write(2, affine=np.diag([1.2, 1.2, 5.0, 1.0]))
-    with pytest.raises(InputError, match="give maps on the same voxels"):
-        read_maps(*paths)
+    with pytest.raises(InputError, match="give all of them on the same voxels"):
+        read_maps(paths)
+
+
+def test_a_map_that_is_not_there_is_one(files):
+    paths, _ = files
+    found = read_maps([None, paths[1], None])
+    assert found.known.any() and (found.values[found.known][:, [0, 2]] == 1).all()
+    assert not found.values[~found.known].any()
+    with pytest.raises(InputError, match="at least one of density=, t1= and t2="):
+        read_maps([None, None, None])
+
+
+def test_images_have_any_unit_and_one_grid(files):
+    paths, write = files
+    write(0, lambda v: 3 * v)
+    found = read_images(paths)
+    assert found.values.shape == (10, 12, 8, 3) and found.values.max() > 1000
+    write(1, lambda v: -v)
+    with pytest.raises(InputError, match="of the image is negative"):
+        read_images(paths)

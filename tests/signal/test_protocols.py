@@ -38,7 +38,7 @@ def test_mprage_takes_its_train_from_the_sidecar():
         ({"EchoTime": 0}, "EchoTime is 0; it must be above 0"),
         ({"EchoTime": 0.9, "RepetitionTime": 0.5}, "is not below its RepetitionTime"),
         ({"ScanningSequence": "EP"}, "does not say what sequence it is"),
-        ({"ScanningSequence": "GR"}, "has no FlipAngle; a guide needs its protocol"),
+        ({"ScanningSequence": "GR"}, "has no FlipAngle; an image needs its protocol"),
         ({"ScanningSequence": "GR", "FlipAngle": 200}, "at most 180 degrees"),
         (
             {"ScanningSequence": "GR_IR", "FlipAngle": 9, "InversionTime": 0.2, "EchoSpacing": 0.008},
