@@ -88,7 +88,8 @@ def _tiles(found: Sharpened, problem: Problem, given: Given) -> dict[tuple[str, 
     brightness = found.signals[int(problem.white.argmax())].numpy()
     turned = view(brightness)
     middle = np.minimum(middle_of(turned, white_level(turned)) + np.array([12, 0, 0]), np.array(turned.shape) - 1)
-    axis = next(a for a in (PLANES["coronal"], PLANES["sagittal"]) if a != view.axis_of(2))
+    across = [a for a in (PLANES["coronal"], PLANES["sagittal"]) if a != view.axis_of(2)]
+    axis = min(across, key=lambda a: turned.shape[a] * view.zooms_mm[a])  # the larger plane
     tiles = {}
     for k in _indices(given):
         data, own = axis_last(given.maps.values[..., k], given.maps.affine, problem.axis)
