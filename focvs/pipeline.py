@@ -115,7 +115,7 @@ def _super_resolve(config: RunConfig, converted: list[Path], held: ExitStack) ->
         working = coarsen(scan, pixels)
         with clock.lap("alignment"):
             stacks = open_stacks(config, working, acquisition, converted)
-            guide = open_guide(config, working, acquisition.grid.spacing_mm)
+            guide = open_guide(config, working, acquisition.grid.spacing_mm, converted)
         if prior is None:
             from focvs.reconstruction.baselines import restore_without_prior  # and with it two trainers
 

@@ -205,7 +205,9 @@ BAD_INPUTS = {
     "output_is_file": BadInput("a file where the folder should be", file_as_folder, "cannot be written"),
     "other_head": BadInput("a stack of another head", of_other_head, "Scans of several heads are restored one by one"),
     "guide_elsewhere": BadInput("a guide somewhere else", guide_elsewhere, "shows 0 % of the head"),
-    "guide_missing": BadInput("a guide that is not there", restored("guide=t1.nii.gz"), "is not an image file"),
+    "guide_missing": BadInput(
+        "a guide that is not there", restored("guide=t1.nii.gz"), "is not there; give an image file"
+    ),
     "locked": BadInput("results that another run writes", locked_folder, "is being done by another focvs"),
     "too_many_words": BadInput("one word too many", restored("somewhere"), "one argument too many", USAGE),
 }

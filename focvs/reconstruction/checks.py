@@ -143,8 +143,8 @@ def check_options(config: RunConfig) -> None:
             raise InputError(
                 f"{name} is a folder of DICOM files: give an output folder as well, its NIfTI is left there."
             )
-    if config.guide is not None and not Path(config.guide).is_file():
-        raise InputError(f"guide={config.guide} is not an image file that is there.")
+    if config.guide is not None and not Path(config.guide).exists():
+        raise InputError(f"guide={config.guide} is not there; give an image file, or a folder of DICOM files.")
     if config.guide is not None and Path(config.guide).resolve() == Path(config.scan).resolve():
         raise InputError(f"guide={config.guide} is the scan itself; give another contrast of the same head.")
     if config.guide is not None and config.method not in ("focvs", GUIDED):

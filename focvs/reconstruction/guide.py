@@ -20,6 +20,7 @@ from focvs.errors import InputError
 from focvs.evaluation.similarity import mutual_information
 from focvs.reconstruction.stacks import spaced
 from focvs.run_config import RunConfig
+from focvs.scan.dicom import open_series
 from focvs.scan.isotropic import FWHM
 from focvs.scan.nifti import read_nifti
 from focvs.scan.registration import COARSE, register_rigidly, turn_deg
@@ -121,20 +122,30 @@ def _sha256(data: np.ndarray, affine: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def open_guide(config: RunConfig, scan: Scan, spacing_mm: float) -> Guide | None:
+def open_guide(config: RunConfig, scan: Scan, spacing_mm: float, converted: list[Path] | None = None) -> Guide | None:
     """Read and align the guide of a run; None where there is none.
 
     Args:
-        config: ``guide`` and ``align``.
+        config: ``guide``, an image or a folder of DICOM files, and ``align``; ``output_dir`` gets the NIfTI of DICOM
+            files in its folder ``guide``.
         scan: on its working pixels.
         spacing_mm: of its slices.
+        converted: gets the files that DICOM files left there.
 
     Raises:
         InputError: for a file that cannot be read, that does not overlap the scan, or that shows another head.
     """
     if config.guide is None:
         return None
-    return align_guide(Path(config.guide), spaced(scan, spacing_mm), rigid=config.align == "rigid")
+    path = Path(config.guide)
+    if path.is_dir():
+        place = Path(config.output_dir) / "guide" if config.output_dir else None
+        _, path, left, warnings = open_series(path, place, read_nifti, overwrite=config.overwrite)
+        for warning in warnings:
+            log.warning("%s: %s", config.guide, warning)
+        if converted is not None:
+            converted += left
+    return align_guide(path, spaced(scan, spacing_mm), rigid=config.align == "rigid")
 
 
 def align_guide(path: Path, fixed: Scan, *, rigid: bool) -> Guide:

@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from isal import igzip
@@ -28,6 +29,7 @@ from focvs.scan.scan import Scan, read_scan
 from focvs.scan.sidecar import read_sidecar
 
 log = logging.getLogger(__name__)
+Image = TypeVar("Image")
 
 # endings of names that dcm2niix gives to more than it was asked for
 TILT = "_Tilt"
@@ -63,6 +65,34 @@ def open_scan(
             raise InputError(f"series= and echo= choose from a folder of DICOM files, and {path} is a file.")
         scan = read_scan(path)
         return replace(scan, warnings=(*stated_kind(path), *scan.warnings))
+    scan, final, left, warnings = open_series(path, output, read_scan, series, echo, overwrite)
+    return replace(scan, path=final, converted=left, warnings=(*warnings, *scan.warnings))
+
+
+def open_series(
+    path: Path,
+    output: Path | None,
+    read: Callable[[Path], Image],
+    series: str | None = None,
+    echo: int | None = None,
+    overwrite: bool = False,
+) -> tuple[Image, Path, tuple[Path, ...], list[str]]:
+    """What ``read`` makes of a folder of DICOM files, which is converted into ``output``.
+
+    Args:
+        path: folder.
+        output: gets its NIfTI and JSON, as :func:`open_scan` says.
+        read: reads the NIfTI; nothing is left in ``output`` where it raises.
+        series: number or description of one of several series.
+        echo: number of one of its echoes, from 1.
+        overwrite: whether another scan of that name may be replaced.
+
+    Returns:
+        The image, its NIfTI, the files that were not there before, and warnings.
+
+    Raises:
+        InputError: as :func:`open_scan`.
+    """
     try:
         import dcm2niix
         import pydicom  # noqa: F401
@@ -82,11 +112,11 @@ def open_scan(
         try:
             if not _is_copy(fresh, TILT):
                 place_tilted(fresh, chosen.planes)
-            scan = read_scan(fresh)
+            image = read(fresh)
         except InputError as error:
             raise InputError(str(error).replace(str(fresh), f"{path}: series {chosen.name}")) from error
         final, left = _leave(fresh, output, _name(path, chosen, len(every), echo), overwrite)
-    return replace(scan, path=final, converted=left, warnings=(*warnings, *said, *scan.warnings))
+    return image, final, left, [*warnings, *said]
 
 
 @contextmanager

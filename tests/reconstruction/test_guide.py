@@ -83,6 +83,34 @@ def test_another_contrast_is_aligned(folder):
     assert np.array_equal(opened(folder, "t1.nii.gz").moved, guide.moved)
 
 
+def test_a_folder_of_dicom_files_is_converted_and_read(folder, tmp_path):
+    pytest.importorskip("pydicom")
+    pytest.importorskip("dcm2niix")
+    from pydicom.uid import generate_uid
+
+    from dicom_files import write_slice
+
+    image = nib.load(folder / "aligned.nii.gz")
+    data = np.asarray(image.dataobj).clip(0).astype(np.uint16)
+    corner = (image.affine @ [*(np.array(SHAPE) - 1)[:2], 0, 1])[:3]  # right, front: first in the patient's coordinates
+    tags = {"PixelSpacing": [VOXEL, VOXEL], "SliceThickness": VOXEL, "SpacingBetweenSlices": VOXEL}
+    (series := tmp_path / "dicom").mkdir()
+    uids = tuple(generate_uid() for _ in range(3))
+    for k in range(SHAPE[2]):
+        where = (-corner[0], -corner[1], float(image.affine[2, 3] + k * VOXEL))
+        pixels = data[::-1, ::-1, k].T.copy()
+        write_slice(series / f"{k:03d}.dcm", pixels, where, series=uids, number=k + 1, **tags)
+    left = []
+    words = [f"guide={quote(str(series))}", f"output_dir={quote(str(tmp_path / 'out'))}", "align=headers"]
+    guide = open_guide(settings(folder, *words), read_scan(folder / "flair.nii.gz"), 7.2, left)
+    assert guide.path == tmp_path / "out" / "guide" / "dicom.nii.gz" and guide.path in left
+    expected = opened(folder, "aligned.nii.gz", "align=headers").on(SHAPE, image.affine)
+    assert float((guide.on(SHAPE, image.affine) - expected).abs().median()) < 0.01
+    assert guide.overlap > 0.9
+    with pytest.raises(InputError, match="give an output folder as well"):
+        open_guide(settings(folder, words[0], "align=headers"), read_scan(folder / "flair.nii.gz"), 7.2)
+
+
 def test_a_start_is_taken(folder):
     scan, guide = read_scan(folder / "flair.nii.gz"), opened(folder, "aligned.nii.gz", "align=headers")
     away = np.eye(4)
@@ -155,7 +183,7 @@ def test_a_guided_filter_is_nearer_to_the_truth_and_reproduces_the_scan(restored
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["guide=none.nii.gz"], "is not an image file that is there"),
+        (["guide=none.nii.gz"], "is not there; give an image file, or a folder of DICOM files"),
         (["guide={scan}"], "is the scan itself"),
         (["guide={t1}", "method=spline"], "looks at no guide"),
         (["method=guided_filter"], "needs guide="),
