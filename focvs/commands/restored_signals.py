@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from focvs.acquisition.grid import make_grid
+from focvs.acquisition.linear_operator import LinearOperator
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.truncation import KSpaceTruncation
 from focvs.commands.overrides import compose, quote, to_schema
@@ -82,25 +83,14 @@ def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConf
     for k in range(signals.shape[-1]):
         log.info("--- signal %d of %d", k + 1, signals.shape[-1])
         found.append(_restored(signals[..., k], volumes, config, [*words, f"seed={_seed(config, k)}"]))
-    affine = found[0].affine
-    voxel_mm = nib.affines.voxel_sizes(axis_last(found[0].mean, affine, axis)[1])
+    turned = [_turned(one, axis) for one in found]
+    voxel_mm = _sizes(axis_last(found[0].mean, found[0].affine, axis)[1])
     profile = load_profile(config.profile, thickness.thickness_mm)
-    grid = make_grid(signals.shape[axis], spacing_mm, float(voxel_mm[-1]), profile.half_support_mm)
+    grid = make_grid(signals.shape[axis], spacing_mm, voxel_mm[-1], profile.half_support_mm)
     measured = np.moveaxis(np.moveaxis(signals, -1, 0), 1 + axis, -1)
-    estimate, deviation, mask, draws = _estimates([_turned(one, axis) for one in found])
-    return Problem(
-        torch.from_numpy(np.ascontiguousarray(measured)),
-        ThroughPlaneOperator(profile, grid, "edge"),
-        estimate,
-        deviation,
-        mask,
-        draws=draws,
-        domain=domain,
-        voxel_mm=(float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])),
-        affine=affine,
-        axis=axis,
-        warnings=tuple(warnings),
-    )
+    operator = ThroughPlaneOperator(profile, grid, "edge")
+    problem = _problem(torch.from_numpy(np.ascontiguousarray(measured)), operator, turned, domain, voxel_mm)
+    return replace(problem, axis=axis, warnings=tuple(warnings))
 
 
 def _pose_truncated(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConfig) -> Problem:
@@ -110,7 +100,7 @@ def _pose_truncated(signals: np.ndarray, volumes: Volumes, domain: Domain, confi
     operator = KSpaceTruncation(shape, factors)
     affine = volumes.affine @ np.diag([*(1 / np.array(factors)), 1.0])
     affine[:3, 3] -= sum((factor - 1) / 2 * affine[:3, k] for k, factor in enumerate(factors))
-    voxel_mm = nib.affines.voxel_sizes(affine)
+    voxel_mm = _sizes(affine)
     measured = torch.from_numpy(np.ascontiguousarray(np.moveaxis(signals, -1, 0)))
     wider = 1 + WIDER * max(0, sorted(factors)[1] - 2)
     found = []
@@ -119,23 +109,12 @@ def _pose_truncated(signals: np.ndarray, volumes: Volumes, domain: Domain, confi
         mean = operator.pseudo_inverse(signal)
         squares, errors = torch.zeros_like(mean), torch.zeros(config.samples, *shape)
         for axis in (a for a in range(3) if factors[a] > 1):
-            one = _along(axis, mean, factors[axis], float(voxel_mm[axis]), volumes, config, _seed(config, k, axis))
+            one = _along(axis, mean, factors[axis], voxel_mm[axis], volumes, config, _seed(config, k, axis))
             mean, squares = torch.from_numpy(one.mean), squares + torch.from_numpy(one.deviation) ** 2
             errors += torch.from_numpy(one.draws - one.mean[None].astype(np.float32))
         deviation = wider * squares.sqrt()
         found.append(Restored(mean.numpy(), deviation.numpy(), (mean + wider * errors).float().numpy(), affine))
-    estimate, deviation, mask, draws = _estimates(found)
-    return Problem(
-        measured,
-        operator,
-        estimate,
-        deviation,
-        mask,
-        draws=draws,
-        domain=domain,
-        voxel_mm=(float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])),
-        affine=affine,
-    )
+    return _problem(measured, operator, found, domain, voxel_mm)
 
 
 def _along(
@@ -183,15 +162,31 @@ def _turned(one: Restored, axis: int) -> Restored:
     return Restored(np.moveaxis(one.mean, axis, -1), np.moveaxis(one.deviation, axis, -1), draws, one.affine)
 
 
-def _estimates(found: list[Restored]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """What a :class:`Problem` has of restored signals: estimate, deviation, the head in the brightest, and draws."""
+def _sizes(affine: np.ndarray) -> tuple[float, float, float]:
+    first, second, third = (float(mm) for mm in nib.affines.voxel_sizes(affine))
+    return first, second, third
+
+
+def _problem(
+    measured: Tensor,
+    operator: LinearOperator,
+    found: list[Restored],
+    domain: Domain,
+    voxel_mm: tuple[float, float, float],
+) -> Problem:
+    """Restored signals together, with the head that the brightest one shows."""
     mean = np.stack([one.mean for one in found])
     brightest = mean[int(np.argmax([white_level(one) for one in mean]))]
-    return (
+    return Problem(
+        measured,
+        operator,
         torch.from_numpy(mean),
         torch.from_numpy(np.stack([one.deviation for one in found])),
         torch.from_numpy(head_mask(brightest, white_level(brightest))),
+        domain,
+        voxel_mm,
         torch.from_numpy(np.stack([one.draws for one in found], 1)) if len(found[0].draws) else None,
+        found[0].affine,
     )
 
 
