@@ -32,8 +32,8 @@ from focvs.scan.units import white_level
 log = logging.getLogger(__name__)
 LEAST_VOXELS = 5  # along an axis that was cut off
 MOST_FACTOR = 8
-# by how much deviations of signals that are coarse along two axes or more are widened for every factor beyond 2: networks
-# know slices, whose other axes are sharp. With it maps of a factor of 4 deviate 1.2 to 1.4 times as much as their errors
+# by how much deviations of signals that are coarse along two axes or more are widened for every factor beyond 2, as
+# networks know slices, whose other axes are sharp; with it maps of a factor of 4 deviate 1.2 to 1.4 times their errors
 WIDER = 0.3
 
 
