@@ -156,7 +156,7 @@ def test_deviations_of_draws_are_those_of_a_gaussian_posterior(head):
     """Draws with the deviation of the fit give about the deviation of the fit, where nothing is replaced."""
     maps, operator, measured, estimate, deviation = head
     generator = torch.Generator().manual_seed(3)
-    noise = torch.randn(24, *estimate.shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(8, *estimate.shape, generator=generator, dtype=torch.float64)
     mask = torch.ones(maps.shape[:3], dtype=torch.bool)
     problem = Problem(measured, operator, estimate, deviation, mask, draws=estimate + deviation * noise)
     guides = [guide(maps, T1W, noise=0.003), guide(maps, T2W, noise=0.003)]
