@@ -20,7 +20,7 @@ from focvs.reconstruction.guide import Guide as AlignedGuide
 from focvs.reconstruction.guide import align_guide
 from focvs.reconstruction.quantitative import Guide, Problem, sharpen_maps
 from focvs.reconstruction.signal_domain import Domain, Kind, domain_of_images, domain_of_maps
-from focvs.report.map_report import Given, describe_maps, write_maps
+from focvs.report.map_report import REPORT, Given, describe_maps, map_files, remove_maps, write_maps
 from focvs.scan.formats import image_stem
 from focvs.scan.maps import Volumes, read_images, read_maps
 from focvs.scan.nifti import axis_last
@@ -30,6 +30,7 @@ from focvs.signal.protocols import sequence_of
 from focvs.signal.sequences import Sequence
 
 log = logging.getLogger(__name__)
+QUALITIES = ("fast", "default", "best")
 LEAST_SEEN = 0.9  # of the head, that a guide covers
 
 
@@ -47,6 +48,7 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     folder = Path(config.output_dir)
     require_reachable(folder)
     _check(config)
+    _require_inputs_kept(config, folder)
     protocols = _protocols(config.guides, config.sequences, "guides", "sequences")
     wanted = {Path(p).stem: sequence_of(_json(Path(p)), Path(p).name) for p in config.synthesise}
     given, domain, signals = read_given(config)
@@ -58,10 +60,11 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     ]
     found = sharpen_maps(problem, guides, config.anchored, seed=config.seed)
     require_writable(folder)
+    remove_maps(folder)
     paths = write_maps(found, problem, given, wanted, folder)
     seconds = time.perf_counter() - began
     report = describe_maps(found, problem, given, aligned, config.anchored, seconds)
-    paths["json"] = folder / "qmri.json"
+    paths["json"] = folder / REPORT
     write_json(paths["json"], report)
     for warning in report["warnings"]:
         log.warning("%s", warning)
@@ -114,6 +117,10 @@ def _check(config: QmriConfig) -> None:
         raise InputError(f"align={config.align} is not known; choose rigid or headers.")
     if config.domain not in ("signal", "map"):
         raise InputError(f"domain={config.domain} is not known; choose signal or map.")
+    if config.signal_quality not in QUALITIES:
+        raise InputError(f"signal_quality={config.signal_quality} is not known; choose {', '.join(QUALITIES)}.")
+    if config.seed < 0:
+        raise InputError(f"seed={config.seed} must be at least 0.")
     if config.samples < 0 or config.samples == 1:
         raise InputError(f"samples={config.samples} cannot be used; give 0, or at least 2 for a deviation.")
     if config.samples and config.signal_quality == "fast":
@@ -123,6 +130,21 @@ def _check(config: QmriConfig) -> None:
         raise InputError(f"give either images= or maps ({', '.join(f'{name}=' for name in maps)}), not both.")
     if config.images and config.domain == "map":
         raise InputError("domain=map needs maps, and images= are signals; leave out domain=.")
+
+
+def _require_inputs_kept(config: QmriConfig, folder: Path) -> None:
+    """Refuse a folder in which results would have the names of what they are made from.
+
+    Raises:
+        InputError: naming the file.
+    """
+    maps = [path for path in (config.density, config.t1, config.t2) if path is not None]
+    results = {path.resolve() for path in map_files(folder, [Path(path).stem for path in config.synthesise])}
+    for name in (*maps, *config.images, *config.guides):
+        if not Path(name).exists():
+            raise InputError(f"{name} does not exist; give a .nii or .nii.gz file.")
+        if Path(name).resolve() in results:
+            raise InputError(f"{name} would be replaced by a result of that name; give another output folder.")
 
 
 def _aligned(config: QmriConfig, protocols: Many[Sequence], problem: Problem, given: Given) -> list[AlignedGuide]:

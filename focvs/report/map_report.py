@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from focvs.scan.nifti import axis_back, axis_last, write_nifti
 from focvs.scan.units import white_level
 from focvs.signal.sequences import Sequence
 
+METHOD, REPORT = "qmri", "qmri.json"
 KEYS = ("PDmap", "T1map", "T2map")
 ROWS = ("proton density", "T1, s", "T2, s")
 TIMES, BRIGHT = 4, 2.5  # that deviations are shown larger; of the median of a map, that is white
@@ -50,6 +52,23 @@ class Given:
     maps: Volumes
     found: Found
     path: Path
+
+
+def map_files(folder: Path, synthesised: Many[str] = ()) -> list[Path]:
+    """Every image that may be written: maps, their deviations, and synthesised images by name."""
+    names = [f"{key}{ending}" for key in KEYS for ending in ("", "-std")]
+    return [folder / f"{name}.nii.gz" for name in (*names, *(f"synthesised-{name}" for name in synthesised))]
+
+
+def remove_maps(folder: Path) -> None:
+    """Remove the maps of an earlier run from a folder that has its JSON: this one may find fewer."""
+    try:
+        earlier = json.loads((folder / REPORT).read_text()).get("method") == METHOD
+    except (OSError, ValueError, AttributeError):
+        return
+    if earlier:
+        for path in map_files(folder):
+            path.unlink(missing_ok=True)
 
 
 def write_maps(
@@ -127,7 +146,7 @@ def describe_maps(
     inside = problem.mask
     return {
         "version": __version__,
-        "method": "qmri",
+        "method": METHOD,
         "maps": [KEYS[k] for k in _indices(given)],
         "guides": [
             {

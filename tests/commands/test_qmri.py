@@ -92,6 +92,9 @@ def test_maps_images_and_report_are_written(folder):
     ("words", "said"),
     [
         (["density=pd.nii.gz", "t1=t1.nii.gz", "t2=none.nii.gz"], "none.nii.gz does not exist"),
+        ([*WORDS, "guides=[t1w.nii.gz]"], "t1w.nii.gz does not exist"),
+        ([*WORDS, "signal_quality=paper"], "signal_quality=paper is not known; choose fast, default, best"),
+        ([*WORDS, "seed=-3"], "seed=-3 must be at least 0"),
         ([*WORDS, "guides=[t1.nii.gz]"], "its sidecar has no RepetitionTime|does not say what sequence"),
         ([*WORDS, "guides=[pd.nii.gz]"], "pd.json could not be read"),
         ([*WORDS, "guides=[t2w.nii.gz]", "sequences=[spin_echo,null]"], "2 values for 1 guides"),
@@ -158,6 +161,34 @@ def test_one_map_is_enough_and_only_that_is_written(folder):
     assert names == {"T1map.nii.gz", "T1map-std.nii.gz", "qmri.png", "qmri.json"}
     report = json.loads(Path("out/qmri.json").read_text())
     assert report["maps"] == ["T1map"] and report["residual"]["as_signals"] < 3e-3
+
+
+def test_results_never_replace_what_they_are_made_from(folder, capsys):
+    for name, source in (("PDmap", "pd"), ("T1map-std", "t1"), ("synthesised-later", "t2w")):
+        path = Path("maps") / f"{name}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(Path(f"{source}.nii.gz").read_bytes())
+    before = {path: path.read_bytes() for path in Path("maps").iterdir()}
+    shared = ["t2=t2.nii.gz", "synthesise=[later.json]"]
+    for words in (
+        ["density=maps/PDmap.nii.gz"],
+        ["t1=maps/T1map-std.nii.gz"],
+        ["guides=[maps/synthesised-later.nii.gz]"],
+    ):
+        if "guides" in words[0]:
+            words = [*words, "sequences=[spin_echo]"]
+            Path("maps/synthesised-later.json").write_text(json.dumps(T2W))
+        assert main(["qmri", "maps", *shared, *words]) == 1
+        assert "would be replaced by a result of that name" in capsys.readouterr().err
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_maps_of_an_earlier_run_do_not_stay_beside_those_of_a_later_one(folder):
+    common = ["thickness=5", "signal_quality=fast"]
+    assert main(["qmri", "out", "density=pd.nii.gz", "t1=t1.nii.gz", *common]) == 0
+    Path("out/mine.nii.gz").write_bytes(b"mine")
+    assert main(["qmri", "out", "t1=t1.nii.gz", *common]) == 0
+    assert {path.name for path in Path("out").glob("*.nii.gz")} == {"T1map.nii.gz", "T1map-std.nii.gz", "mine.nii.gz"}
 
 
 def test_images_of_a_protocol_each_are_enough(folder):
