@@ -278,7 +278,7 @@ def with_lesion(fine: Tensor, labels: np.ndarray) -> tuple[Tensor, np.ndarray]:
 
 def posed(config: QmriConfig) -> tuple[Problem, Volumes]:
     given, domain, signals = read_given(config)
-    return pose(signals, given.maps, domain, config, given.path), given.maps
+    return pose(signals, given.maps, domain, config), given.maps
 
 
 def soft_anchor(problem: Problem, start: Tensor, maps: Volumes, guides: list[Guide], steps: int = 150) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence as Many
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from focvs.reconstruction.quantitative import Guide, Problem, sharpen_maps
 from focvs.reconstruction.signal_domain import Domain, Kind, domain_of_images, domain_of_maps
 from focvs.report.map_report import REPORT, Given, describe_maps, map_files, remove_maps, write_maps
 from focvs.scan.formats import image_stem
-from focvs.scan.maps import Volumes, read_images, read_maps
+from focvs.scan.maps import read_images, read_maps
 from focvs.scan.nifti import axis_last
 from focvs.scan.scan import Scan
 from focvs.scan.sidecar import read_sidecar
@@ -52,7 +53,7 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     protocols = _protocols(config.guides, config.sequences, "guides", "sequences")
     wanted = {Path(p).stem: sequence_of(_json(Path(p)), Path(p).name) for p in config.synthesise}
     given, domain, signals = read_given(config)
-    problem = pose(signals, given.maps, domain, config, given.path)
+    problem = pose(signals, given.maps, domain, config)
     aligned = _aligned(config, protocols, problem, given)
     guides = [
         Guide(_image(guide, problem), sequence, config.guide_error)
@@ -83,17 +84,14 @@ def read_given(config: QmriConfig) -> tuple[Given, Domain, np.ndarray]:
         images = read_images([Path(path) for path in config.images])
         values = np.zeros((*images.known.shape, 3))
         values[images.known] = domain.maps_of(torch.from_numpy(images.values[images.known])).numpy()
-        maps = Volumes(values, images.affine, images.header, images.warnings)
-        return Given(maps, domain.found, Path(config.images[0])), domain, images.values
+        return Given(replace(images, values=values), domain.found), domain, images.values
     paths = [None if path is None else Path(path) for path in (config.density, config.t1, config.t2)]
     maps = read_maps(paths)
     density, t1, t2 = (path is not None for path in paths)
     domain = domain_of_maps((density, t1, t2), cast(Kind, config.domain))
     signals = np.zeros((*maps.known.shape, len(domain.reference.sequences)))
     signals[maps.known] = domain.reference(torch.from_numpy(maps.values[maps.known])).numpy()
-    # thickness is rather beside T1 than beside a density that was computed
-    first = next(path for path in (paths[1], paths[2], paths[0]) if path is not None)
-    return Given(maps, domain.found, first), domain, signals
+    return Given(maps, domain.found), domain, signals
 
 
 def protocol_of(image: Path, kind: str | None) -> Sequence:
@@ -162,7 +160,7 @@ def _aligned(config: QmriConfig, protocols: Many[Sequence], problem: Problem, gi
         image = torch.zeros(problem.mask.shape)
         image[problem.mask] = sequence(maps[problem.mask]).float()
         affine = axis_last(image.numpy(), problem.affine, problem.axis)[1]
-        fixed = Scan(given.path, image.numpy(), affine, given.maps.header)
+        fixed = Scan(given.maps.path, image.numpy(), affine, given.maps.header)
         found.append(align_guide(Path(path), fixed, rigid=config.align == "rigid"))
     return found
 

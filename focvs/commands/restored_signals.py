@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,15 +49,17 @@ class Restored:
         deviation: ``(p, q, n)`` of its error.
         draws: ``(samples, p, q, n)`` float32 of it.
         affine: ``(4, 4)`` of its voxels.
+        warnings: of its restoration, a sentence each.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
     draws: np.ndarray
     affine: np.ndarray
+    warnings: tuple[str, ...] = ()
 
 
-def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConfig, first: Path) -> Problem:
+def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConfig) -> Problem:
     """What there is to work on.
 
     Args:
@@ -62,7 +67,6 @@ def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConf
         volumes: the files that they are of.
         domain: what they are.
         config: the acquisition of the files.
-        first: the file whose sidecar may tell how thick its slices are.
 
     Raises:
         InputError: as :func:`focvs.pipeline.super_resolve`, or for a truncation that does not fit the files.
@@ -72,7 +76,7 @@ def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConf
     sizes = nib.affines.voxel_sizes(volumes.affine)
     axis = int(np.argmax(sizes))
     spacing_mm = float(sizes[axis]) if config.spacing is None else config.spacing
-    thickness = find_thickness(first, spacing_mm, config.thickness)
+    thickness = find_thickness(volumes.path, spacing_mm, config.thickness)
     warnings = [*thickness.warnings, *([thickness.assumed] if thickness.assumed else [])]
     words = [f"thickness={thickness.thickness_mm}", f"profile={_profile(config)}"]
     if config.profile.kind == "slr":
@@ -82,7 +86,7 @@ def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConf
     found = []
     for k in range(signals.shape[-1]):
         log.info("--- signal %d of %d", k + 1, signals.shape[-1])
-        found.append(_restored(signals[..., k], volumes, config, [*words, f"seed={_seed(config, k)}"]))
+        found.append(_restored(signals[..., k], volumes.affine, volumes, config, [*words, f"seed={_seed(config, k)}"]))
     turned = [_turned(one, axis) for one in found]
     voxel_mm = _sizes(axis_last(found[0].mean, found[0].affine, axis)[1])
     profile = load_profile(config.profile, thickness.thickness_mm)
@@ -90,7 +94,7 @@ def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConf
     measured = np.moveaxis(np.moveaxis(signals, -1, 0), 1 + axis, -1)
     operator = ThroughPlaneOperator(profile, grid, "edge")
     problem = _problem(torch.from_numpy(np.ascontiguousarray(measured)), operator, turned, domain, voxel_mm)
-    return replace(problem, axis=axis, warnings=tuple(warnings))
+    return replace(problem, axis=axis, warnings=(*warnings, *problem.warnings))
 
 
 def _pose_truncated(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConfig) -> Problem:
@@ -107,13 +111,15 @@ def _pose_truncated(signals: np.ndarray, volumes: Volumes, domain: Domain, confi
     for k, signal in enumerate(measured):
         log.info("--- signal %d of %d", k + 1, len(measured))
         mean = operator.pseudo_inverse(signal)
+        warnings: list[str] = []
         squares, errors = torch.zeros_like(mean), torch.zeros(config.samples, *shape)
         for axis in (a for a in range(3) if factors[a] > 1):
             one = _along(axis, mean, factors[axis], voxel_mm[axis], volumes, config, _seed(config, k, axis))
             mean, squares = torch.from_numpy(one.mean), squares + torch.from_numpy(one.deviation) ** 2
+            warnings += one.warnings
             errors += torch.from_numpy(one.draws - one.mean[None].astype(np.float32))
-        deviation = wider * squares.sqrt()
-        found.append(Restored(mean.numpy(), deviation.numpy(), (mean + wider * errors).float().numpy(), affine))
+        deviation, draws = wider * squares.sqrt(), (mean + wider * errors).float()
+        found.append(Restored(mean.numpy(), deviation.numpy(), draws.numpy(), affine, tuple(warnings)))
     return _problem(measured, operator, found, domain, voxel_mm)
 
 
@@ -124,11 +130,13 @@ def _along(
     factors = [factor if k == axis else 1 for k in range(3)]
     thick = KSpaceTruncation(volume.shape, factors)(volume).clamp(min=0).movedim(axis, -1).numpy()
     # as a scan of square pixels: what counts is how much coarser this axis is than the others
-    placed = Volumes(thick[..., None], np.diag([voxel_mm, voxel_mm, factor * voxel_mm, 1.0]), volumes.header)
+    placed = Volumes(
+        thick[..., None], np.diag([voxel_mm, voxel_mm, factor * voxel_mm, 1.0]), volumes.header, volumes.path
+    )
     words = [f"thickness={factor * voxel_mm}", "profile=kspace", f"voxel={voxel_mm}", f"seed={seed}"]
-    found = _restored(thick, placed, config, words)
+    found = _restored(thick, affine, volumes, config, words)
     back = [np.moveaxis(value, -1, axis) for value in (found.mean, found.deviation)]
-    return Restored(back[0], back[1], np.moveaxis(found.draws, -1, 1 + axis), found.affine)
+    return Restored(back[0], back[1], np.moveaxis(found.draws, -1, 1 + axis), found.affine, found.warnings)
 
 
 def _seed(config: QmriConfig, signal: int, axis: int = 0) -> int:
@@ -146,8 +154,8 @@ def _factors(config: QmriConfig, volumes: Volumes) -> list[int]:
     usual = "give three whole numbers, such as truncation=[1,2,2]"
     if len(given) != 3 or any(int(f) != f or not 1 <= f <= MOST_FACTOR for f in given) or max(given) == 1:
         raise InputError(f"truncation={config.truncation} cannot be used; {usual}, from 1 to {MOST_FACTOR}, not all 1.")
-    if config.thickness is not None or config.spacing is not None:
-        raise InputError("truncation= says how large voxels are; leave out thickness= and spacing=.")
+    if config.thickness is not None or config.spacing is not None or config.profile.kind != "gaussian":
+        raise InputError("truncation= says what voxels are; leave out thickness=, spacing= and profile=.")
     for axis, factor in enumerate(given):
         if factor > 1 and shape[axis] < LEAST_VOXELS:
             raise InputError(
@@ -159,7 +167,9 @@ def _factors(config: QmriConfig, volumes: Volumes) -> list[int]:
 
 def _turned(one: Restored, axis: int) -> Restored:
     draws = np.moveaxis(one.draws, 1 + axis, -1)
-    return Restored(np.moveaxis(one.mean, axis, -1), np.moveaxis(one.deviation, axis, -1), draws, one.affine)
+    return replace(
+        one, mean=np.moveaxis(one.mean, axis, -1), deviation=np.moveaxis(one.deviation, axis, -1), draws=draws
+    )
 
 
 def _sizes(affine: np.ndarray) -> tuple[float, float, float]:
@@ -187,25 +197,56 @@ def _problem(
         voxel_mm,
         torch.from_numpy(np.stack([one.draws for one in found], 1)) if len(found[0].draws) else None,
         found[0].affine,
+        warnings=tuple(dict.fromkeys(warning for one in found for warning in one.warnings)),
     )
 
 
-def _restored(signal: np.ndarray, volumes: Volumes, config: QmriConfig, words: list[str]) -> Restored:
-    """A signal on thin voxels by itself, in the order of axes of the file."""
+def _restored(
+    signal: np.ndarray, affine: np.ndarray, volumes: Volumes, config: QmriConfig, words: list[str]
+) -> Restored:
+    """A signal on thin voxels by itself, in the order of its axes; ``volumes`` are the files that it is of."""
     unit = white_level(signal) / 1000  # as other scans have intensities
     with tempfile.TemporaryDirectory(prefix="focvs-") as work:
         scan = Path(work) / "signal.nii.gz"
-        write_nifti(scan, (signal / unit).astype(np.float32), volumes.affine, volumes.header)
+        write_nifti(scan, (signal / unit).astype(np.float32), affine, volumes.header)
         common = [f"scan={quote(str(scan))}", f"output_dir={quote(work)}", f"quality={config.signal_quality}"]
         common += [f"device={config.device}", "slice_gains=off", "report=false", "figure=false"]
         common.append(f"samples={config.samples}")
-        paths = super_resolve(to_schema(compose("config", [*common, *words])))
+        with _without_words_of_a_scan(), _named(scan, volumes.path):
+            paths = super_resolve(to_schema(compose("config", [*common, *words])))
         (mean, affine, *_), (deviation, *_) = read_nifti(paths["mean"]), read_nifti(paths["std"])
         samples = [read_nifti(path)[0] for name, path in sorted(paths.items()) if name.startswith("sample-")]
+        # signals of maps are above zero whatever theirs are
+        said = [w for w in json.loads(paths["json"].read_text())["warnings"] if "nonnegative=" not in w]
     draws = np.stack(samples) if samples else np.empty((0, *mean.shape))
     return Restored(
-        unit * mean.astype(np.float64), unit * deviation.astype(np.float64), (unit * draws).astype(np.float32), affine
+        unit * mean.astype(np.float64),
+        unit * deviation.astype(np.float64),
+        (unit * draws).astype(np.float32),
+        affine,
+        tuple(said),
     )
+
+
+@contextmanager
+def _without_words_of_a_scan() -> Iterator[None]:
+    """Leave out what the pipeline says of its scan: it is a signal, in a folder that is gone afterwards."""
+    logger = logging.getLogger(super_resolve.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _named(scan: Path, given: Path) -> Iterator[None]:
+    """Name the file that was given in what is wrong with a signal of it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(scan), str(given)).replace(scan.name, given.name)) from error
 
 
 def _profile(config: QmriConfig) -> str:

@@ -46,12 +46,10 @@ class Given:
     Attributes:
         maps: on coarse voxels; of images, those that they determine.
         found: whether proton density, T1 and T2 are of any meaning.
-        path: the file whose sidecar tells of the acquisition.
     """
 
     maps: Volumes
     found: Found
-    path: Path
 
 
 def map_files(folder: Path, synthesised: Many[str] = ()) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -26,12 +26,14 @@ class Volumes:
         values: ``(i, j, k, volumes)`` float64, at least zero; all of them zero where one is.
         affine: ``(4, 4)`` voxel-to-world, mm.
         header: of the first file.
+        path: the file that messages name, whose sidecar may tell of the acquisition.
         warnings: what was odd, a sentence each.
     """
 
     values: np.ndarray
     affine: np.ndarray
     header: nib.Nifti1Header
+    path: Path
     warnings: tuple[str, ...] = ()
 
     @property
@@ -56,7 +58,9 @@ def read_maps(paths: Sequence[Path | None]) -> Volumes:
     read = _read(given, [name for name, path in zip(NAMES, paths, strict=True) if path is not None])
     values = np.repeat(read.known[..., None], 3, axis=-1).astype(np.float64)
     values[..., [path is not None for path in paths]] = read.values
-    return Volumes(values, read.affine, read.header, read.warnings)
+    # thickness is rather beside T1 or T2 than beside a density that was computed
+    path = next(path for path in (*paths[1:], paths[0]) if path is not None)
+    return replace(read, values=values, path=path)
 
 
 def read_images(paths: Sequence[Path]) -> Volumes:
@@ -92,7 +96,7 @@ def _read(paths: Sequence[Path], names: Sequence[str]) -> Volumes:
     values[(values <= 0).any(-1)] = 0
     if not values.any():
         raise InputError(f"{', '.join(path.name for path in paths)} have no voxel in common where all are above 0.")
-    return Volumes(values, first[1], first[2], tuple(warnings))
+    return Volumes(values, first[1], first[2], paths[0], tuple(warnings))
 
 
 def _require_seconds(values: np.ndarray, name: str, path: Path) -> None:

@@ -111,7 +111,7 @@ def test_maps_images_and_report_are_written(folder):
         ([*WORDS, "samples=2", "signal_quality=fast"], "samples=2 need signal_quality=default or best"),
         ([*WORDS, "truncation=[2,2]"], r"three whole numbers, such as truncation=\[1,2,2\]"),
         ([*WORDS, "truncation=[1,1,1]"], "not all 1"),
-        ([*WORDS, "truncation=[1,1,2]", "thickness=5"], "leave out thickness= and spacing="),
+        ([*WORDS, "truncation=[1,1,2]", "thickness=5"], "leave out thickness=, spacing= and profile="),
     ],
 )
 def test_what_cannot_be_worked_with_is_one_sentence(folder, capsys, words, said):

@@ -35,8 +35,8 @@ def found():
         operator(signals), operator, signals, 0.1 * signals, mask, voxel_mm=(1.2, 1.2, 1.2), affine=affine, axis=1
     )
     values = np.moveaxis(operator(maps.movedim(-1, 0)).movedim(0, -1).numpy(), 2, 1)
-    thick = Volumes(values, np.diag([1.2, 6.0, 1.2, 1.0]), nib.Nifti1Header(), ("odd.",))
-    given = Given(thick, (True, True, True), Path("t1.nii.gz"))
+    thick = Volumes(values, np.diag([1.2, 6.0, 1.2, 1.0]), nib.Nifti1Header(), Path("t1.nii.gz"), ("odd.",))
+    given = Given(thick, (True, True, True))
     return Sharpened(maps, 0.1 * maps, signals, [2 * torch.ones(SHAPE, dtype=torch.float64)]), problem, given
 
 
@@ -77,7 +77,7 @@ def test_numbers_are_those_of_the_maps(found):
 
 def test_only_maps_that_were_found_are_written(found, tmp_path):
     sharpened, problem, given = found
-    t1 = Given(given.maps, (False, True, False), given.path)
+    t1 = Given(given.maps, (False, True, False))
     problem = replace(problem, domain=domain_of_maps(t1.found))
     paths = write_maps(sharpened, problem, t1, {}, tmp_path)
     assert {name for name in paths if name.startswith(("PD", "T"))} == {"T1map", "T1map-std"}
@@ -88,8 +88,7 @@ def test_a_truncation_is_told(found):
     sharpened, problem, given = found
     operator = KSpaceTruncation(SHAPE, (1, 2, 4))
     problem = replace(problem, operator=operator, measured=operator(sharpened.signals), axis=2)
-    coarse = Volumes(
-        operator(sharpened.maps.movedim(-1, 0)).clamp(min=0).movedim(0, -1).numpy(), np.eye(4), nib.Nifti1Header()
-    )
-    said = describe_maps(sharpened, problem, Given(coarse, given.found, given.path), [aligned()], True, 1.0)
+    values = operator(sharpened.maps.movedim(-1, 0)).clamp(min=0).movedim(0, -1).numpy()
+    coarse = Volumes(values, np.eye(4), nib.Nifti1Header(), Path("t1.nii.gz"))
+    said = describe_maps(sharpened, problem, Given(coarse, given.found), [aligned()], True, 1.0)
     assert said["acquisition"] == {"truncation": [1, 2, 4], "voxel_mm": [1.2, 1.2, 1.2]}
