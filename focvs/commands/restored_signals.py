@@ -87,7 +87,7 @@ def pose(signals: np.ndarray, volumes: Volumes, domain: Domain, config: QmriConf
     for k in range(signals.shape[-1]):
         log.info("--- signal %d of %d", k + 1, signals.shape[-1])
         found.append(_restored(signals[..., k], volumes.affine, volumes, config, [*words, f"seed={_seed(config, k)}"]))
-    turned = [_turned(one, axis) for one in found]
+    turned = [_turned(one, axis, -1) for one in found]
     voxel_mm = _sizes(axis_last(found[0].mean, found[0].affine, axis)[1])
     profile = load_profile(config.profile, thickness.thickness_mm)
     grid = make_grid(signals.shape[axis], spacing_mm, voxel_mm[-1], profile.half_support_mm)
@@ -130,13 +130,9 @@ def _along(
     factors = [factor if k == axis else 1 for k in range(3)]
     thick = KSpaceTruncation(volume.shape, factors)(volume).clamp(min=0).movedim(axis, -1).numpy()
     # as a scan of square pixels: what counts is how much coarser this axis is than the others
-    placed = Volumes(
-        thick[..., None], np.diag([voxel_mm, voxel_mm, factor * voxel_mm, 1.0]), volumes.header, volumes.path
-    )
+    affine = np.diag([voxel_mm, voxel_mm, factor * voxel_mm, 1.0])
     words = [f"thickness={factor * voxel_mm}", "profile=kspace", f"voxel={voxel_mm}", f"seed={seed}"]
-    found = _restored(thick, affine, volumes, config, words)
-    back = [np.moveaxis(value, -1, axis) for value in (found.mean, found.deviation)]
-    return Restored(back[0], back[1], np.moveaxis(found.draws, -1, 1 + axis), found.affine, found.warnings)
+    return _turned(_restored(thick, affine, volumes, config, words), -1, axis)
 
 
 def _seed(config: QmriConfig, signal: int, axis: int = 0) -> int:
@@ -165,11 +161,11 @@ def _factors(config: QmriConfig, volumes: Volumes) -> list[int]:
     return [int(factor) for factor in given]
 
 
-def _turned(one: Restored, axis: int) -> Restored:
-    draws = np.moveaxis(one.draws, 1 + axis, -1)
-    return replace(
-        one, mean=np.moveaxis(one.mean, axis, -1), deviation=np.moveaxis(one.deviation, axis, -1), draws=draws
-    )
+def _turned(one: Restored, source: int, target: int) -> Restored:
+    """The same with one axis of its volumes in the place of another."""
+    mean, deviation = (np.moveaxis(volume, source, target) for volume in (one.mean, one.deviation))
+    draws = np.moveaxis(one.draws, source % 3 + 1, target % 3 + 1)
+    return replace(one, mean=mean, deviation=deviation, draws=draws)
 
 
 def _sizes(affine: np.ndarray) -> tuple[float, float, float]:
