@@ -17,9 +17,8 @@ from focvs.commands.restored_signals import pose
 from focvs.config import QmriConfig
 from focvs.errors import InputError
 from focvs.files import require_reachable, require_writable, write_json
-from focvs.reconstruction.guide import Guide as AlignedGuide
-from focvs.reconstruction.guide import align_guide
-from focvs.reconstruction.quantitative import Guide, Problem, sharpen_maps
+from focvs.reconstruction.guide import Guide, align_guide
+from focvs.reconstruction.quantitative import Problem, WeightedImage, sharpen_maps
 from focvs.reconstruction.signal_domain import Domain, Kind, domain_of_images, domain_of_maps
 from focvs.report.map_report import REPORT, Given, describe_maps, map_files, remove_maps, write_maps
 from focvs.scan.formats import image_stem
@@ -56,7 +55,7 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     problem = pose(signals, given.maps, domain, config)
     aligned = _aligned(config, protocols, problem, given)
     guides = [
-        Guide(_image(guide, problem), sequence, config.guide_error)
+        WeightedImage(_image(guide, problem), sequence, config.guide_error)
         for guide, sequence in zip(aligned, protocols, strict=True)
     ]
     found = sharpen_maps(problem, guides, config.anchored, seed=config.seed)
@@ -145,7 +144,7 @@ def _require_inputs_kept(config: QmriConfig, folder: Path) -> None:
             raise InputError(f"{name} would be replaced by a result of that name; give another output folder.")
 
 
-def _aligned(config: QmriConfig, protocols: Many[Sequence], problem: Problem, given: Given) -> list[AlignedGuide]:
+def _aligned(config: QmriConfig, protocols: Many[Sequence], problem: Problem, given: Given) -> list[Guide]:
     """Guides, each registered to what its sequence would show of the maps as they are without guides.
 
     Raises:
@@ -165,7 +164,7 @@ def _aligned(config: QmriConfig, protocols: Many[Sequence], problem: Problem, gi
     return found
 
 
-def _image(guide: AlignedGuide, problem: Problem) -> torch.Tensor:
+def _image(guide: Guide, problem: Problem) -> torch.Tensor:
     """A guide on the thin voxels, ``(p, q, n)``.
 
     Raises:

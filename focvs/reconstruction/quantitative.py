@@ -31,7 +31,7 @@ ALL_MAPS = domain_of_maps((True, True, True))
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class WeightedImage:
     """A sharp weighted image of the same head.
 
     Attributes:
@@ -106,7 +106,7 @@ class Sharpened:
 
 
 def sharpen_maps(
-    problem: Problem, guides: Many[Guide] = (), anchored: bool = True, rounds: int = ROUNDS, seed: int = 0
+    problem: Problem, guides: Many[WeightedImage] = (), anchored: bool = True, rounds: int = ROUNDS, seed: int = 0
 ) -> Sharpened:
     """Tie restored signals to each other, to guides, and to what was measured.
 
@@ -144,14 +144,14 @@ def sharpen_maps(
     return replace(found, deviation=deviation)
 
 
-def _with_noise(guide: Guide, mask: Tensor, generator: torch.Generator) -> Guide:
+def _with_noise(guide: WeightedImage, mask: Tensor, generator: torch.Generator) -> WeightedImage:
     noise = torch.randn(guide.image.shape, generator=generator, dtype=torch.float64)
     return replace(guide, image=guide.image.double() + guide.error * _white(guide.image.double()[mask]) * noise)
 
 
 def _fitted(
     problem: Problem,
-    guides: Many[Guide],
+    guides: Many[WeightedImage],
     signals: Tensor,
     precision: Tensor,
     scale: Tensor,
@@ -232,7 +232,7 @@ def _white(values: Tensor) -> Tensor:
     return torch.quantile(values[:: max(1, len(values) // 10**6)], 0.995)
 
 
-def _gain_of(guide: Guide, maps: Tensor, problem: Problem) -> Tensor:
+def _gain_of(guide: WeightedImage, maps: Tensor, problem: Problem) -> Tensor:
     """The smooth factor between a guide and what its sequence shows of the maps, by local least squares in slices.
 
     Detail that the maps still lack would make it too small; on the voxels that were measured they lack none.

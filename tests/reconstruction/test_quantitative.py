@@ -9,7 +9,7 @@ from scipy import ndimage
 
 import focvs
 from focvs.acquisition.truncation import KSpaceTruncation
-from focvs.reconstruction.quantitative import Guide, Problem, sharpen_maps
+from focvs.reconstruction.quantitative import Problem, WeightedImage, sharpen_maps
 from focvs.reconstruction.signal_domain import REFERENCE, domain_of_images, domain_of_maps
 from focvs.signal.sequences import SpinEcho, SpoiledGradientEcho
 
@@ -49,7 +49,9 @@ def error(found, maps):
 
 def guide(maps, sequence, gain=3.0, noise=0.0):
     image = gain * sequence(maps)
-    return Guide(image + noise * torch.randn(image.shape, generator=torch.Generator().manual_seed(5)), sequence, 0.01)
+    return WeightedImage(
+        image + noise * torch.randn(image.shape, generator=torch.Generator().manual_seed(5)), sequence, 0.01
+    )
 
 
 def test_without_guides_the_signals_stay_and_the_maps_are_theirs(head):
@@ -85,7 +87,7 @@ def test_gains_are_found_and_do_not_matter(head):
     maps = head[0]
     even, uneven = guide(maps, T1W), guide(maps, T1W)
     slope = torch.linspace(0.95, 1.05, 6, dtype=torch.float64)[:, None, None]
-    uneven = Guide(500 * slope * even.image, T1W, 0.01)
+    uneven = WeightedImage(500 * slope * even.image, T1W, 0.01)
     first, second = sharpened(head, [even]), sharpened(head, [uneven])
     assert float(error(second, maps)[1]) < 1.3 * float(error(first, maps)[1])
     assert float(second.gains[0].mean()) == pytest.approx(1500 * float(first.gains[0].mean()) / 3, rel=0.1)
