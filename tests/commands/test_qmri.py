@@ -78,10 +78,10 @@ def test_maps_images_and_report_are_written(folder):
     assert report["residual"]["signals"] < 3e-3 and report["acquisition"]["thickness_mm"] == 5
     assert report["guides"][0]["gain"][1] == pytest.approx(700, rel=0.1)
     inside = folder[..., 0].numpy() > 0.3
-    t2, truth = read("T2map"), folder[..., 2].numpy()
+    t2, truth = read("T2map"), folder[..., 2].numpy()[inside]
     assert t2.shape == (48, 58, 40)
-    given = np.repeat(np.asarray(nib.load("t2.nii.gz").dataobj), 5, axis=2)
-    assert np.median(np.abs(t2 / truth - 1)[inside]) < 0.6 * np.median(np.abs(given / truth - 1)[inside])
+    given = np.repeat(np.asarray(nib.load("t2.nii.gz").dataobj), 5, axis=2)[inside]
+    assert np.median(np.abs(t2[inside] / truth - 1)) < 0.6 * np.median(np.abs(given / truth - 1))
     assert (read("T2map-std")[inside] > 0).mean() > 0.99
     expected = SpinEcho(4.0, 0.12)(torch.from_numpy(np.stack([read(n) for n in ("PDmap", "T1map", "T2map")], -1)))
     np.testing.assert_allclose(read("synthesised-later")[inside], expected.numpy()[inside], rtol=1e-3)
