@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,97 +27,44 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-import focvs
 from focvs.acquisition.guided_filter import guided_detail
-from focvs.acquisition.linear_operator import LinearOperator
-from focvs.acquisition.tissue_head import CONTRASTS, tissue_maps
-from focvs.acquisition.truncation import KSpaceTruncation
+from focvs.acquisition.tissue_head import CONTRASTS
 from focvs.commands.qmri import read_given
 from focvs.commands.restored_signals import pose
 from focvs.config import QmriConfig
 from focvs.evaluation.metrics import high_frequency_error, structural_similarity
 from focvs.files import write_csv
-from focvs.reconstruction.quantitative import Guide, Problem, Sharpened, sharpen_maps
+from focvs.reconstruction.quantitative import Problem, Sharpened, WeightedImage, sharpen_maps
 from focvs.reconstruction.signal_domain import REFERENCE
 from focvs.scan.maps import Volumes
 from focvs.scan.nifti import write_nifti
-from focvs.signal.fitting import USUAL, fit_maps
-from focvs.signal.sequences import Mprage, Sequence, Several, SpinEcho
+from focvs.signal.sequences import Sequence
+from qmri_heads import (
+    T1W,
+    T2W,
+    VOXEL_MM,
+    Acquisition,
+    acquired,
+    fine_head,
+    fitted,
+    halved,
+    rendered,
+    shown,
+    with_lesion,
+)
 
-FINE_MM, VOXEL_MM = 0.6, 1.2
-BOX = (slice(132, 168), slice(120, 264), slice(40, 200))  # of the fine voxels
-TIMES_S = ((0.6, 0.015), (1.5, 0.015), (4.0, 0.015), (4.0, 0.06), (4.0, 0.12))  # TR and TE that maps are acquired with
-ACQUIRED = Several(tuple(SpinEcho(tr, te) for tr, te in TIMES_S))
-T1W, T2W = Mprage(2.3, 0.003, 0.9, math.radians(9), 0.0072, 176), SpinEcho(4.0, 0.09)
 WRONG: dict[str, Sequence] = {"T1w": replace(T1W, tr_s=2.53, te_s=0.0033), "T2w": replace(T2W, tr_s=4.4, te_s=0.099)}
 EDGE = 4  # voxels at the edges of the slab, where k-space that was cut off wraps around
-NOISE, GUIDE_NOISE = 0.005, 0.01
-LESION_MM, LESION = 8.0, (0.85, 1.6, 0.15)  # diameter; proton density, T1 and T2 in seconds
 NAMES = ("pd", "t1", "t2")
 
 
-def halved(values: Tensor) -> Tensor:
-    a, b, c = (n // 2 for n in values.shape)
-    return values.reshape(a, 2, b, 2, c, 2).mean((1, 3, 5))
-
-
-def shown(fine: Tensor, sequence: Sequence) -> Tensor:
-    signal = torch.zeros(fine.shape[:3], dtype=torch.float64)
-    inside = fine[..., 0] > 0
-    signal[inside] = sequence(fine[inside])
-    return halved(signal)
-
-
-def fitted(sequence: Sequence, signals: Tensor) -> Tensor:
-    """Maps of ``(k, p, q, n)`` signals, zero in air."""
-    inside = signals[0] > 0.02
-    maps = torch.zeros(*inside.shape, 3, dtype=torch.float64)
-    maps[inside] = fit_maps(sequence, signals[:, inside].T, USUAL, iterations=40).maps
-    return maps
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """Thick slices, or a truncation of k-space.
-
-    Attributes:
-        name: thickness:spacing in mm, or x and a factor.
-    """
-
-    name: str
-
-    @property
-    def factor(self) -> int:
-        """Of a truncation; 1 for slices."""
-        return int(self.name[1:]) if self.name.startswith("x") else 1
-
-    @property
-    def slices_mm(self) -> tuple[float, float]:
-        """Thickness and spacing."""
-        thickness_mm, spacing_mm = map(float, self.name.split(":"))
-        return thickness_mm, spacing_mm
-
-    def operator(self, shape: tuple[int, ...]) -> LinearOperator:
-        """On voxels of 1.2 mm."""
-        if self.factor > 1:
-            return KSpaceTruncation(shape, (1, self.factor, self.factor))
-        thickness_mm, spacing_mm = self.slices_mm
-        slices = round(shape[-1] * VOXEL_MM / spacing_mm)
-        return focvs.operator(slices=slices, spacing_mm=spacing_mm, thickness_mm=thickness_mm, voxel_mm=VOXEL_MM)
-
-    def voxel_mm(self) -> tuple[float, float, float]:
-        """Of what is acquired."""
-        if self.factor > 1:
-            return VOXEL_MM, self.factor * VOXEL_MM, self.factor * VOXEL_MM
-        return VOXEL_MM, VOXEL_MM, self.slices_mm[1]
-
-    def configure(self, samples: int) -> QmriConfig:
-        """How focvs qmri is told of it."""
-        if self.factor > 1:
-            return QmriConfig(truncation=[1, self.factor, self.factor], samples=samples)
-        config = QmriConfig(thickness=self.slices_mm[0], samples=samples)
-        config.profile.kind = "gaussian"
-        return config
+def configured(acquisition: Acquisition, samples: int) -> QmriConfig:
+    """How focvs qmri is told of it."""
+    if acquisition.factor > 1:
+        return QmriConfig(truncation=[1, acquisition.factor, acquisition.factor], samples=samples)
+    config = QmriConfig(thickness=acquisition.slices_mm[0], samples=samples)
+    config.profile.kind = "gaussian"
+    return config
 
 
 class Head:
@@ -131,12 +78,9 @@ class Head:
     """
 
     def __init__(self, seed: int, acquisition: Acquisition, ill: bool = False, samples: int = 0):
-        maps, labels = tissue_maps(seed, (304, 368, 200), FINE_MM)
-        labels = labels[BOX]
-        clean = torch.from_numpy(maps[BOX]).double()
+        clean, labels = fine_head(seed)
         diseased, self.lesion = with_lesion(clean, labels)
         fine = diseased if ill else clean
-        rng = np.random.default_rng(seed)
         signals = torch.stack([shown(fine, s) for s in REFERENCE.sequences])
         self.truth = fitted(REFERENCE, signals)
         shares = [halved(torch.from_numpy((labels == k).astype(float))).numpy() for k in (2, 3)]
@@ -150,10 +94,8 @@ class Head:
         inner[:, EDGE:-EDGE, EDGE:-EDGE] = True
         for mask in (self.grey, self.white, self.border, self.brain, self.solid):
             mask &= inner
-        thick = acquisition.operator(signals.shape[1:])(torch.stack([shown(fine, s) for s in ACQUIRED.sequences]))
-        thick = thick + NOISE * torch.from_numpy(rng.standard_normal(thick.shape))
         self.guides, self.guides_ill = (rendered(one, seed) for one in (clean, diseased))
-        low = fitted(ACQUIRED, thick)
+        low = acquired(fine, acquisition, seed)
         with tempfile.TemporaryDirectory() as folder:
             header = nib.Nifti1Header()
             header.set_xyzt_units("mm")
@@ -161,7 +103,7 @@ class Head:
             for k, path in enumerate(paths):
                 affine = np.diag([*acquisition.voxel_mm(), 1.0])
                 write_nifti(path, low[..., k].numpy().astype(np.float32), affine, header)
-            config = acquisition.configure(samples)
+            config = configured(acquisition, samples)
             config.density, config.t1, config.t2 = map(str, paths)
             self.problem, self.maps = posed(config)
             config.domain, config.samples = "map", 0
@@ -250,38 +192,14 @@ class Head:
         return scores
 
 
-def rendered(fine: Tensor, seed: int) -> dict[str, Guide]:
-    """Guides by name, with noise and a bias field."""
-    rng, guides = np.random.default_rng((seed, 1)), {}
-    for name, sequence in (("T1w", T1W), ("T2w", T2W)):
-        image = shown(fine, sequence).numpy()
-        bias = ndimage.gaussian_filter(rng.standard_normal(image.shape), 30)
-        image = image * np.exp(0.15 * bias / bias.std()) * 1000
-        image += GUIDE_NOISE * np.percentile(image, 99.5) * rng.standard_normal(image.shape)
-        guides[name] = Guide(torch.from_numpy(image.clip(0)), sequence)
-    return guides
-
-
-def with_lesion(fine: Tensor, labels: np.ndarray) -> tuple[Tensor, np.ndarray]:
-    """A ball of diseased tissue in the middle of the white matter, and the thin voxels that it fills by half."""
-    inner = np.zeros_like(labels, bool)
-    inner[16:-16, 16:-16, 16:-16] = True
-    depth = ndimage.distance_transform_edt(labels == 3) * inner
-    centre = np.unravel_index(int(depth.argmax()), depth.shape)
-    index = np.indices(labels.shape)
-    away = np.sqrt(sum((index[k] - centre[k]) ** 2 for k in range(3))) * FINE_MM
-    ball = torch.from_numpy(away <= LESION_MM / 2)
-    ill = fine.clone()
-    ill[ball] = fine[ball] / fine[ball].mean(0) * torch.tensor(LESION, dtype=torch.float64)
-    return ill, halved(ball.double()).numpy() > 0.5
-
-
 def posed(config: QmriConfig) -> tuple[Problem, Volumes]:
     given, domain, signals = read_given(config)
     return pose(signals, given.maps, domain, config), given.maps
 
 
-def soft_anchor(problem: Problem, start: Tensor, maps: Volumes, guides: list[Guide], steps: int = 150) -> Tensor:
+def soft_anchor(
+    problem: Problem, start: Tensor, maps: Volumes, guides: list[WeightedImage], steps: int = 150
+) -> Tensor:
     """A fit of each voxel's maps to two losses: slices of the maps, and images synthesised from them.
 
     In the manner of Samadifardheris et al., from what their abstract says; gains are least squares of the whole image.
@@ -310,7 +228,7 @@ def lesion_contrasts(seed: int, acquisition: Acquisition, well: Head) -> list[di
     ill = Head(seed, acquisition, ill=True)
     inside = torch.from_numpy(well.lesion)
     there = (ill.truth - well.truth)[inside].mean(0)
-    none: list[Guide] = []
+    none: list[WeightedImage] = []
     guides, guides_ill = list(well.guides.values()), list(well.guides_ill.values())
     lines = []
     for name, head, shown_by in (

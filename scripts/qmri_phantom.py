@@ -14,11 +14,10 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from benchmark_qmri import ACQUIRED, BOX, FINE_MM, NOISE, VOXEL_MM, Acquisition, fitted, rendered, shown
-from focvs.acquisition.tissue_head import tissue_maps
 from focvs.files import write_json
 from focvs.reconstruction.signal_domain import REFERENCE
 from focvs.scan.nifti import write_nifti
+from qmri_heads import VOXEL_MM, Acquisition, acquired, fine_head, fitted, rendered, shown
 
 PROTOCOLS = {
     "T1w": {
@@ -55,12 +54,10 @@ def main() -> None:
         affine[:3, 3] = np.array(voxel_mm) / 2
         write_nifti(options.out / f"{name}.nii.gz", values.numpy().astype(np.float32), affine, header)
 
-    fine = torch.from_numpy(tissue_maps(options.seed, (304, 368, 200), FINE_MM)[0][BOX]).double()
+    fine, _ = fine_head(options.seed)
     thin = (VOXEL_MM,) * 3
     truth = fitted(REFERENCE, torch.stack([shown(fine, sequence) for sequence in REFERENCE.sequences]))
-    measured = options.acquisition.operator(truth.shape[:3])(torch.stack([shown(fine, s) for s in ACQUIRED.sequences]))
-    noise = np.random.default_rng(options.seed).standard_normal(measured.shape)
-    maps = fitted(ACQUIRED, measured + NOISE * torch.from_numpy(noise))
+    maps = acquired(fine, options.acquisition, options.seed)
     for k, name in enumerate(FILES):
         write(f"truth/{name}", truth[..., k], thin)
         write(name, maps[..., k], options.acquisition.voxel_mm())
