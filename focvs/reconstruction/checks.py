@@ -145,6 +145,10 @@ def check_options(config: RunConfig) -> None:
             )
     if config.guide is not None and not Path(config.guide).exists():
         raise InputError(f"guide={config.guide} is not there; give an image file, or a folder of DICOM files.")
+    if config.guide is not None and Path(config.guide).is_dir() and config.output_dir is None:
+        raise InputError(
+            f"guide={config.guide} is a folder of DICOM files: give an output folder as well, its NIfTI is left there."
+        )
     if config.guide is not None and Path(config.guide).resolve() == Path(config.scan).resolve():
         raise InputError(f"guide={config.guide} is the scan itself; give another contrast of the same head.")
     if config.guide is not None and config.method not in ("focvs", GUIDED):

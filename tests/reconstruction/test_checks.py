@@ -31,3 +31,9 @@ def test_samples_that_are_saved_have_to_be_drawn(thick_scan, tmp_path, capsys):
 def test_impossible_patches_are_refused(thick_scan, words):
     with pytest.raises(InputError, match="cannot be"):
         check_options(runs.settings(thick_scan, None, "unused", "prior=monai", *words))
+
+
+def test_a_folder_as_guide_needs_an_output_folder(thick_scan, tmp_path):
+    (folder := tmp_path / "series").mkdir()
+    with pytest.raises(InputError, match="series is a folder of DICOM files: give an output folder as well"):
+        check_options(runs.settings(thick_scan, None, "unused", f"guide={folder}"))
