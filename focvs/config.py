@@ -136,6 +136,7 @@ class QmriConfig:
     samples: int = 0
     seed: int = 0
     anchored: bool = True
+    report: bool = True
     device: str = "auto"
 
 

@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-from markupsafe import Markup
 from PIL import Image
 
-from focvs import __version__
 from focvs.commands.cohort import NAME, read_table
 from focvs.commands.outcomes import FAILED, SKIPPED
 from focvs.errors import InputError
 from focvs.files import require_writable, write_atomically
 from focvs.report.html_report import SOURCES
 from focvs.report.mosaics import data_uri
+from focvs.report.pages import render
 
 log = logging.getLogger(__name__)
 PAGE, TABLE = "focvs_cohort.html", "focvs_cohort.tsv"
@@ -120,16 +118,8 @@ def _thumbnail(path: Path | None) -> str:
 
 
 def _page(rows: list[dict[str, Any]], failed: list[dict[str, str]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("focvs.report", "page"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    loader = environment.loader
-    assert loader is not None
-    style = Markup(loader.get_source(environment, "style.css")[0])
     columns = [{"key": key, "title": title, "number": key not in WORDS} for key, title, _ in COLUMNS]
-    return environment.get_template("cohort.html.j2").render(
-        rows=rows, failed=failed, columns=columns, style=style, shown=_shown, version=__version__
-    )
+    return render("cohort.html.j2", rows=rows, failed=failed, columns=columns, shown=_shown)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

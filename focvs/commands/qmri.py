@@ -35,7 +35,8 @@ LEAST_SEEN = 0.9  # of the head, that a guide covers
 
 
 def sharpen(config: QmriConfig) -> dict[str, Path]:
-    """Write ``PDmap``, ``T1map``, ``T2map``, their deviations, images that are to be synthesised, a picture and a JSON.
+    """Write ``PDmap``, ``T1map``, ``T2map``, their deviations, images that are to be synthesised, a picture, a JSON
+    and a page.
 
     Returns:
         Paths by name.
@@ -63,9 +64,13 @@ def sharpen(config: QmriConfig) -> dict[str, Path]:
     remove_maps(folder)
     paths = write_maps(found, problem, given, wanted, folder)
     seconds = time.perf_counter() - began
-    report = describe_maps(found, problem, given, aligned, config.anchored, seconds)
+    report = describe_maps(found, problem, given, aligned, config, seconds)
     paths["json"] = folder / REPORT
     write_json(paths["json"], report)
+    if config.report:
+        from focvs.report.map_page import FinishedMaps, write_map_page  # and with it Jinja
+
+        paths["report"] = write_map_page(FinishedMaps(found, problem, given, report, dict(paths)), folder)
     for warning in report["warnings"]:
         log.warning("%s", warning)
     log.info("wrote %s, relative residual of the signals %.1e", folder, report["residual"]["signals"])

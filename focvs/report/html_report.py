@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import nibabel as nib
 import numpy as np
 import torch
 import yaml
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from focvs import __version__
@@ -26,6 +24,7 @@ from focvs.reconstruction.restoration import Restoration
 from focvs.report.evidence import draw_evidence, slice_residuals
 from focvs.report.figures import DEVIATION, draw_planes
 from focvs.report.mosaics import Volume, coded, data_uri, describe_volumes
+from focvs.report.pages import render
 from focvs.report.run_report import Run, RunReport
 from focvs.report.views import deviation_window, window_of
 from focvs.scan.head import bounding_box
@@ -95,17 +94,11 @@ def write_page(finished: Finished, folder: Path) -> Path:
 def render_page(finished: Finished) -> str:
     """The page as HTML; whatever comes from files is escaped."""
     run, report = finished.run, finished.report
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("focvs.report", "page"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    source = environment.loader
-    assert source is not None
-    style, script = (Markup(source.get_source(environment, name)[0]) for name in ("style.css", "viewer.js"))
     residuals = slice_residuals(torch.from_numpy(finished.restoration.mean), run.scan, run.acquisition)
-    return environment.get_template("page.html.j2").render(
+    return render(
+        "page.html.j2",
         name=printable(run.scan.path.name),
         method=finished.method,
-        version=__version__,
         acquisition=report.acquisition,
         warnings=list(dict.fromkeys((*run.acquired.warnings, *report.warnings))),
         figure=_picture(finished),
@@ -120,8 +113,6 @@ def render_page(finished: Finished) -> str:
         citation=CITATION,
         volumes=_volumes(finished),
         number=_number,
-        style=style,
-        script=script,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,20 @@ from torch import Tensor
 from focvs import __version__
 from focvs.acquisition.operator import ThroughPlaneOperator
 from focvs.acquisition.truncation import KSpaceTruncation
+from focvs.config import QmriConfig
 from focvs.files import write_atomically
 from focvs.reconstruction.guide import Guide
 from focvs.reconstruction.quantitative import Problem, Sharpened
 from focvs.reconstruction.signal_domain import Found, domain_of_maps
 from focvs.report.figures import draw_comparison
+from focvs.report.run_report import plain
 from focvs.report.views import PLANES, Tile, View, middle_of
 from focvs.scan.maps import Volumes
 from focvs.scan.nifti import axis_back, axis_last, write_nifti
 from focvs.scan.units import white_level
 from focvs.signal.sequences import Sequence
 
-METHOD, REPORT = "qmri", "qmri.json"
+METHOD, REPORT, PAGE, PICTURE = "qmri", "qmri.json", "qmri.html", "qmri.png"
 KEYS = ("PDmap", "T1map", "T2map")
 ROWS = ("proton density", "T1, s", "T2, s")
 TIMES, BRIGHT = 4, 2.5  # that deviations are shown larger; of the median of a map, that is white
@@ -65,7 +67,7 @@ def remove_maps(folder: Path) -> None:
     except (OSError, ValueError, AttributeError):
         return
     if earlier:
-        for path in map_files(folder):
+        for path in (*map_files(folder), folder / PAGE):
             path.unlink(missing_ok=True)
 
 
@@ -80,20 +82,20 @@ def write_maps(
         data = axis_back(volume.numpy().astype(np.float32), np.eye(4), problem.axis)[0]
         write_nifti(paths[name], data, problem.affine, given.maps.header)
 
-    for k in _indices(given):
+    for k in indices(given):
         write(KEYS[k], found.maps[..., k])
         write(f"{KEYS[k]}-std", found.deviation[..., k])
     for name, sequence in wanted.items():
         image = torch.zeros(problem.mask.shape, dtype=torch.float64)
         image[problem.mask] = sequence(found.maps[problem.mask])
         write(f"synthesised-{name}", image)
-    paths["figure"] = folder / "qmri.png"
-    figure = draw_comparison([ROWS[k] for k in _indices(given)], list(COLUMNS), _tiles(found, problem, given))
+    paths["figure"] = folder / PICTURE
+    figure = draw_comparison([ROWS[k] for k in indices(given)], list(COLUMNS), _tiles(found, problem, given))
     write_atomically(paths["figure"], ".png", lambda path: figure.savefig(path, dpi=90))
     return paths
 
 
-def _indices(given: Given) -> list[int]:
+def indices(given: Given) -> list[int]:
     """Of the maps that are found."""
     return [k for k in range(3) if given.found[k]]
 
@@ -108,19 +110,30 @@ def _tiles(found: Sharpened, problem: Problem, given: Given) -> dict[tuple[str, 
     across = [a for a in (PLANES["coronal"], PLANES["sagittal"]) if a != view.axis_of(2)]
     axis = min(across, key=lambda a: turned.shape[a] * view.zooms_mm[a])  # the larger plane
     tiles = {}
-    for k in _indices(given):
-        data, own = axis_last(given.maps.values[..., k], given.maps.affine, problem.axis)
-        coarse = resample_from_to(nib.Nifti1Image(data, own), (problem.mask.shape, affine), order=0, mode="nearest")
-        nearest = np.asarray(coarse.dataobj)
-        white = BRIGHT * float(np.median(data[data > 0]))  # fluid, and voxels that are of no tissue, are as bright
-        shown = (nearest, found.maps[..., k].numpy(), TIMES * found.deviation[..., k].numpy())
+    for k in indices(given):
+        white, before = white_of(given, k), nearest_given(problem, given, k)
+        shown = (before, found.maps[..., k].numpy(), TIMES * found.deviation[..., k].numpy())
         for column, volume in zip(COLUMNS, shown, strict=True):
             tiles[ROWS[k], column] = Tile.of(view(volume.clip(max=white)), view.zooms_mm, axis, int(middle[axis]))
     return tiles
 
 
+def white_of(given: Given, k: int) -> float:
+    """What is shown as white of a map: fluid, and voxels that are of no tissue, are as bright."""
+    values = given.maps.values[..., k]
+    return BRIGHT * float(np.median(values[values > 0]))
+
+
+def nearest_given(problem: Problem, given: Given, k: int) -> np.ndarray:
+    """A map as it was given, ``(p, q, n)``: every thin voxel as the coarse one that it lies in."""
+    data, own = axis_last(given.maps.values[..., k], given.maps.affine, problem.axis)
+    affine = axis_last(np.empty((1, 1, 1)), problem.affine, problem.axis)[1]
+    on = resample_from_to(nib.Nifti1Image(data, own), (problem.mask.shape, affine), order=0, mode="nearest")
+    return np.asarray(on.dataobj)
+
+
 def describe_maps(
-    found: Sharpened, problem: Problem, given: Given, guides: Many[Guide], anchored: bool, seconds: float
+    found: Sharpened, problem: Problem, given: Given, guides: Many[Guide], config: QmriConfig, seconds: float
 ) -> dict[str, Any]:
     """What the JSON holds.
 
@@ -129,14 +142,14 @@ def describe_maps(
         problem: what was measured.
         given: as it was given.
         guides: as they were aligned.
-        anchored: whether what was measured was replaced.
+        config: how.
         seconds: that it took.
     """
     error = (problem.operator(problem.shown(found.maps, found.signals)) - problem.measured).abs()
     scale = problem.measured.amax((1, 2, 3))
     worst, typical = (error.amax((1, 2, 3)) / scale).max(), (error.pow(2).mean((1, 2, 3)).sqrt() / scale).max()
     warnings = [*given.maps.warnings, *problem.warnings, *(w for guide in guides for w in guide.warnings)]
-    if anchored and float(typical) > WORTH_SAYING:
+    if config.anchored and float(typical) > WORTH_SAYING:
         warnings.append(
             f"signals of the written maps are {100 * float(typical):.2g} % (root mean square) from those that were "
             "given: some are of no proton density, T1 and T2 that tissue has."
@@ -145,7 +158,7 @@ def describe_maps(
     return {
         "version": __version__,
         "method": METHOD,
-        "maps": [KEYS[k] for k in _indices(given)],
+        "maps": [KEYS[k] for k in indices(given)],
         "guides": [
             {
                 "file": str(guide.path),
@@ -156,9 +169,11 @@ def describe_maps(
             for guide, gain in zip(guides, found.gains, strict=True)
         ],
         "acquisition": _acquisition(problem),
-        "anchored": anchored,
+        "domain": config.domain,
+        "anchored": config.anchored,
         "samples": 0 if problem.draws is None else len(problem.draws),
         "residual": {"signals": float(typical), "signals_largest": float(worst), **_residuals(found, problem, given)},
+        "config": plain(asdict(config)),
         "seconds": round(seconds, 1),
         "warnings": warnings,
     }
@@ -166,7 +181,7 @@ def describe_maps(
 
 def _acquisition(problem: Problem) -> dict[str, Any]:
     """Of the coarse voxels."""
-    operator, voxel_mm = problem.operator, list(problem.voxel_mm)
+    operator, voxel_mm = problem.operator, [float(f"{mm:.6g}") for mm in problem.voxel_mm]  # headers are float32
     if isinstance(operator, KSpaceTruncation):
         return {"truncation": list(operator.factors), "voxel_mm": voxel_mm}
     assert isinstance(operator, ThroughPlaneOperator)

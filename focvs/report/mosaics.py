@@ -31,6 +31,7 @@ class Volume:
         window: values shown as black and white at first.
         nearest: ``(n,)`` which of the slices of ``data`` each voxel shows, where they are fewer; else None.
         deviation: whether it is a standard deviation, shown in colours.
+        group: those of one unit, which are shown in one window.
     """
 
     data: np.ndarray
@@ -39,6 +40,7 @@ class Volume:
     window: tuple[float, float]
     nearest: np.ndarray | None = None
     deviation: bool = False
+    group: str = ""
 
 
 def coded(data: np.ndarray, window: tuple[float, float], nearest: np.ndarray | None = None) -> Volume:
@@ -57,7 +59,7 @@ def describe_volumes(
 
     Args:
         volumes: by name, on one grid.
-        main: name of the one in whose middle the cursor is at first.
+        main: name of the one that is shown at first, the cursor in its middle.
         affine: ``(4, 4)`` voxel-to-world of that grid, mm.
         box: the part of the grid that is shown, a slice along each axis.
     """
@@ -90,6 +92,7 @@ def describe_volumes(
             {
                 "name": name,
                 "deviation": volume.deviation,
+                "group": volume.group,
                 "low": volume.low,
                 "high": volume.high,
                 "window": volume.window,
@@ -104,6 +107,7 @@ def describe_volumes(
         "zooms": [float(z) for z in view.zooms_mm],
         "affine": view.turned_affine(small).tolist(),
         "axis": axis,
+        "main": main,
         "averaged": factor,
         "cursor": [int(c) for c in cursor],
         "layers": layers,

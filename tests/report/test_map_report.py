@@ -8,43 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-import focvs
 from focvs.acquisition.truncation import KSpaceTruncation
-from focvs.reconstruction.guide import Guide
-from focvs.reconstruction.quantitative import Problem, Sharpened
-from focvs.reconstruction.signal_domain import REFERENCE, domain_of_maps
+from focvs.config import QmriConfig
+from focvs.reconstruction.quantitative import Sharpened
+from focvs.reconstruction.signal_domain import domain_of_maps
 from focvs.report.map_report import Given, describe_maps, write_maps
 from focvs.scan.maps import Volumes
 from focvs.signal.sequences import SpinEcho
-
-SHAPE = (10, 12, 20)
+from map_results import SHAPE, aligned, block
 
 
 @pytest.fixture
 def found():
-    """Maps of a block that reproduce what was measured, coronal slices of a file whose second axis they are."""
-    operator = focvs.operator(slices=4, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)
-    mask = torch.zeros(SHAPE, dtype=torch.bool)
-    mask[2:8, 2:10] = True
-    maps = torch.zeros(*SHAPE, 3, dtype=torch.float64)
-    maps[mask] = torch.tensor([0.8, 1.2, 0.08], dtype=torch.float64)
-    signals = torch.zeros(3, *SHAPE, dtype=torch.float64)
-    signals[:, mask] = REFERENCE(maps[mask]).T
-    affine = np.diag([1.2, 1.2, 1.2, 1.0])
-    problem = Problem(
-        operator(signals), operator, signals, 0.1 * signals, mask, voxel_mm=(1.2, 1.2, 1.2), affine=affine, axis=1
-    )
-    values = np.moveaxis(operator(maps.movedim(-1, 0)).movedim(0, -1).numpy(), 2, 1)
-    thick = Volumes(values, np.diag([1.2, 6.0, 1.2, 1.0]), nib.Nifti1Header(), Path("t1.nii.gz"), ("odd.",))
-    given = Given(thick, (True, True, True))
-    return Sharpened(maps, 0.1 * maps, signals, [2 * torch.ones(SHAPE, dtype=torch.float64)]), problem, given
-
-
-def aligned(warnings=()):
-    """A guide that was moved by 2 mm."""
-    moved = np.eye(4)
-    moved[2, 3] = 2.0
-    return Guide(Path("t2w.nii.gz"), np.ones((4, 4, 4), np.float32), np.eye(4), moved, warnings=warnings)
+    return block()
 
 
 def test_images_have_the_axes_of_the_files(found, tmp_path):
@@ -60,7 +36,7 @@ def test_images_have_the_axes_of_the_files(found, tmp_path):
 
 def test_numbers_are_those_of_the_maps(found):
     sharpened, problem, given = found
-    said = describe_maps(sharpened, problem, given, [aligned()], True, 1.23)
+    said = describe_maps(sharpened, problem, given, [aligned()], QmriConfig(), 1.23)
     assert said["residual"]["signals"] < 1e-9 and said["warnings"] == ["odd."]
     (guide,) = said["guides"]
     assert guide["file"] == "t2w.nii.gz" and guide["gain"] == [2.0, 2.0, 2.0]
@@ -69,8 +45,9 @@ def test_numbers_are_those_of_the_maps(found):
     assert said["residual"]["as_signals"] < 1e-9 and said["residual"]["as_maps"] < 1e-9
     assert said["maps"] == ["PDmap", "T1map", "T2map"] and said["samples"] == 0
     assert said["acquisition"]["slices"] == 4 and said["seconds"] == 1.2
+    assert said["config"]["signal_quality"] == "default" and said["config"]["anchored"]
     wrong = Sharpened(1.1 * sharpened.maps, sharpened.deviation, sharpened.signals, sharpened.gains)
-    said = describe_maps(wrong, problem, given, [aligned(("thick.",))], True, 1.23)
+    said = describe_maps(wrong, problem, given, [aligned(("thick.",))], QmriConfig(), 1.23)
     assert said["residual"]["signals"] > 0.02 and said["residual"]["as_maps"] == pytest.approx(0.1, rel=0.05)
     assert said["warnings"][1] == "thick." and "from those that were given" in said["warnings"][2]
 
@@ -81,7 +58,7 @@ def test_only_maps_that_were_found_are_written(found, tmp_path):
     problem = replace(problem, domain=domain_of_maps(t1.found))
     paths = write_maps(sharpened, problem, t1, {}, tmp_path)
     assert {name for name in paths if name.startswith(("PD", "T"))} == {"T1map", "T1map-std"}
-    assert describe_maps(sharpened, problem, t1, [aligned()], False, 1.0)["maps"] == ["T1map"]
+    assert describe_maps(sharpened, problem, t1, [aligned()], QmriConfig(anchored=False), 1.0)["maps"] == ["T1map"]
 
 
 def test_a_truncation_is_told(found):
@@ -90,5 +67,5 @@ def test_a_truncation_is_told(found):
     problem = replace(problem, operator=operator, measured=operator(sharpened.signals), axis=2)
     values = operator(sharpened.maps.movedim(-1, 0)).clamp(min=0).movedim(0, -1).numpy()
     coarse = Volumes(values, np.eye(4), nib.Nifti1Header(), Path("t1.nii.gz"))
-    said = describe_maps(sharpened, problem, Given(coarse, given.found), [aligned()], True, 1.0)
+    said = describe_maps(sharpened, problem, Given(coarse, given.found), [aligned()], QmriConfig(), 1.0)
     assert said["acquisition"] == {"truncation": [1, 2, 4], "voxel_mm": [1.2, 1.2, 1.2]}

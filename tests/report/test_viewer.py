@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from focvs.pipeline import super_resolve
+from focvs.report.map_page import write_map_page
+from map_results import finished
 from runs import reread, settings
 from scans import write_thick_scan
 
@@ -49,7 +51,7 @@ def opened(browser, page: Path):
 def state(browser):
     return browser.execute_script(
         "return {cursor: focvs.state.cursor, layer: focvs.layers[focvs.state.layer].name, mm: focvs.positionMm(),"
-        " window: focvs.state.window, names: focvs.layers.map((l) => l.name),"
+        " window: focvs.windowOf(focvs.layers[focvs.state.layer]), names: focvs.layers.map((l) => l.name),"
         " values: focvs.layers.map((l) => l.value(l.codes[focvs.state.cursor.reduce((s, c, a) => s + c *"
         " [l.codes.length / JSON.parse(document.getElementById('volumes').textContent).shape[0],"
         " JSON.parse(document.getElementById('volumes').textContent).shape[2], 1][a], 0)]))}"
@@ -116,3 +118,20 @@ def test_keys_move_choose_and_change_brightness(browser, paths):
     assert state(browser)["layer"] == "FOCVS"
     axial.send_keys("r")
     assert state(browser)["cursor"] == before["cursor"] and state(browser)["window"] == before["window"]
+
+
+def test_maps_are_shown_each_in_a_window_of_its_own(browser, tmp_path):
+    browser.get_log("browser")  # what the tests before it had
+    axial = opened(browser, write_map_page(finished(tmp_path), tmp_path))[0]
+    found = state(browser)
+    assert found["layer"] == "T1" and found["names"][3:6] == ["T1 given", "T1", "T1 deviation"]
+    assert len(found["names"]) == 9 and found["values"][4] == pytest.approx(1.2, rel=0.02)
+    windows = "return Object.fromEntries(focvs.layers.map((l) => [l.name, [...focvs.windowOf(l)]]))"
+    before = browser.execute_script(windows)
+    assert before["T2"][1] < 0.3 < 2 < before["T1"][1]
+    axial.send_keys("]")
+    after = browser.execute_script(windows)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"T1", "T1 given"} and after["T1"] == after["T1 given"]
+    axial.send_keys(" ")
+    assert state(browser)["layer"] == "T1 given" and browser.get_log("browser") == []

@@ -40,7 +40,7 @@
     layers.push({ ...layer, codes: await decode(layer), value: (c) => layer.low + (c / 255) * (layer.high - layer.low) });
   }
   const find = (name) => layers.find((layer) => layer.name === name);
-  const [spline, ours] = [find("B-spline"), layers.find((l) => l.name !== "scan" && l.name !== "B-spline" && !l.deviation)];
+  const [spline, ours] = [find("B-spline"), find(volumes.main)];
   if (spline && ours) {
     const codes = new Uint8Array(ours.codes.length);
     const most = 0.3 * (ours.window[1] - ours.window[0]);
@@ -49,7 +49,7 @@
       codes[i] = Math.max(0, Math.min(255, Math.round(127.5 + (127.5 * difference) / most)));
     }
     const value = (c) => ((c - 127.5) / 127.5) * most;
-    layers.push({ name: "difference", difference: true, low: -most, high: most, window: [-most, most], codes, value });
+    layers.push({ name: "difference", group: ours.group, difference: true, low: -most, high: most, window: [-most, most], codes, value });
   }
 
   // ---- colours
@@ -61,11 +61,15 @@
     return stops[i].map((v, c) => v + (place - i) * (stops[i + 1][c] - v));
   }
   const state = {
-    cursor: [...volumes.cursor], layer: layers.indexOf(ours), other: Math.max(0, layers.indexOf(spline)),
-    window: [...(ours || layers[0]).window], spread: [...((find("standard deviation") || layers[0]).window)],
-    cross: true, smooth: true,
+    cursor: [...volumes.cursor], layer: layers.indexOf(ours), other: Math.max(0, layers.indexOf(ours) - 1),
+    windows: {}, cross: true, smooth: true,
   };
-  const windowOf = (layer) => (layer.difference ? layer.window : layer.deviation ? state.spread : state.window);
+  const kindOf = (layer) => `${layer.group} ${layer.deviation}`; // those of one unit are as bright as each other
+  function usualWindows() {
+    for (const layer of [...layers].reverse()) if (!layer.difference) state.windows[kindOf(layer)] = [...layer.window];
+  }
+  usualWindows();
+  const windowOf = (layer) => (layer.difference ? layer.window : state.windows[kindOf(layer)]);
   function table(layer) {
     const [low, high] = windowOf(layer);
     const stops = layer.deviation ? INFERNO : layer.difference ? DIVERGING : [[0, 0, 0], [255, 255, 255]];
@@ -199,9 +203,7 @@
     draw();
   }
   function reset() {
-    state.window = [...(ours || layers[0]).window];
-    const spread = find("standard deviation");
-    if (spread) state.spread = [...spread.window];
+    usualWindows();
     state.cursor = [...volumes.cursor];
     draw();
   }
@@ -263,7 +265,7 @@
   document.getElementById("still").open = false;
   fit();
   root.dataset.ready = "true";
-  window.focvs = { state, layers, positionMm };
+  window.focvs = { state, layers, positionMm, windowOf };
 })().catch((error) => {
   document.getElementById("trouble").textContent = `The viewer could not start (${error}); the pictures below show the same.`;
 });
