@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LEAST_VOXELS = 5  # along an axis that was cut off
 MOST_FACTOR = 8
 # by how much deviations of signals that are coarse along two axes or more are widened for every factor beyond 2, as
-# networks know slices, whose other axes are sharp; with it maps of a factor of 4 deviate 1.2 to 1.4 times their errors
+# networks know slices, whose other axes are sharp; with it maps of a factor of 4 deviate 1.2 to 1.5 times their errors
 WIDER = 0.3
 
 
