@@ -15,6 +15,7 @@ from focvs.commands.command_help import HELP, help_of
 from focvs.commands.command_line import read_line, require_command_or_path, require_key_words
 from focvs.commands.completion import completion_script
 from focvs.commands.endings import DONE, FAILED, USAGE, exit_code
+from focvs.commands.garbage import leave, uncollected
 from focvs.commands.looking_after import UNCONFIGURED, look_after
 from focvs.commands.overrides import (
     UsageError,
@@ -121,7 +122,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run_scan(config: Any) -> int:
     require_there(Path(config.scan))  # before seconds go into importing torch
-    from focvs.pipeline import super_resolve
+    with uncollected():
+        from focvs.pipeline import super_resolve
 
     if Path(config.scan).is_dir():
         from focvs.commands.cohort import restore_cohort, scans_of
@@ -210,7 +212,7 @@ def _run_one_job(settings: Any) -> None:
 
 def entry() -> None:
     """Console script."""
-    sys.exit(main())
+    leave(main())
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class FolderNetwork(nn.Module):
         content = json.loads((Path(folder) / CONFIG).read_text())
         known = inspect.signature(cls).parameters
         arguments = {key: value for key, value in content.items() if key in known}
-        return build(lambda: cls(**arguments), Path(folder) / WEIGHTS)
+        return build(lambda: cls(**arguments), Path(folder) / WEIGHTS, plain=True)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and the weights into a folder, which is made if need be."""

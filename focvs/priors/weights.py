@@ -49,19 +49,24 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     raise PriorError(f"{path} holds no table of named weights; a state dict is needed.")
 
 
-def build(make: Callable[[], N], path: Path) -> N:
+def build(make: Callable[[], N], path: Path, *, plain: bool = False) -> N:
     """A network with the weights of a file; it is not allocated unless they are its own.
 
     Args:
         make: builds the network.
         path: of the weights.
+        plain: whether its weights are all the numbers that it holds; then no random ones are drawn first.
 
     Raises:
         PriorError: as :func:`read_weights`, and unless every name and shape agrees.
     """
     weights = read_weights(path)
     with torch.device("meta"):  # shapes without memory: a configuration may promise anything
-        require_fit(make(), weights, path)
+        network = make()
+    require_fit(network, weights, path)
+    if plain:
+        network.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+        return network
     network = make()
     fill(network, weights, path)
     return network

@@ -74,7 +74,7 @@ def draw_planes(
             )
             cell.set_axis_off()
             if axis == PLANES["axial"]:
-                cell.set_title(title, color="white")
+                cell.set_title(title, color="white", y=1.0)  # a place that is given need not be found
             for side, place in zip(SIDES[across], ((0.01, "left"), (0.99, "right")), strict=True):
                 _say(cell, side, place[0], 0.5, ha=place[1], va="center")
         at_mm = nib.affines.apply_affine(affine, middle)[axis]
@@ -170,7 +170,7 @@ def draw_comparison(rows: list[str], columns: list[str], tiles: dict[tuple[str, 
                 aspect = tile.pixel_mm[0] / tile.pixel_mm[1]
                 cell.imshow(tile.pixels, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
             if row == rows[0]:
-                cell.set_title(column, color="white", fontsize="small")
+                cell.set_title(column, color="white", fontsize="small", y=1.0)
         _say(line[0], f"{row}\n{_interval((low, high), 'intensities')}", 0.01, 0.99, va="top")
         for side, place in zip(first[row].sides, ((0.01, "left"), (0.99, "right")), strict=True):
             _say(line[0], side, place[0], 0.5, ha=place[1], va="center")

@@ -6,13 +6,14 @@ import base64
 import io
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from focvs.report.views import View, middle_of, plane
+from focvs.report.views import View, few_of, middle_of, plane
 
 MOST_VOXELS = 9_000_000  # of a volume as it is shown; larger ones are averaged
 QUALITY = 92  # of JPEG
@@ -45,7 +46,7 @@ class Volume:
 
 def coded(data: np.ndarray, window: tuple[float, float], nearest: np.ndarray | None = None) -> Volume:
     """A volume whose codes reach from its window's black, or its 0.1 % lowest, to its 0.1 % highest."""
-    low, high = (float(v) for v in np.percentile(data, (100 - CODED_PERCENTILE, CODED_PERCENTILE)))
+    low, high = (float(v) for v in np.percentile(few_of(data), (100 - CODED_PERCENTILE, CODED_PERCENTILE)))
     return Volume(data, min(low, window[0]), max(high, window[1]), window, nearest, False)
 
 
@@ -71,47 +72,51 @@ def describe_volumes(
     affine[:3, 3] += affine[:3, :3] @ np.full(3, (factor - 1) / 2)
     affine[:3, :3] *= factor
     view = View(affine)
-    axis = view.axis_of(2)
-    flipped = view.flipped(2)
-    layers, cursor = [], np.zeros(3)
-    for name, volume in volumes.items():
-        tiles = np.arange(small[2])
-        data = volume.data[box[0], box[1]]
-        if volume.nearest is None:
-            data = averaged(data[..., box[2]], factor, 3)
-        else:
-            data = averaged(data, factor, 2)
-            tiles = volume.nearest[box[2]][factor // 2 :: factor][: small[2]]
-        turned = view(codes(data, volume.low, volume.high))
-        uri, tile, columns = mosaic(turned, axis)
-        if name == main:
-            cursor = middle_of(turned, 255 * (volume.window[1] - volume.low) / (volume.high - volume.low))
-        if flipped:
-            tiles = (data.shape[2] - 1 - tiles)[::-1]
-        layers.append(
-            {
-                "name": name,
-                "deviation": volume.deviation,
-                "group": volume.group,
-                "low": volume.low,
-                "high": volume.high,
-                "window": volume.window,
-                "tiles": [int(k) for k in tiles],
-                "tile": tile,
-                "columns": columns,
-                "uri": uri,
-            }
-        )
+    with ThreadPoolExecutor() as pool:  # NumPy and Pillow leave other cores to others
+        described = list(pool.map(lambda name: _layer(name, volumes[name], view, box, factor, small[2]), volumes))
+    layers = [layer for layer, _ in described]
+    shown, turned = volumes[main], dict(zip(volumes, described, strict=True))[main][1]
+    cursor = middle_of(turned, 255 * (shown.window[1] - shown.low) / (shown.high - shown.low))
     return {
         "shape": [small[view.source_of(a)] for a in range(3)],
         "zooms": [float(z) for z in view.zooms_mm],
         "affine": view.turned_affine(small).tolist(),
-        "axis": axis,
+        "axis": view.axis_of(2),
         "main": main,
         "averaged": factor,
         "cursor": [int(c) for c in cursor],
         "layers": layers,
     }
+
+
+def _layer(
+    name: str, volume: Volume, view: View, box: tuple[slice, ...], factor: int, count: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """A volume as JSON takes it, and its turned codes; ``count`` voxels along the slice axis."""
+    tiles = np.arange(count)
+    data = volume.data[box[0], box[1]]
+    if volume.nearest is None:
+        data = averaged(data[..., box[2]], factor, 3)
+    else:
+        data = averaged(data, factor, 2)
+        tiles = volume.nearest[box[2]][factor // 2 :: factor][:count]
+    turned = view(codes(data, volume.low, volume.high))
+    uri, tile, columns = mosaic(turned, view.axis_of(2))
+    if view.flipped(2):
+        tiles = (data.shape[2] - 1 - tiles)[::-1]
+    layer = {
+        "name": name,
+        "deviation": volume.deviation,
+        "group": volume.group,
+        "low": volume.low,
+        "high": volume.high,
+        "window": volume.window,
+        "tiles": [int(k) for k in tiles],
+        "tile": tile,
+        "columns": columns,
+        "uri": uri,
+    }
+    return layer, turned
 
 
 def codes(data: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from focvs.report.views import View, deviation_window, middle_of, plane, window_of
+from focvs.report.views import FEW, View, deviation_window, few_of, middle_of, plane, window_of
 
 TURNS = [(axes, flips) for axes in itertools.permutations(range(3)) for flips in itertools.product((1, -1), repeat=3)]
 
@@ -53,3 +53,12 @@ def test_fat_saturates_so_that_the_brain_shows():
     rng = np.random.default_rng(0)
     head = np.concatenate([rng.normal(300, 30, 9000), rng.normal(1000, 50, 1000)])
     assert window_of(head)[1] == pytest.approx(2 * np.median(head))
+
+
+@pytest.mark.parametrize("shape", [(60, 70, 192), (50, 400, 27), (7, 11, 13)], ids=str)
+def test_a_few_values_stand_for_all(shape):
+    volume = np.random.default_rng(0).gamma(2.0, size=shape) + np.linspace(0, 3, shape[-1])
+    few = few_of(volume)
+    assert few.size < 2 * FEW and few.size >= min(volume.size, FEW / 4)
+    for percent in (0.5, 50, 99.5):
+        assert np.percentile(few, percent) == pytest.approx(np.percentile(volume, percent), rel=0.02)
