@@ -44,6 +44,7 @@ def test_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path, monkeypatch, phantom, capsys):
     np.save(tmp_path / "head.npy", phantom[0].astype(np.float32))
     monkeypatch.chdir(tmp_path)
@@ -57,6 +58,7 @@ def test_the_page_on_python_runs(tmp_path, monkeypatch, phantom, capsys):
     assert rows[1]["psnr_db"] > rows[0]["psnr_db"] + 1
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_what_it_says(import_script):
     notebook = import_script("run_notebook").run(nbformat.read(DOCS / "phantom.ipynb", as_version=4))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -58,6 +58,7 @@ def small_networks(tmp_path_factory, monkeypatch):
         monkeypatch.setattr(f"focvs.{module}.checkpoints_dir", lambda: shipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_of_a_page_run(page, folder, small_networks, request):
     if page.stem == "thickness":  # its scan must show detail across slices

@@ -27,6 +27,7 @@ def differences(found, golden):
     return {name: np.abs(found[name] - golden[name]) / white for name in found}
 
 
+@pytest.mark.slow
 def test_float32_gives_the_golden_values(golden, import_script):
     found = import_script("make_golden").restored(golden["scan"], "precision=float32")
     most = TOLERANCE.get((platform.system(), platform.machine()), ELSEWHERE)
@@ -36,6 +37,7 @@ def test_float32_gives_the_golden_values(golden, import_script):
         assert difference.max() <= most, f"{name} differs by {difference.max():.2g} of the white level"
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_them(golden, import_script):
     found = import_script("make_golden").restored(golden["scan"], "precision=bfloat16")
     difference = differences(found, golden)["mean"]

@@ -65,7 +65,9 @@ def build(make: Callable[[], N], path: Path, *, plain: bool = False) -> N:
         network = make()
     require_fit(network, weights, path)
     if plain:
-        network.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+        # copied: a file that is mapped is aligned otherwise, which changes last bits, and may change underneath
+        copies = {name: value.to(torch.float32, copy=True) for name, value in weights.items()}
+        network.load_state_dict(copies, assign=True)
         return network
     network = make()
     fill(network, weights, path)

@@ -81,6 +81,7 @@ def test_scans_that_do_not_tell_are_refused():
         estimate_adversarially(y, mask, (1.0, 1.0), 4.0, seeds=1)
 
 
+@pytest.mark.slow
 def test_the_command_has_both_methods(field_scan, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["profile", str(field_scan), str(out), "method=adversarial", "seeds=2"]) == 0

@@ -13,6 +13,7 @@ from focvs.errors import InputError
 ENDINGS = [f"-{name}.nii.gz" for name in ("std", "nullstd", "q05", "q95")]
 
 
+@pytest.mark.slow
 def test_demo_writes_everything_and_beats_the_spline(tmp_path, monkeypatch):
     monkeypatch.setattr("focvs.commands.demo.HEIGHT_MM", 48.0)  # the top of the head
     monkeypatch.setitem(FIELD, "phantom", (64, 76))

@@ -146,6 +146,7 @@ def shifted(mm):
     return affine
 
 
+@pytest.mark.slow
 def test_a_guide_that_moved_is_registered(folder):
     image = nib.load("t2w.nii.gz")
     write_scan("t2w.nii.gz", np.asarray(image.dataobj), image.affine + shifted(4))
@@ -158,7 +159,7 @@ def test_a_guide_that_moved_is_registered(folder):
 def test_one_map_is_enough_and_only_that_is_written(folder):
     assert main(["qmri", "out", "t1=t1.nii.gz", "guides=[t2w.nii.gz]", "align=headers", "signal_quality=fast"]) == 0
     names = {path.name for path in Path("out").iterdir()}
-    assert names == {"T1map.nii.gz", "T1map-std.nii.gz", "qmri.png", "qmri.json"}
+    assert names == {"T1map.nii.gz", "T1map-std.nii.gz", "qmri.png", "qmri.json", "qmri.html"}
     report = json.loads(Path("out/qmri.json").read_text())
     assert report["maps"] == ["T1map"] and report["residual"]["as_signals"] < 3e-3
 
@@ -183,6 +184,7 @@ def test_results_never_replace_what_they_are_made_from(folder, capsys):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.slow
 def test_maps_of_an_earlier_run_do_not_stay_beside_those_of_a_later_one(folder):
     common = ["thickness=5", "signal_quality=fast"]
     assert main(["qmri", "out", "density=pd.nii.gz", "t1=t1.nii.gz", *common]) == 0
@@ -191,6 +193,7 @@ def test_maps_of_an_earlier_run_do_not_stay_beside_those_of_a_later_one(folder):
     assert {path.name for path in Path("out").glob("*.nii.gz")} == {"T1map.nii.gz", "T1map-std.nii.gz", "mine.nii.gz"}
 
 
+@pytest.mark.slow
 def test_images_of_a_protocol_each_are_enough(folder):
     thick = focvs.operator(slices=8, spacing_mm=6, thickness_mm=5, voxel_mm=1.2)
     inside = folder[..., 0] > 0
@@ -210,6 +213,7 @@ def test_images_of_a_protocol_each_are_enough(folder):
     assert np.median(density) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_k_space_that_was_cut_off_is_told_by_its_factors(folder):
     operator = KSpaceTruncation(folder.shape[:3], (1, 2, 2))
     inside = folder[..., 0] > 0
@@ -235,6 +239,7 @@ def test_k_space_that_was_cut_off_is_told_by_its_factors(folder):
     assert (read("T1map-std")[core] > 0).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_a_thickness_that_nobody_says_is_a_warning(folder):
     Path("t1.json").unlink()
     assert main(["qmri", "out", *WORDS, "signal_quality=fast", "profile=slr", "profile.time_bandwidth=6"]) == 0

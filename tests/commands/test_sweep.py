@@ -27,6 +27,7 @@ def read(path):
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_one_tidy_table(tmp_path, head, tiny_prior, capsys, monkeypatch):
     out = tmp_path / "out"
     words = ["sweep", str(head), str(out), "thickness=6", "seed=0,1", "method=spline,focvs", "figure=false"]
@@ -76,6 +77,7 @@ def test_a_job_is_told_apart_by_the_weights_it_uses(tmp_path, head, run, prior):
     assert files and all(f"/{prior}/" in path for path in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "more"),
     [("submitit_local", ["hydra.launcher.timeout_min=9"])],

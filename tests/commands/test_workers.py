@@ -51,6 +51,7 @@ def test_two_give_what_one_gives(tmp_path, study, tiny_prior, capsys):
     assert {row["status"] for row in rows_of(tmp_path / "two").values()} == {"there", "failed"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_takes_its_scan_with_it_and_nothing_else(tmp_path, study, tiny_prior, monkeypatch):
     started, start = [], workers._start
     monkeypatch.setattr(workers, "_start", lambda *words: started.append(start(*words)) or started[-1])
@@ -81,9 +82,14 @@ def alive(group):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_no_process_outlives_the_first(tmp_path, study, tiny_prior, ending, code):
+    if ending != signal.SIGKILL and signal.getsignal(ending) is signal.SIG_IGN:
+        pytest.skip(
+            f"{ending.name} is ignored here, as in background jobs of a shell, and by what is started from here"
+        )
     words = [str(study), str(tmp_path / "out"), *quick(tiny_prior), "thickness=5", "workers=2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "focvs.cli", *words], stderr=subprocess.PIPE, text=True, start_new_session=True

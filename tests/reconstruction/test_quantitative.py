@@ -154,6 +154,7 @@ def test_k_space_that_was_cut_off_is_reproduced(head):
     assert float((again - problem.measured).pow(2).mean().sqrt() / problem.measured.max()) < 2e-3
 
 
+@pytest.mark.slow
 def test_deviations_of_draws_are_those_of_a_gaussian_posterior(head):
     """Draws with the deviation of the fit give about the deviation of the fit, where nothing is replaced."""
     maps, operator, measured, estimate, deviation = head

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from focvs.reconstruction import self_super_resolution
@@ -5,6 +6,7 @@ from focvs.reconstruction.baselines import METHODS
 from problems import problem_of
 
 
+@pytest.mark.slow
 def test_self_super_resolution_learns_from_the_scan(baseline_head, monkeypatch):
     monkeypatch.setattr(self_super_resolution, "BATCH", 4)
     learned, start = (METHODS[n](problem_of(baseline_head, steps=80)) for n in ("self_super_resolution", "replaced"))

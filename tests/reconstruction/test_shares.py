@@ -59,6 +59,7 @@ def test_cores_make_no_difference(posed, told):
     assert np.array_equal(one.deviation, two.deviation)
 
 
+@pytest.mark.slow
 def test_a_3d_prior_draws_them_too(posed, thick_scan, tmp_path):
     case, _ = posed
     case = replace(case, prior=volumetric_prior(tmp_path / "prior"))
@@ -68,6 +69,7 @@ def test_a_3d_prior_draws_them_too(posed, thick_scan, tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-3 * case.scan.units.white)  # with other numbers of threads
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence(posed, thick_scan, tiny_prior, monkeypatch):
     case, _ = posed
@@ -91,6 +93,7 @@ def test_a_process_that_is_killed_ends_the_run_in_a_sentence(posed, thick_scan, 
     assert started and not any(process.is_alive() for process, _ in started)
 
 
+@pytest.mark.slow
 def test_what_a_process_raises_is_raised(posed, thick_scan, tiny_prior, monkeypatch):
     case, _ = posed
     case = replace(case, prior=load_prior(tiny_prior))

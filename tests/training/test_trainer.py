@@ -59,6 +59,7 @@ def test_training_resumes_to_the_bit(cache, tmp_path):
     assert prior.denoise(torch.zeros(1, 1, 16, 16), 0.5).shape == (1, 1, 16, 16)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_patches_of_a_step(cache, tmp_path):
     """Their averaged gradients are those of one process, also after a resumption, and of what one process began."""
     child, tests = tmp_path / "child.py", Path(__file__).parent
