@@ -140,37 +140,43 @@ def _run_scan(config: Any) -> int:
 
 
 def _run_simulate(config: Any) -> None:
-    from focvs.commands.simulate import simulate_scan
+    with uncollected():
+        from focvs.commands.simulate import simulate_scan
 
     simulate_scan(config)
 
 
 def _run_demo(config: Any) -> None:
-    from focvs.commands.demo import run_demo
+    with uncollected():
+        from focvs.commands.demo import run_demo
 
     run_demo(config)
 
 
 def _run_calibrate(config: Any) -> None:
-    from focvs.commands.calibrate import calibrate_prior
+    with uncollected():
+        from focvs.commands.calibrate import calibrate_prior
 
     calibrate_prior(config)
 
 
 def _run_profile(config: Any) -> None:
-    from focvs.commands.profile import estimate_scan_profile
+    with uncollected():
+        from focvs.commands.profile import estimate_scan_profile
 
     estimate_scan_profile(config)
 
 
 def _run_evaluate(config: Any) -> None:
-    from focvs.commands.evaluate import evaluate_estimates
+    with uncollected():
+        from focvs.commands.evaluate import evaluate_estimates
 
     evaluate_estimates(config)
 
 
 def _run_qmri(config: Any) -> None:
-    from focvs.commands.qmri import sharpen
+    with uncollected():
+        from focvs.commands.qmri import sharpen
 
     sharpen(config)
 

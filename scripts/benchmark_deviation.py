@@ -3,9 +3,10 @@
 Each thin-slice volume is degraded along its superior-inferior axis by Gaussian slices, restored by ``sampler=mean``
 with the deviation that its prior tells, and compared in the head mask. A row says by how many dB the mean lies above
 B-spline + replacement; the root mean square of the deviation over that of the error (1 where it is right, before any
-factor); what an interval of 90 % of a normal distribution holds, and what that of the stored factors holds; and the
-rank correlation of deviation and absolute error. ``--measure FILE`` stores the factors of all heads together, beside
-the weights as ``intervals.json``.
+factor); what an interval of 90 % of a normal distribution holds, and what that of the stored factors holds; the rank
+correlation of deviation and absolute error, and the one that it would have with errors that are normal with just these
+deviations: chance alone keeps it far below 1. ``--measure FILE`` stores the factors of all heads together, beside the
+weights as ``intervals.json``.
 
     python scripts/benchmark_deviation.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 3:3 4:4 4:5.2 6:6 8:8 \\
         --measure checkpoints/mean2d/intervals.json
@@ -103,6 +104,7 @@ def judge(
     ratio = error / deviation
     held = (low <= truth) & (truth <= high)
     every = max(1, len(error) // 200_000)
+    if_right = deviation * np.abs(np.random.default_rng(0).standard_normal(len(deviation)))
     row = {
         "truth": image_stem(truth_path),
         "slices": slices,
@@ -112,6 +114,7 @@ def judge(
         "held_normal": float((ratio <= normal_quantile(SHARE)).mean()),
         "held_stored": float(held[mask].mean()),
         "rank_correlation": float(stats.spearmanr(deviation[::every], error[::every]).statistic),
+        "rank_correlation_if_right": float(stats.spearmanr(deviation[::every], if_right[::every]).statistic),
         "seconds": float(report["seconds"]["total"]),
     }
     return row, ratio[::every], config, report

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -28,6 +29,7 @@ from focvs.scan.units import white_level
 
 COLUMNS = ("pair", "slices_mm", "guide", "held_percent", "spread_over_error", "rank_correlation")
 VOXELS = (4, 6)  # of a spacing
+GUIDES = ("none", "guide", "guide, 1 mm off")
 
 
 def main() -> None:
@@ -50,6 +52,31 @@ def main() -> None:
 
 def held(pair: Pair, count: int) -> dict[str, tuple[str, str, str]]:
     """By guide, in a spacing of so many voxels: per cent held, spread over error, rank correlation of both."""
+    found = {}
+    for name, truth, head, paths in restorations(pair, count):
+        mean, std, low, high = (read_nifti(paths[key])[0] for key in ("mean", "std", "q05", "q95"))
+        inside, error = head & (std > 0), np.abs(mean - truth)
+        share = ((low <= truth) & (truth <= high))[inside].mean()
+        spread = np.sqrt(np.mean(std[inside] ** 2) / np.mean(error[inside] ** 2))
+        ranks = [values[inside].argsort().argsort() for values in (std, error)]
+        found[name] = (f"{100 * share:.1f}", f"{spread:.2f}", f"{np.corrcoef(*ranks)[0, 1]:.2f}")
+    return found
+
+
+def restorations(
+    pair: Pair, count: int, told: Sequence[str] = (), guides: Sequence[str] = GUIDES
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, Path]]]:
+    """Name of the guide, truth, head, and the files that the command wrote, for each of the guides in turn.
+
+    Args:
+        pair: truth and guide.
+        count: voxels of a spacing.
+        told: further words of the command.
+        guides: names, some of :data:`GUIDES`.
+
+    Raises:
+        ValueError: where voxels and slices have no common grid.
+    """
     voxel, spacing = pair.voxel_mm, count * pair.voxel_mm
     whole = pair.truth[..., : pair.truth.shape[-1] - pair.truth.shape[-1] % count % 2]
     slices = simulate_slices(1000 * whole, voxel, gaussian_profile(spacing), spacing)
@@ -58,30 +85,24 @@ def held(pair: Pair, count: int) -> dict[str, tuple[str, str, str]]:
         raise ValueError(f"{whole.shape[-1]} voxels and {slices.shape[-1]} slices of {count} have no common grid")
     within = slice(first, first + count * slices.shape[-1])
     truth, guide = 1000 * whole[..., within], pair.guide[..., within]
-    moved = ndimage.shift(guide, [SHIFT_MM / voxel / 3**0.5] * 3, order=3, mode="nearest")
     head = head_mask(truth, white_level(truth))
-    found = {}
     with tempfile.TemporaryDirectory(prefix="focvs-") as folder:
-        scan, told = Path(folder) / "scan.nii.gz", Path(folder) / "guide.nii.gz"
+        scan, beside = Path(folder) / "scan.nii.gz", Path(folder) / "guide.nii.gz"
         save(scan, slices, np.diag([voxel, voxel, spacing, 1.0]))
         thin = np.diag([voxel, voxel, voxel, 1.0])
         thin[2, 3] = -(count - 1) / 2 * voxel
-        for name, image in {"none": None, "guide": guide, "guide, 1 mm off": moved}.items():
+        for name in guides:
             words = [f"scan={quote(str(scan))}", f"output_dir={quote(f'{folder}/out')}", f"thickness={spacing}"]
-            words += ["progress=false", "figure=false", "report=false", "overwrite=true"]
-            if image is not None:
-                save(told, image, thin)
-                words += [f"guide={quote(str(told))}", "align=headers"]
+            words += ["progress=false", "figure=false", "report=false", "overwrite=true", *told]
+            if name != GUIDES[0]:
+                off = SHIFT_MM / voxel / 3**0.5 if name == GUIDES[2] else 0.0
+                save(beside, ndimage.shift(guide, [off] * 3, order=3, mode="nearest") if off else guide, thin)
+                words += [f"guide={quote(str(beside))}", "align=headers"]
             paths = super_resolve(to_schema(compose("config", words)))
-            mean, std, low, high = (read_nifti(paths[key])[0] for key in ("mean", "std", "q05", "q95"))
-            if mean.shape != truth.shape:
-                raise ValueError(f"the result has {mean.shape} voxels and the truth {truth.shape}")
-            inside, error = head & (std > 0), np.abs(mean - truth)
-            share = ((low <= truth) & (truth <= high))[inside].mean()
-            spread = np.sqrt(np.mean(std[inside] ** 2) / np.mean(error[inside] ** 2))
-            ranks = [values[inside].argsort().argsort() for values in (std, error)]
-            found[name] = (f"{100 * share:.1f}", f"{spread:.2f}", f"{np.corrcoef(*ranks)[0, 1]:.2f}")
-    return found
+            shape = nib.load(paths["mean"]).shape
+            if shape != truth.shape:
+                raise ValueError(f"the result has {shape} voxels and the truth {truth.shape}")
+            yield name, truth, head, paths
 
 
 def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:

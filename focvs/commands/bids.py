@@ -18,6 +18,7 @@ from typing import Any
 
 from focvs import __version__
 from focvs.commands.endings import DONE, FAILED, exit_code
+from focvs.commands.garbage import leave
 from focvs.errors import FocvsError, InputError, NoScanError
 from focvs.files import require_writable, write_atomically, write_csv, write_json
 from focvs.scan.formats import image_stem
@@ -296,4 +297,4 @@ def _move(source: Path, target: Path) -> None:
 
 def entry() -> None:
     """Console script."""
-    sys.exit(main())
+    leave(main())

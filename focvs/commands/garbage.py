@@ -15,13 +15,14 @@ from typing import NoReturn
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Collect nothing within; what is there afterwards is never looked at again. For imports."""
-    enabled = gc.isenabled()
+    """Collect nothing within; where modules were imported, what is there afterwards is never looked at again."""
+    enabled, known = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if len(sys.modules) > known:
+            gc.freeze()
         if enabled:
             gc.enable()
 

@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from types import ModuleType
 
 import pytest
 
@@ -21,11 +22,14 @@ def thawed():
     gc.unfreeze()
 
 
-def test_nothing_is_collected_within_and_the_rest_afterwards():
+def test_nothing_is_collected_within_and_the_rest_afterwards(monkeypatch):
     before = gc.get_freeze_count()
     with uncollected():
         assert not gc.isenabled()
         kept = [Cycle() for _ in range(1000)]
+    assert gc.isenabled() and gc.get_freeze_count() == before  # nothing was imported
+    with uncollected():
+        monkeypatch.setitem(sys.modules, "focvs.nothing", ModuleType("nothing"))
     assert gc.isenabled() and gc.get_freeze_count() > before + len(kept)
     lost = weakref.ref(Cycle())
     gc.collect()
