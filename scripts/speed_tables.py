@@ -52,7 +52,7 @@ def deviations() -> list[str]:
     return [
         f"| {named(r['truth'])} | {r['slices'].replace(':', ', ')} | {100 * float(r['noise']):g} % | "
         f"{float(r['spread_over_error']):.2f} | {percent(r['held_normal'])} | {percent(r['held_stored'])} | "
-        f"{float(r['rank_correlation']):.2f} |"
+        f"{float(r['rank_correlation']):.2f} of {float(r['rank_correlation_if_right']):.2f} |"
         for r in read("mean")
     ]
 
