@@ -1,4 +1,4 @@
-"""Write the tables of docs/guides.md anew from docs/results/guides.csv and guide_lesions.csv."""
+"""Write the tables of docs/guides.md anew from docs/results/guide*.csv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN = "no guide"
 def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     head, rest = text.split(BEGINNING)
-    tables = "\n\n".join([*gains(), lesions(), intervals()])
+    tables = "\n\n".join([*gains(), lesions(), intervals(), samples()])
     text = head + BEGINNING + "\n\n" + tables + "\n\n" + END + rest.split(END)[1]
     write_atomically(PAGE, ".md", lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -66,21 +66,38 @@ def mean(values: list[tuple[float, float]]) -> tuple[float, float]:
 
 def intervals() -> str:
     """What q05 to q95 hold, and spread over error: the mean of pairs."""
-    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
-    for row in read("guide_intervals"):
-        kind = "tissues" if row["pair"].startswith("tissue") else "label maps"
-        numbers = (row["held_percent"], row["spread_over_error"], row["rank_correlation"])
-        found[kind, row["guide"]].append(tuple(float(number) for number in numbers))
     lines = [
         "Intervals of the same pairs (`scripts/guide_intervals.py`): how much of the head lies between "
         "`q05` and `q95`, of which 90 % should, the spread over the error, and the rank correlation of both.\n",
         "| pairs | guide | held | spread over error | rank correlation |",
         "|---|---|---|---|---|",
     ]
-    for (kind, guide), values in found.items():
-        share, spread, rank = (sum(each) / len(values) for each in zip(*values, strict=True))
+    found = of_pairs("guide_intervals", ("held_percent", "spread_over_error", "rank_correlation"))
+    for (kind, guide), (share, spread, rank) in found.items():
         lines.append(f"| {kind} | {guide} | {share:.1f} % | {spread:.2f} | {rank:.2f} |")
     return "\n".join(lines)
+
+
+def samples() -> str:
+    """How samples spread, and what their own intervals hold: the mean of pairs."""
+    lines = [
+        "Four samples of the same pairs (`scripts/guide_samples.py`): their spread over the error of their mean, and "
+        "what intervals of Student's t of their own deviation hold, without any factor.\n",
+        "| pairs | guide | spread over error | held by 90 % |",
+        "|---|---|---|---|",
+    ]
+    for (kind, guide), (spread, share) in of_pairs("guide_samples", ("spread_over_error", "held_percent")).items():
+        lines.append(f"| {kind} | {guide} | {spread:.2f} | {share:.1f} % |")
+    return "\n".join(lines)
+
+
+def of_pairs(name: str, keys: tuple[str, ...]) -> dict[tuple[str, str], list[float]]:
+    """Means over pairs and slices of columns of a CSV file, by kind of pair and guide."""
+    found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for row in read(name):
+        kind = "tissues" if row["pair"].startswith("tissue") else "label maps"
+        found[kind, row["guide"]].append([float(row[key]) for key in keys])
+    return {of: [sum(each) / len(values) for each in zip(*values, strict=True)] for of, values in found.items()}
 
 
 def lesions() -> str:
