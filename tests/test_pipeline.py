@@ -64,6 +64,7 @@ def test_the_method_as_published_is_never_told_of_the_scan(tmp_path, thick_scan,
     assert report["evaluations"] == 3 and report["config"]["prior"]["told"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", ["[32,32,32]", "null"])
 def test_a_3d_prior_goes_the_same_road(tmp_path, thick_scan, volumetric_bundle, patch):
     words = ["prior=monai", f"prior.patch={patch}", "thickness=5", "samples=1"]

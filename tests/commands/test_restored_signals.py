@@ -66,6 +66,7 @@ def test_voxels_of_a_truncation_fill_the_same_field_of_view(rng):
     assert found.draws is None
 
 
+@pytest.mark.slow
 def test_deviations_are_wider_where_two_axes_are_far_coarser(rng, monkeypatch):
     signals, files = volumes((24, 8, 8), np.diag([1.0, 4.0, 4.0, 1.0]), rng)
     config = configured(truncation=[1, 4, 4], samples=2)

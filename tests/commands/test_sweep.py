@@ -89,6 +89,7 @@ def test_launchers_run_the_jobs_in_processes_of_their_own(tmp_path, head, launch
     assert {r["thickness_mm"] for r in read(tmp_path / "out" / "results.csv")} == {"6.0", "8.0"}
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_listed_and_the_others_go_on(tmp_path, head, caplog):
     words = ["sweep", str(head), str(tmp_path / "out"), "thickness=6,200", "method=linear", "figure=false"]
     assert main(words) == 1
@@ -177,6 +178,7 @@ def test_much_cropping_is_said(caplog):
     assert f"{out.shape[2]} of 97 voxels" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_job_has_one_folder_however_it_is_asked_for(tmp_path, head, monkeypatch):
     def folder(*words):
         config = to_schema(compose("sweep", [f"output_dir={tmp_path}", *told_to_runs(words)]))
@@ -217,6 +219,7 @@ def test_an_estimate_is_judged_by_the_passes_it_was_restored_with(tmp_path, head
     assert [config.slice_gains for config in judged] == [expected]
 
 
+@pytest.mark.slow
 def test_any_failure_is_written_down_and_forgotten_by_the_next_sweep(tmp_path, head, monkeypatch):
     def fail(run):
         raise TypeError("out of order")

@@ -172,6 +172,7 @@ def test_deviations_of_draws_are_those_of_a_gaussian_posterior(head):
     assert float(kept.deviation.mean()) < float(drawn.deviation.mean())  # what was measured is known
 
 
+@pytest.mark.slow
 def test_a_guide_that_shows_nothing_somewhere_says_nothing_there(head):
     maps = head[0]
     half = guide(maps, T1W)

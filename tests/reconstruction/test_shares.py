@@ -23,8 +23,14 @@ from runs import mean_prior, settings, volumetric_prior
 
 @pytest.mark.parametrize(
     "words",
-    [("quality=default", "samples=3", "sampler.levels=3", "steps=null"), ("quality=samples", "samples=3")],
-    ids=["around the mean", "of a diffusion prior"],
+    [
+        pytest.param(
+            ("quality=default", "samples=3", "sampler.levels=3", "steps=null"),
+            id="around the mean",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("quality=samples", "samples=3"), id="of a diffusion prior"),
+    ],
 )
 def test_processes_draw_what_one_draws(posed, thick_scan, tiny_prior, tmp_path, words):
     case, _ = posed
