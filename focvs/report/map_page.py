@@ -156,7 +156,7 @@ def _measured(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("what was measured", held, f"worked on as {report['domain']}s"),
         ("missed as signals", _percent(residual["as_signals"]), f"root mean square in the head, of white; {worst}"),
-        ("missed as maps", _percent(residual["as_maps"]), "the same; a mixed voxel is no mean of maps"),
+        ("missed as maps", _percent(residual["as_maps"]), "the same; partial volume is not linear in maps"),
     ]
 
 
@@ -165,7 +165,7 @@ def _made(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     libraries = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, np, scipy, nib))
     return [
         ("method", "signals restored one by one, a fit of all of them in every voxel, what was measured replaced"),
-        ("signals", f"quality={config['signal_quality']}, {report['samples'] or 'no'} samples of each"),
+        ("signals", f"signal_quality={config['signal_quality']}, {report['samples'] or 'no'} samples of each"),
         ("time", f"{report['seconds']:.0f} s"),
         ("versions", f"focvs {report['version']}, Python {platform.python_version()}, {libraries}"),
     ]
