@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ from focvs.reconstruction.restoration import Restoration
 from focvs.report.evidence import draw_evidence, slice_residuals
 from focvs.report.figures import DEVIATION, draw_planes
 from focvs.report.mosaics import Volume, coded, data_uri, describe_volumes
-from focvs.report.pages import render
+from focvs.report.pages import MARGIN, by, render
 from focvs.report.run_report import Run, RunReport
 from focvs.report.views import deviation_window, window_of
 from focvs.scan.head import bounding_box
 
-MARGIN = 6  # pixels around the head that are shown
 SAME_MM = 0.005  # of thickness and spacing
 SOURCES = {
     "override": "as given (thickness=)",
@@ -147,7 +145,7 @@ def _acquired(finished: Finished) -> list[tuple[str, str, str]]:
         ("slices", f"{a.slices} along {a.direction}, every {a.spacing_mm:.4g} mm", "geometry of the file"),
         ("thickness", f"{a.thickness_mm:.4g} mm, {_gap(a.gap_mm)}", SOURCES.get(a.source, a.source)),
         ("profile", f"{a.profile}, full width at half maximum {a.fwhm_mm:.4g} mm", "assumed, as profile= says"),
-        ("pixels", f"{_by(a.in_plane_mm)} mm", f"detail of {_by(a.resolved_mm)} mm is there"),
+        ("pixels", f"{by(a.in_plane_mm)} mm", f"detail of {by(a.resolved_mm)} mm is there"),
         ("noise", f"{noise:.4g}", f"standard deviation, {100 * noise / scan.units.white:.2g} % of white"),
         ("orientation", scan.orientation, "where pixels, rows and slices run to"),
     ]
@@ -159,12 +157,12 @@ def _acquired(finished: Finished) -> list[tuple[str, str, str]]:
         rows.append(("background", f"{a.background:.4g}", "taken off and put back"))
     for stack in report.stacks:
         size = f"{stack.slices} slices of {stack.thickness_mm:.3g} mm"
-        turned = f"turned by {stack.rotation_deg:.2g} degrees, moved by {_by(stack.translation_mm)} mm"
+        turned = f"turned by {stack.rotation_deg:.2g} degrees, moved by {by(stack.translation_mm)} mm"
         rows.append(("further stack", f"{Path(stack.scan).name}: {size}", f"{turned}, gain {stack.gain:.3g}"))
     if (guide := report.guide) is not None:
-        turned = f"turned by {guide.rotation_deg:.2g} degrees, moved by {_by(guide.translation_mm)} mm"
+        turned = f"turned by {guide.rotation_deg:.2g} degrees, moved by {by(guide.translation_mm)} mm"
         alike = f"{turned}, shows {100 * guide.overlap:.0f} % of the head"
-        rows.append(("guide", f"{Path(guide.image).name}, {_by(guide.voxel_mm)} mm", alike))
+        rows.append(("guide", f"{Path(guide.image).name}, {by(guide.voxel_mm)} mm", alike))
     return rows
 
 
@@ -241,7 +239,3 @@ def _gap(gap_mm: float) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _by(values: Sequence[float]) -> str:
-    return " x ".join(f"{v:.3g}" for v in values)

@@ -18,14 +18,13 @@ from focvs.files import printable, write_atomically
 from focvs.reconstruction.quantitative import Problem, Sharpened
 from focvs.report.map_report import PAGE, Given, indices, nearest_given, white_of
 from focvs.report.mosaics import Volume, data_uri, describe_volumes
-from focvs.report.pages import render
+from focvs.report.pages import MARGIN, by, render
 from focvs.scan.head import bounding_box
+from focvs.scan.maps import NAMES
 from focvs.scan.nifti import axis_last
 
-MARGIN = 6  # voxels around the head that are shown
 MAIN = (1, 0, 2)  # the map that is shown at first: T1 where there is one
 CODED = 2.0  # times what is shown as white, that is coded; fluid is brighter
-NAMES = ("proton density", "T1", "T2")
 UNITS = ("", " ms", " ms")
 CITATION = (
     "The guides and the signal equations are after Samadifardheris et al., Self-Supervised Weighted Image Guided "
@@ -82,7 +81,7 @@ def render_map_page(finished: FinishedMaps) -> str:
     return render(
         "maps.html.j2",
         name="Quantitative maps",
-        voxel=_by(voxel_mm),
+        voxel=by(voxel_mm),
         sources=printable(", ".join(Path(path).name for path in measured)),
         warnings=list(dict.fromkeys(report["warnings"])),
         figure=data_uri(finished.paths["figure"].read_bytes(), "image/png"),
@@ -120,10 +119,10 @@ def _volumes(finished: FinishedMaps) -> dict[str, Any]:
 def _acquired(finished: FinishedMaps) -> list[tuple[str, str, str]]:
     """Rows of what, how much, and from where."""
     acquisition, given = finished.report["acquisition"], finished.given.maps
-    coarse = _by([float(mm) for mm in nib.affines.voxel_sizes(given.affine)])
+    coarse = by([float(mm) for mm in nib.affines.voxel_sizes(given.affine)])
     rows = [("measured", " x ".join(map(str, given.values.shape[:3])) + " voxels", f"of {coarse} mm")]
     if "truncation" in acquisition:
-        factors = _by(acquisition["truncation"])
+        factors = by(acquisition["truncation"])
         rows.append(("k-space cut off", factors, "times, along the axes of the files, as truncation= says"))
     else:
         size = f"{acquisition['slices']} every {acquisition['spacing_mm']:.4g} mm"
@@ -177,10 +176,6 @@ def _kind(name: str) -> str:
     if name.startswith("synthesised-"):
         return f"what the protocol {printable(name.removeprefix('synthesised-'))} would show"
     return KINDS[name]
-
-
-def _by(values: list[float]) -> str:
-    return " x ".join(f"{v:.3g}" for v in values)
 
 
 def _percent(share: float) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from focvs import __version__
+
+MARGIN = 6  # voxels around the head that pages show
 
 
 def render(template: str, **values: Any) -> str:
@@ -28,3 +31,8 @@ def render(template: str, **values: Any) -> str:
     style, script = (Markup(source.get_source(environment, name)[0]) for name in ("style.css", "viewer.js"))
     values = {"style": style, "script": script, "version": __version__, **values}
     return environment.get_template(template).render(**values)
+
+
+def by(values: Iterable[float]) -> str:
+    """Sizes along axes, such as ``1 x 1 x 4``."""
+    return " x ".join(f"{v:.3g}" for v in values)

@@ -15,7 +15,7 @@ TISSUE = 0.1  # of the 99.5th percentile, above which a voxel is taken for tissu
 WHITE_PERCENTILE = 98.5  # of tissue that is shown as white: little of it saturates, whatever the contrast
 MOST_ABOVE_MIDDLE = 2.0  # times the median of tissue that white may be: fat saturates, the brain shows
 DEVIATION_PERCENTILE = 99.5
-FEW = 300_000
+FEW = 300_000  # values of a volume that percentiles are found from
 
 
 @dataclass(frozen=True, eq=False)
