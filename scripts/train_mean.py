@@ -9,6 +9,10 @@ Makes the cache on first use, resumes from ``output/state.pt`` where it exists, 
         deviation=runs/deviation/ema network=residual2d
     python scripts/train_mean.py output=runs/guided stages=[runs/mean2d/ema] start=runs/stage2/ema guided=true \
         pool.second_contrast=true
+
+An unconditional diffusion prior, which never sees a scan, is trained by the same trainer:
+
+    python scripts/train_mean.py network=diffusion2d output=runs/unconditional2d
 """
 
 from __future__ import annotations
@@ -22,12 +26,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from focvs.config import conf_dir
+from focvs.priors.diffusion_network import DiffusionUNet2D
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.own import save_prior
 from focvs.training.block_pool import BlockPool
 from focvs.training.cache import build_cache, load_cache
-from focvs.training.mean import train_mean
-from focvs.training.pool import VolumePool
+from focvs.training.mean import Batches, train_mean
+from focvs.training.pool import SlabPool, VolumePool
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +58,10 @@ def main(config: DictConfig) -> None:
     deviation = DeviationUNet2D.from_pretrained(config.deviation) if config.deviation else None
     blocks = instantiate(config.blocks, _convert_="all")
     guides = instantiate(config.guides, _convert_="all") if config.guided else None
-    batches = BlockPool(pool, stages, blocks, deviation, guides) if stages else pool
+    if isinstance(network, DiffusionUNet2D):
+        batches: Batches = SlabPool(pool)
+    else:
+        batches = BlockPool(pool, stages, blocks, deviation, guides) if stages else pool
     train_mean(network, batches, plan, Path(config.output), save_prior, config.device)
 
 

@@ -21,7 +21,8 @@ from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D
 from focvs.priors.weights import CONFIG, WEIGHTS, build, sha256_of
 
 STAGE, GUIDED, DEVIATION, RESIDUAL = "stage{}", "guided", "deviation", "residual"  # folders inside that of a mean
-KNOWN = ("HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
+KNOWN = ("DiffusionUNet2D", "HaarUNet2D", "HaarUNet3D", "MeanUNet2D")
+MODULES = {"DiffusionUNet2D": "diffusion_network", "HaarUNet2D": "networks", "HaarUNet3D": "networks3d"}
 
 
 def load_own(folder: Path, device: str) -> Prior:
@@ -33,13 +34,14 @@ def load_own(folder: Path, device: str) -> Prior:
     kind = _kind(folder)
     if kind not in KNOWN:
         raise PriorError(
-            f"{folder / 'config.json'} describes a {kind}, not a HaarUNet2D; try prior=diffusers prior.path={folder}."
+            f"{folder / 'config.json'} describes a {kind}, none of {', '.join(KNOWN)}; "
+            f"try prior=diffusers prior.path={folder}."
         )
     if kind == "MeanUNet2D":
         return _load_mean(folder, device)
     # imported here, as diffusers and MONAI take seconds that a mean does not need
     volumetric = kind == "HaarUNet3D"
-    module = importlib.import_module(f"focvs.priors.{'networks3d' if volumetric else 'networks'}")
+    module = importlib.import_module(f"focvs.priors.{MODULES[kind]}")
     network = _read(getattr(module, kind), folder)
     return Prior(
         Inference(EDMDenoiser(network), device),

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 
 from focvs.priors.condition import ScanCondition, middle
 from focvs.priors.denoiser import per_item
-from focvs.priors.haar import haar_inverse
-from focvs.priors.mean_network import SlabUNet2D
+from focvs.priors.diffusion_network import NoisySlabUNet2D
 
 LEAST_DEVIATION = 0.005  # prior units: where less is left open, the residual is measured in this
-FREQUENCIES = 8  # of the noise level's embedding
 
 
 def deviation_scale(log_deviation: Tensor) -> Tensor:
@@ -31,8 +29,8 @@ def as_image(log_deviation: Tensor) -> Tensor:
     return (log_deviation.clamp_min(math.log(LEAST_DEVIATION)) + 3.0) / 1.5
 
 
-class ResidualUNet2D(SlabUNet2D):
-    """A U-Net of slabs that is told the noise level by an offset and a factor in every residual block.
+class ResidualUNet2D(NoisySlabUNet2D):
+    """The raw network of the residual.
 
     Args:
         slab: slices of each image, an odd number.
@@ -56,27 +54,11 @@ class ResidualUNet2D(SlabUNet2D):
         trained: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self._build(slab, images, channels, blocks, trained, embedding=embedding)
-        self.embed = nn.Sequential(nn.Linear(1 + 2 * FREQUENCIES, embedding), nn.SiLU())
-        self.change = nn.ModuleList(_start_unchanged(nn.Linear(embedding, 2 * width)) for width in channels)
+        self._build_noisy(slab, images, channels, blocks, embedding, trained)
 
     def forward(self, images: Tensor, noise_condition: Tensor) -> Tensor:
         """Raw output ``(b, 1, h, w)`` of images ``(b, images * slab, h, w)`` and ``(b,)`` about -1 to 1."""
-        height, width = images.shape[-2:]
-        multiples = torch.arange(1, FREQUENCIES + 1, device=noise_condition.device, dtype=noise_condition.dtype)
-        angles = noise_condition[:, None] * multiples
-        told = self.embed(torch.cat([noise_condition[:, None], angles.sin(), angles.cos()], dim=1))
-        changes = []
-        for layer in self.change:
-            offset, factor = layer(told)[..., None, None].chunk(2, dim=1)
-            changes.append((offset, 1 + factor))
-        return haar_inverse(self._quarters(images, changes))[..., :height, :width]
-
-
-def _start_unchanged(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+        return self._raw(images, noise_condition)
 
 
 class ResidualDenoiser(nn.Module):

@@ -22,8 +22,7 @@ from focvs.errors import InputError, PriorError
 from focvs.parallel import all_cores
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.mean import SlabDenoiser
-from focvs.priors.mean_network import MeanUNet2D
-from focvs.priors.networks import HaarUNet2D
+from focvs.priors.mean_network import MeanUNet2D, SlabUNet2D
 from focvs.priors.own import save_prior
 from focvs.priors.pretrained import load_prior
 from focvs.priors.prior import Inference, Prior
@@ -32,7 +31,7 @@ from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import Acquisition
 from focvs.reconstruction.progress import in_words
 from focvs.run_config import AdaptationConfig
-from focvs.training.fine_tuning import AdaptationPlan, adapt
+from focvs.training.fine_tuning import Adaptable, AdaptationPlan, adapt
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +59,13 @@ def adapt_prior(case: Case, config: AdaptationConfig, progress: bool = True) -> 
     _check(plan)
     inference = prior.denoise
     network = inference.denoiser.network if isinstance(inference, Inference) else None
-    if not isinstance(inference, Inference) or not isinstance(network, HaarUNet2D | MeanUNet2D):
+    if not isinstance(inference, Inference) or not isinstance(network, Adaptable):
         raise InputError(
             "adapt=true fine-tunes 2D priors of this project only; use prior=mean2d, prior=head2d with "
             "quality=samples, or adapt=false."
         )
-    # a diffusion prior is trained in float32, and float16 would need its losses scaled
-    reduced = isinstance(network, MeanUNet2D) and inference.dtype == torch.bfloat16
+    # head2d was trained in float32, and float16 would need its losses scaled
+    reduced = isinstance(network, SlabUNet2D) and inference.dtype == torch.bfloat16
     dtype = torch.bfloat16 if reduced else torch.float32
     order = slices.largest(LEAST_AREA)
     images, masks = slices.images(order[:: max(1, len(order) // MOST_SLICES)].sort().values)
@@ -150,7 +149,7 @@ def _key(
     return digest.hexdigest()[:32]
 
 
-def _keep(network: HaarUNet2D | MeanUNet2D, folder: Path) -> None:
+def _keep(network: Adaptable, folder: Path) -> None:
     """Write the network under its final name in one step; a cache that cannot be written is no error."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -20,12 +20,14 @@ from torch.nn.utils import parametrize
 from focvs.acquisition.degradation import Degradation
 from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.diffusion_network import DiffusionUNet2D
 from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.networks import HaarUNet2D
 from focvs.priors.precision import lay_out
 from focvs.training.muon import MuonAdamW
 from focvs.training.objectives import relative_error
 
+Adaptable = HaarUNet2D | DiffusionUNet2D | MeanUNet2D
 METHODS = ("full", "lora")
 FEWEST_HEAD_PIXELS = 0.3  # fraction of a patch that must be head
 WARM_STEPS = 10  # of Muon, over which its rate rises
@@ -75,7 +77,7 @@ class LowRank(nn.Module):
 
 
 def adapt(
-    network: HaarUNet2D | MeanUNet2D,
+    network: Adaptable,
     slices: Tensor,
     mask: Tensor,
     acquisitions: list[Degradation],
@@ -83,7 +85,7 @@ def adapt(
     plan: AdaptationPlan,
     callback: Callable[[int, float], None] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> HaarUNet2D | MeanUNet2D:
+) -> Adaptable:
     """A copy of ``network`` fine-tuned on slices of one scan; the network itself is not touched.
 
     Args:
@@ -94,7 +96,7 @@ def adapt(
         noise_sigma: of the scan, prior units.
         plan: see :class:`AdaptationPlan`.
         callback: called with the steps done and the loss.
-        dtype: that a mean computes in; its weights stay float32.
+        dtype: that the network computes in; its weights stay float32.
 
     Raises:
         ValueError: for an unknown method, or slices without a patch of head.
@@ -113,19 +115,19 @@ def adapt(
 
     def draw() -> tuple[Tensor, ScanCondition | None]:
         clean = _patches(slices, mask, plan.patch, plan.batch_size, generator)
-        if isinstance(tuned, HaarUNet2D) and not tuned.conditioned:
+        if not isinstance(tuned, MeanUNet2D) and not tuned.conditioned:
             return clean, None
         acquisition = acquisitions[int(torch.randint(len(acquisitions), (1,), generator=generator))]
         white = torch.randn(*clean.shape[:-1], acquisition.slices, generator=generator).to(clean)
         return clean, ScanCondition.simulated(acquisition, clean, noise_sigma, white)
 
-    loss_of = (
-        _loss_of_mean(tuned, dtype) if isinstance(tuned, MeanUNet2D) else _loss_of_denoiser(tuned, plan, generator)
-    )
+    loss_of = _loss_of_mean(tuned) if isinstance(tuned, MeanUNet2D) else _loss_of_denoiser(tuned, plan, generator)
     parameters = [p for p in tuned.parameters() if p.requires_grad]
     advance = _optimiser(tuned, parameters, plan)
     for step in range(plan.steps):
-        loss = loss_of(*draw()).mean()
+        pair = draw()
+        with torch.autocast(slices.device.type, dtype) if dtype != torch.float32 else nullcontext():
+            loss = loss_of(*pair).mean()
         tuned.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -139,7 +141,7 @@ def adapt(
 
 
 def _loss_of_denoiser(
-    network: HaarUNet2D, plan: AdaptationPlan, generator: torch.Generator
+    network: HaarUNet2D | DiffusionUNet2D, plan: AdaptationPlan, generator: torch.Generator
 ) -> Callable[[Tensor, ScanCondition | None], Tensor]:
     """Denoising loss of each patch at a random level."""
     denoiser = EDMDenoiser(network)
@@ -152,14 +154,12 @@ def _loss_of_denoiser(
     return loss
 
 
-def _loss_of_mean(network: MeanUNet2D, dtype: torch.dtype) -> Callable[[Tensor, ScanCondition | None], Tensor]:
+def _loss_of_mean(network: MeanUNet2D) -> Callable[[Tensor, ScanCondition | None], Tensor]:
     """Error of each patch over that of its interpolated scan; slices as thick as a scan's stand alone."""
 
     def loss(clean: Tensor, told: ScanCondition | None) -> Tensor:
         assert told is not None
-        reduced = torch.autocast(clean.device.type, dtype) if dtype != torch.float32 else nullcontext()
-        with reduced:
-            return relative_error(network(told.image.expand(-1, network.slab, -1, -1)), clean, told.image)
+        return relative_error(network(told.image.expand(-1, network.slab, -1, -1)), clean, told.image)
 
     return loss
 

@@ -117,6 +117,12 @@ class VolumePool:
         clean, scans = zip(*(self._pair(rng) for _ in range(size)), strict=True)
         return torch.stack(clean), torch.stack(scans)
 
+    def slabs(self, step: int, size: int) -> Tensor:
+        """Clean slabs ``(size, slab, h, w)`` of a step, prior units; a slice alone is repeated."""
+        self.advance(step // self.plan.refresh)
+        rng = np.random.default_rng((self.seed, 4, step))
+        return torch.stack([self._clean(rng).expand(self.plan.slab, -1, -1) for _ in range(size)])
+
     def advance(self, first: int) -> None:
         """Hold the volumes ``first`` to ``first + plan.volumes``."""
         if not self.first <= first < self.first + len(self.held):
@@ -205,7 +211,7 @@ class VolumePool:
 
     def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A clean slice ``(1, h, w)`` and the scan of its slab ``(slab, h, w)``, slice axis last."""
-        clean = torch.from_numpy(np.ascontiguousarray(2 * self._slab(rng) - 1, dtype=np.float32))
+        clean = self._clean(rng)
         degrade = self.degradations[rng.integers(len(self.degradations))]
         sigma = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))) if rng.random() < self.plan.noisy else 0.0
         white = torch.from_numpy(rng.standard_normal((*clean.shape[:-1], degrade.slices), dtype=np.float32))
@@ -213,10 +219,11 @@ class VolumePool:
         middle = len(clean) // 2
         return clean[middle : middle + 1], scan.expand(self.plan.slab, *scan.shape[1:])
 
-    def _slab(self, rng: np.random.Generator) -> np.ndarray:
-        """``(slab, h, w)``, or ``(1, h, w)`` of a slice alone, intensities about 0-1."""
+    def _clean(self, rng: np.random.Generator) -> Tensor:
+        """``(slab, h, w)``, or ``(1, h, w)`` of a slice alone, prior units."""
         volume = self.held[rng.integers(len(self.held))]
-        return self.vary(self._cut(volume, rng), volume, rng)
+        image = self.vary(self._cut(volume, rng), volume, rng)
+        return torch.from_numpy(np.ascontiguousarray(2 * image - 1, dtype=np.float32))
 
     def vary(self, image: np.ndarray, volume: PoolVolume, rng: np.random.Generator) -> np.ndarray:
         """Slices ``(s, h, w)`` of a volume with another contrast, a bias field, lesions or noise, by chance."""
@@ -253,3 +260,15 @@ class VolumePool:
         if short != [(0, 0), (0, 0)]:
             slab = np.pad(slab, [(0, 0), *short], mode="edge")
         return np.flip(slab, tuple(a for a in range(3) if rng.random() < 0.5))
+
+
+@dataclass(frozen=True)
+class SlabPool:
+    """Batches for a network that sees nothing but noisy slabs: clean ones, and no image besides."""
+
+    volumes: VolumePool
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Clean slabs ``(size, slab, h, w)`` of a step, prior units, and ``(size, 0, h, w)``."""
+        slabs = self.volumes.slabs(step, size)
+        return slabs, slabs[:, :0]

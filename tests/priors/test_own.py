@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from focvs.errors import PriorError
-from focvs.priors.condition import ScanCondition, ScanNumbers
+from focvs.priors.condition import ScanCondition, ScanNumbers, middle
+from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.diffusion_network import DiffusionUNet2D
+from focvs.priors.own import save_prior
 from focvs.priors.pretrained import load_prior
 from focvs.priors.residual_network import ResidualDenoiser
 from focvs.priors.weights import WEIGHTS
@@ -72,3 +75,19 @@ def test_broken_stages_are_refused_in_one_sentence(tmp_path):
     shutil.copytree(tmp_path / "mean" / "deviation", tmp_path / "mean" / "stage2")
     with pytest.raises(PriorError, match="holds a DeviationUNet2D, not a MeanUNet2D"):
         load_prior(tmp_path / "mean")
+
+
+def test_an_unconditional_prior_is_told_of_nothing_and_sampled(tmp_path):
+    torch.manual_seed(0)
+    trained = {"voxel_range_mm": [0.6, 1.3], "mirrored": True}
+    network = DiffusionUNet2D(channels=(8, 12), blocks=(1, 1), trained=trained)
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    save_prior(network, tmp_path)
+    prior = load_prior(tmp_path)
+    assert prior.samples and not prior.conditioned and prior.mirrored and prior.slab == 5 and prior.multiple == 4
+    assert prior.voxel_range_mm == (0.6, 1.3)
+    slabs = torch.randn(2, 5, 16, 16)
+    found = prior.denoise(slabs, 0.3)
+    with torch.no_grad():
+        assert torch.allclose(found, EDMDenoiser(network)(slabs, 0.3), atol=1e-5)
+    assert not torch.allclose(found, middle(slabs) * 0.25 / (0.25 + 0.09), atol=1e-3)

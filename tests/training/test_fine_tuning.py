@@ -8,6 +8,7 @@ from focvs.acquisition.degradation import make_degradation
 from focvs.acquisition.profile import gaussian_profile
 from focvs.priors.condition import ScanCondition
 from focvs.priors.denoiser import EDMDenoiser
+from focvs.priors.diffusion_network import DiffusionUNet2D
 from focvs.priors.mean_network import MeanUNet2D
 from focvs.priors.networks import HaarUNet2D
 from focvs.training.fine_tuning import AdaptationPlan, LowRank, adapt
@@ -70,6 +71,20 @@ def test_a_mean_learns_the_scan_too(phantom, method, rate):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     reduced = adapt(network, images, mask, [acquisition], 0.02, few, dtype=torch.bfloat16)
     assert {p.dtype for p in reduced.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("method", "rate"), [("full", 1e-2), ("lora", 1e-2)])
+def test_a_prior_that_sees_no_scan_learns_its_slices(slices, method, rate):
+    images, mask = slices
+    torch.manual_seed(0)
+    network = DiffusionUNet2D(channels=(8, 12), blocks=(1, 1))
+    plan = AdaptationPlan(steps=80, learning_rate=rate, method=method, batch_size=4, patch=32)
+    tuned = adapt(network, images, mask, [], 0.02, plan)  # no acquisition is drawn
+    window, sigma = images[:, :, 8:40, 16:48], torch.full((len(images),), 0.2)
+    noise = torch.randn(window.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        losses = [float(EDMDenoiser(n).loss(window, sigma, noise).mean()) for n in (network, tuned)]
+    assert losses[1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from focvs.training.cache import WHITE_LEVEL, CachedVolume, load_cache
-from focvs.training.pool import PoolPlan, VolumePool
+from focvs.training.pool import PoolPlan, SlabPool, VolumePool
 from training_sets import WEIGHTS
 
 
@@ -42,6 +42,16 @@ def test_patches_are_slabs_in_prior_units(volumes):
 def test_a_slice_alone_repeats_itself(volumes):
     _, scan = VolumePool(volumes, plan(alone=1.0)).batch(0, 6)
     assert torch.equal(scan, scan[:, :1].expand_as(scan))
+
+
+def test_slabs_for_a_prior_that_sees_no_scan(volumes):
+    pool = VolumePool(volumes, plan())
+    clean, seen = SlabPool(pool).batch(4, 12)
+    assert clean.shape == (12, 5, 24, 24) and seen.shape == (12, 0, 24, 24)
+    assert clean.min() >= -1 and clean.max() < 4
+    assert torch.equal(clean, SlabPool(VolumePool(volumes, plan())).batch(4, 12)[0])
+    alone, _ = SlabPool(VolumePool(volumes, plan(alone=1.0))).batch(4, 3)
+    assert torch.equal(alone, alone[:, :1].expand_as(alone)) and not torch.equal(clean, clean[:, :1].expand_as(clean))
 
 
 def test_oldest_volumes_go_first(volumes):
