@@ -16,10 +16,12 @@ from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference
+from focvs.priors.residual_network import deviation_scale
 from focvs.training.guides import GuidePlan, make_guide
 from focvs.training.pool import FOREGROUND, LEAST_HEAD, PoolVolume, VolumePool
 
 ERROR = 0.1  # assumed of a mean where it is replaced, prior units; only its ratio to the scan's noise counts
+MOST_CORRECTION = 2.0  # of the deviation of a block
 LEAST_NOISE = 1e-3  # prior units: without noise slices that hardly reach the block would be followed too closely
 
 
@@ -129,7 +131,8 @@ class BlockPool:
                 seen = degrade(guide) @ degrade.interpolation.to(y).T
                 images[1:1] = [scan + guided_detail(scan, guide, seen), guide]
             if self.deviation:
-                images.append(mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab))
+                log_deviation = mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab)
+                images.append(log_deviation + _log_of_error(clean - mean, log_deviation, clean))
         return Block(clean.half(), tuple(image.half() for image in images))
 
     def _cut(self, rng: np.random.Generator) -> tuple[PoolVolume, np.ndarray, np.ndarray | None]:
@@ -167,6 +170,19 @@ class BlockPool:
         slabs = torch.cat([image[around].flip(flips) for image in block.images])
         clean = block.clean[around if self.deviation else slice(place, place + 1)]
         return clean.flip(flips).float(), slabs.float()
+
+
+def _log_of_error(error: Tensor, log_deviation: Tensor, clean: Tensor) -> Tensor:
+    """Logarithm of the root mean square error in the head, in deviations.
+
+    On the heads that it was trained on a mean errs by less than its deviation says, on new ones by as much. With this
+    the deviation of a block is right for it, and a diffusion does not learn that residuals are small.
+    """
+    inside = clean > 2 * FOREGROUND - 1
+    if not inside.any():
+        return torch.zeros(())
+    ratio = (error / deviation_scale(log_deviation))[inside].square().mean().sqrt()
+    return ratio.clamp(1 / MOST_CORRECTION, MOST_CORRECTION).log()
 
 
 def _replacement(degrade: Degradation, noise_sigma: float) -> tuple[Tensor, Tensor]:

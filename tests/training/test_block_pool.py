@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from focvs.priors.mean_network import MeanUNet2D
-from focvs.training.block_pool import BlockPlan, BlockPool
+from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.residual_network import deviation_scale
+from focvs.training.block_pool import MOST_CORRECTION, BlockPlan, BlockPool
 from focvs.training.cache import load_cache
-from focvs.training.pool import PoolPlan, VolumePool
+from focvs.training.pool import FOREGROUND, PoolPlan, VolumePool
 
 PLAN = BlockPlan(blocks=3, depth=8, refresh=2)
 
@@ -16,7 +17,7 @@ def volumes(cache):
     return load_cache(cache)
 
 
-def pool(volumes, stages=1, **options):
+def pool(volumes, stages=1, deviation=None, **options):
     chosen = {"volumes": 3, "edge": 40, "patch": 24, "acquisitions": 6, "noisy": 0.0} | options
     weights = chosen.pop("group_weights", {"isotropic": 1.0})
     torch.manual_seed(0)
@@ -24,7 +25,7 @@ def pool(volumes, stages=1, **options):
     networks = [network, network.next_stage()][:stages]
     for stage in networks:
         torch.nn.init.normal_(stage.head.weight, std=0.05)
-    return BlockPool(VolumePool(volumes, PoolPlan(weights, **chosen)), networks, PLAN, bfloat16=False)
+    return BlockPool(VolumePool(volumes, PoolPlan(weights, **chosen)), networks, PLAN, deviation, bfloat16=False)
 
 
 def test_a_step_is_the_same_however_it_is_reached(volumes):
@@ -54,6 +55,19 @@ def test_a_second_stage_goes_on_from_the_first(volumes):
     one, two = pool(volumes), pool(volumes, stages=2)
     (_, first), (_, second) = one.batch(0, 4), two.batch(0, 4)
     assert torch.equal(first[:, :5], second[:, :5]) and not torch.equal(first[:, 5:], second[:, 5:])
+
+
+@pytest.mark.parametrize("told", [0.2, 0.3, 20.0])
+def test_the_deviation_of_a_block_is_right_for_it(volumes, told):
+    """Whatever a deviation says, the residual of a block has a root mean square of 1 in the head, within a limit."""
+    blocks = pool(volumes, deviation=DeviationUNet2D(channels=(8,), blocks=(1,), sigma_start=told))
+    blocks.batch(0, 1)
+    for block in blocks.held:
+        clean, _, mean, log_deviation = block.clean.float(), *(image.float() for image in block.images)
+        residual = ((clean - mean) / deviation_scale(log_deviation))[clean > 2 * FOREGROUND - 1]
+        rms = float(residual.square().mean().sqrt())
+        assert rms < 0.1 if told > 1 else rms == pytest.approx(1.0, abs=0.02)
+        assert float(log_deviation.exp().max()) == pytest.approx(told / MOST_CORRECTION, rel=0.01) or told < 1
 
 
 def test_slabs_are_mirrored_together(volumes):
