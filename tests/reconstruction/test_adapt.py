@@ -6,6 +6,8 @@ from omegaconf import OmegaConf
 from focvs.commands.overrides import compose, quote
 from focvs.errors import InputError
 from focvs.pipeline import super_resolve
+from focvs.priors.diffusion_network import DiffusionUNet2D
+from focvs.priors.own import save_prior
 from focvs.priors.weights import WEIGHTS, sha256_of
 from runs import mean_prior
 
@@ -66,6 +68,15 @@ def test_of_a_mean_the_first_stage_is_adapted(tmp_path, thick_scan, caplog):
     assert report["consistency"]["relative_residual"] <= 1e-5 and report["seconds"]["adaptation"] > 0
     assert report["config"]["adaptation"]["steps"] == 3  # as asked for; the preset has its own
     assert not report["interval"]["calibrated"]
+
+
+def test_a_prior_that_sees_no_scan_is_adapted_too(tmp_path, thick_scan):
+    save_prior(DiffusionUNet2D(channels=(8, 12), blocks=(1, 1)), tmp_path / "prior")
+    plain = run(thick_scan, tmp_path / "0", tmp_path / "prior", "adapt=false")
+    first = run(thick_scan, tmp_path / "1", tmp_path / "prior", "adaptation.learning_rate=0.01")
+    report = json.loads(first["json"].read_text())
+    assert report["prior"]["adapted"] and report["consistency"]["relative_residual"] <= 1e-5
+    assert plain["mean"].read_bytes() != first["mean"].read_bytes()
 
 
 def test_a_broken_cache_is_made_again(tmp_path, thick_scan, tiny_prior):
