@@ -62,5 +62,6 @@ wheel: package
 	mkdir -p dist/check/empty
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target dist/check/site dist/focvs-*.whl
 	cd dist/check/empty && PYTHONPATH=../site $(CURDIR)/$(BIN)/python -c "from focvs.config import checkpoints_dir as c; \
-	  from focvs.priors.pretrained import load_prior; assert 'dist/check/site' in str(c()); load_prior(c() / 'head2d'); load_prior(c() / 'mean2d')"
+	  from focvs.priors.pretrained import load_prior; assert 'dist/check/site' in str(c()); \
+	  [load_prior(c() / name) for name in ('head2d', 'mean2d', 'unconditional2d')]"
 	cd dist/check/empty && PYTHONPATH=../site $(CURDIR)/$(BIN)/python -m focvs.cli --cfg job > /dev/null

@@ -71,6 +71,7 @@ SECTIONS = (
         "denoising.csv",
         "python scripts/benchmark_denoising.py $EVAL/adi_T1w.nii.gz $EVAL/ms07_FLAIR.nii.gz --slices 4:4\n"
         '    --priors "first version=FIRST" head2d=checkpoints/head2d\n'
+        "    unconditional2d=checkpoints/unconditional2d\n"
         '    "2D, 15 minutes=runs/volumes/base/run/ema"\n'
         '    "3D, 15 minutes=runs/volumes/blocks/run/ema" --csv docs/results/denoising.csv',
         "Root mean square error inside the head, in prior units (a head spans -1 to 1), of slices with white noise of "

@@ -64,4 +64,4 @@ def test_shipped_means_better_the_interpolated_scan(folder, phantom):
 
 
 def test_there_is_a_default():
-    assert [p.name for p in PRIORS] == ["head2d"]
+    assert [p.name for p in PRIORS] == ["head2d", "unconditional2d"]

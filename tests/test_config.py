@@ -6,6 +6,8 @@ from omegaconf import OmegaConf
 from focvs.commands.overrides import compose
 from focvs.config import SCHEMAS, conf_dir
 
+SHIPPED = ("head2d", "mean2d", "unconditional2d")
+
 
 def configurations():
     """Every file of conf/, with what it takes to compose it."""
@@ -42,7 +44,7 @@ def test_every_configuration_composes_and_instantiates(name, overrides, monkeypa
             assert settings.sampler.name in ("mean", *SAMPLERS)
             assert settings.consistency.rule in RULES
             assert settings.prior.kind in KINDS
-            assert (checkpoints_dir() / settings.prior.name).is_dir() == (settings.prior.name in ("head2d", "mean2d"))
+            assert (checkpoints_dir() / settings.prior.name).is_dir() == (settings.prior.name in SHIPPED)
             assert settings.adaptation.method in METHODS
     else:
         from hydra.utils import instantiate

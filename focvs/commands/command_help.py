@@ -71,7 +71,8 @@ common keys (focvs --cfg job prints all of them with their values):
   devices=1           processes that draw the samples of one scan, on GPUs in turn or with shares of the cores
   workers=1           of a folder of scans, how many are restored at once; log=json prints a line for each
   seed=0  save_samples=false  noise=auto  batch=auto  compile=false
-  prior=mean2d        mean2d; with quality=samples head2d, head3d, diffusers, medforj, monai; path= the checkpoint
+  prior=mean2d        mean2d; with quality=samples head2d, unconditional2d, head3d, diffusers, medforj, monai;
+                      path= the checkpoint
 
 options: -h --help, -o --output DIR, -q --quiet, -v --verbose, -m --multirun, --cfg job, --version
 focvs COMMAND --help explains every key of a command (focvs restore --help those of a restoration);

@@ -19,7 +19,7 @@ def place(tmp_path, monkeypatch):
 
 def test_shipped_weights_are_listed_and_whole(place, capsys):
     assert main(["weights"]) == 0
-    assert {"head2d", "mean2d"} <= set(capsys.readouterr().out.split())
+    assert {"head2d", "mean2d", "unconditional2d"} <= set(capsys.readouterr().out.split())
     assert main(["weights", "verify", "head2d"]) == 0
     assert "works   head2d" in capsys.readouterr().out
 
