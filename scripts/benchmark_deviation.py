@@ -5,7 +5,8 @@ with the deviation that its prior tells, and compared in the head mask. A row sa
 B-spline + replacement; the root mean square of the deviation over that of the error (1 where it is right, before any
 factor); what an interval of 90 % of a normal distribution holds, and what that of the stored factors holds; the rank
 correlation of deviation and absolute error, and the one that it would have with errors that are normal with just these
-deviations: chance alone keeps it far below 1. ``--measure FILE`` stores the factors of all heads together, beside the
+deviations: chance alone keeps it far below 1. Of a narrow box networks see strips; ``--box 0 --within 32`` restores the
+whole head and looks at the middle of it. ``--measure FILE`` stores the factors of all heads together, beside the
 weights as ``intervals.json``.
 
     python scripts/benchmark_deviation.py uih2_T1w.nii.gz ms26_FLAIR.nii.gz --slices 3:3 4:4 4:5.2 6:6 8:8 \\
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--slices", nargs="+", default=["4:4", "4:5.2", "6:6"], help="thickness:spacing in mm")
     parser.add_argument("--noise", nargs="+", type=float, default=[0.0], help="fractions of the 99.5th percentile")
     parser.add_argument("--box", type=int, default=48, help="middle voxels of the first axis; 0 = all")
+    parser.add_argument("--within", type=int, default=0, help="middle voxels of the box that are looked at; 0 = all")
     parser.add_argument("--measure", type=Path, help="file of the factors")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args(arguments)
@@ -61,7 +63,7 @@ def main() -> None:
     for slices in options.slices:
         for noise in options.noise:
             for truth in options.truth:
-                row, ratio, config, report = judge(truth, slices, noise, options.box, overrides)
+                row, ratio, config, report = judge(truth, slices, noise, options.box, options.within, overrides)
                 rows.append(row)
                 ratios.setdefault(slices, []).append(ratio)
                 print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in row.items()), flush=True)
@@ -82,7 +84,7 @@ def main() -> None:
 
 
 def judge(
-    truth_path: Path, slices: str, noise: float, box: int, overrides: list[str]
+    truth_path: Path, slices: str, noise: float, box: int, within: int, overrides: list[str]
 ) -> tuple[dict[str, Any], np.ndarray, RunConfig, dict[str, Any]]:
     """A row, absolute errors over deviations in the head, and the settings and JSON of the run."""
     with tempfile.TemporaryDirectory() as name:
@@ -97,6 +99,9 @@ def judge(
         )
     white = white_level(truth)
     mask = head_mask(truth, white) & (std > 0)
+    if within:
+        outside = (len(mask) - within) // 2
+        mask[:outside] = mask[outside + within :] = False
     operator = model_acquisition(scan, config).written
     start = (torch.from_numpy(scan.data) @ interpolation_matrix(operator).float().T).numpy()
     gain = peak_signal_to_noise(truth, mean, mask, white) - peak_signal_to_noise(truth, start, mask, white)

@@ -60,13 +60,17 @@ def deviations() -> list[str]:
 def gains(before: dict[tuple[str, str], str]) -> list[str]:
     """Rows of docs/quality.md; ``before`` has its last column by head and slices."""
     found = {(r["truth"], r["slices"], float(r["noise"])): float(r["gain_db"]) for r in read("mean")}
+    whole = {(r["truth"], r["slices"]): float(r["gain_db"]) for r in read("mean_whole")}
     slices = list(dict.fromkeys(words for _, words, _ in found))
     rows = []
     for truth in SHOWN:
         for words in slices:
             key = (named(truth), words.replace(":", ", "))
             noisy, clean = (found[truth, words, noise] for noise in (0.01, 0.0))
-            rows.append(f"| {key[0]} | {key[1]} | **{noisy:+.2f}** | {clean:+.2f} | {before.get(key, '')} |")
+            rows.append(
+                f"| {key[0]} | {key[1]} | **{whole[truth, words]:+.2f}** | {noisy:+.2f} | {clean:+.2f} | "
+                f"{before.get(key, '')} |"
+            )
     return rows
 
 
@@ -92,30 +96,13 @@ def minutes() -> list[str]:
 
 def samples() -> list[str]:
     return [
-        f"| {named(r['truth'])} | {float(r['spread_over_error']):.2f} | {percent(r['held'], 0)} | "
+        f"| {named(r['truth'])} | {r['slices'].replace(':', ', ')}, {100 * float(r['noise']):g} % | "
+        f"{float(r['spread_over_error']):.2f} | {percent(r['held'], 0)} | "
         f"{float(r['outside']):.1f} | {float(r['power_sample']):.2f}, {float(r['power_mean']):.2f} | "
         f"{float(r['rank_correlation']):.2f}, {float(r['rank_correlation_told']):.2f} | "
         f"{', '.join(f'{float(r[key]):+.2f}' for key in ('gain_mean_db', 'gain_of_samples_db', 'gain_sample_db'))} |"
         for r in read("samples")
     ]
-
-
-def samples_of_acquisitions() -> list[str]:
-    """A row for each head and slices, without and with 1 % noise."""
-    found = {(r["truth"], r["slices"], float(r["noise"])): r for r in read("samples_acquisitions")}
-    rows = []
-    for truth in SHOWN:
-        for words in dict.fromkeys(slices for _, slices, _ in found):
-            pair = [found[truth, words, noise] for noise in (0.0, 0.01)]
-            cells = [
-                ", ".join(f"{float(r[key]):.2f}" for r in pair)
-                for key in ("spread_over_error", "power_sample", "rank_correlation")
-            ]
-            held = ", ".join(percent(r["held"], 0) for r in pair)
-            rows.append(
-                f"| {named(truth)} | {words.replace(':', ', ')} | {cells[0]} | {held} | {cells[1]} | {cells[2]} |"
-            )
-    return rows
 
 
 def passes() -> list[str]:
@@ -175,8 +162,7 @@ def main() -> None:
         ("| quality | evaluations | whole, s |", minutes()),
         ("| run | evaluations |", curve()),
         ("| head | slices (mm) | noise | spread over error |", deviations()),
-        ("| head | spread over error | held by 90 % |", samples()),
-        ("| head | slices (mm) | spread over error | held", samples_of_acquisitions()),
+        ("| head | slices (mm), noise | spread over error | held by 90 % |", samples()),
     ):
         text = with_table(text, header, rows)
     page.write_text(text)
