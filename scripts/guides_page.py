@@ -82,8 +82,8 @@ def samples() -> str:
     """How samples spread, and what their own intervals hold: the mean of pairs."""
     lines = [
         "Four samples of the same pairs (`scripts/guide_samples.py`): their spread over the error of their mean, and "
-        "what intervals of Student's t of their own deviation hold, without any factor. They were drawn by the residual "
-        "network of commit dee7d71; the one that ships was trained on.\n",
+        "what intervals of Student's t of their own deviation hold, without any factor. They were drawn by the "
+        "residual network of commit dee7d71; the one that ships was trained on.\n",
         "| pairs | guide | spread over error | held by 90 % |",
         "|---|---|---|---|",
     ]

@@ -76,8 +76,9 @@ SECTIONS = (
         '    "3D, 15 minutes=runs/volumes/blocks/run/ema" --csv docs/results/denoising.csv',
         "Root mean square error inside the head, in prior units (a head spans -1 to 1), of slices with white noise of "
         "the sigma named: a prior's own error, before any restoration. The scan that priors are told of has 4 mm "
-        "slices and no noise; the last column is the mean over the levels. FIRST is as [above](#priors), the two of "
-        "15 minutes are those of the [next section](#a-3d-prior-beside-the-2d-one).",
+        "slices and no noise; the last column is the mean over the levels. The first version and the short trainings "
+        "were measured before, when the scan was interpolated slightly otherwise. FIRST is as [above](#priors), the "
+        "two of 15 minutes are those of the [next section](#a-3d-prior-beside-the-2d-one).",
         tables.denoising_table,
     ),
     Section(
