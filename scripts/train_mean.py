@@ -10,7 +10,7 @@ Makes the cache on first use, resumes from ``output/state.pt`` where it exists, 
     python scripts/train_mean.py output=runs/guided stages=[runs/mean2d/ema] start=runs/stage2/ema guided=true \
         pool.second_contrast=true
 
-An unconditional diffusion prior, which never sees a scan, is trained by the same trainer:
+An unconditional diffusion prior, which is never told of a scan, is trained by the same trainer:
 
     python scripts/train_mean.py network=diffusion2d output=runs/unconditional2d
 """

@@ -29,7 +29,10 @@ def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
 
 
 class ConditionedNetwork(Protocol):
-    """A raw network: ``(x, noise condition (b,), scan)`` to one channel; :class:`HaarUNet2D` or its 3D sister."""
+    """A raw network: ``(x, noise condition (b,), scan)`` to one channel.
+
+    :class:`HaarUNet2D`, its 3D sister, or :class:`DiffusionUNet2D`.
+    """
 
     sigma_data: float
     sigma_residual: float

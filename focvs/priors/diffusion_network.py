@@ -51,7 +51,7 @@ class NoisySlabUNet2D(SlabUNet2D):
 class DiffusionUNet2D(NoisySlabUNet2D):
     """The raw network of an unconditional diffusion prior, for :class:`focvs.priors.denoiser.EDMDenoiser`.
 
-    It never sees a scan, in training or after: what is known of one comes in by replacement alone.
+    It is never told of a scan, in training or after: what is known of one comes in by replacement alone.
 
     Args:
         slab: slices of the noisy image, an odd number; the one it denoises is in the middle.

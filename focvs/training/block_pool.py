@@ -52,7 +52,7 @@ class Block:
     Attributes:
         clean: the truth.
         images: what networks see: the interpolated scan, where there are guides the filtered scan and the guide, the
-            mean of the scan, and log s where a deviation is told.
+            mean of the scan, and log s where a deviation is told, made right for the block.
     """
 
     clean: Tensor

@@ -1,4 +1,4 @@
-"""Training of a cascade's networks: the mean E[volume | scan], the deviation of its error, what it leaves open."""
+"""Training: the mean E[volume | scan], the deviation of its error, what it leaves open, an unconditional prior."""
 
 from __future__ import annotations
 
