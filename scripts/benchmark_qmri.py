@@ -63,10 +63,12 @@ NAMES = ("pd", "t1", "t2")
 
 def configured(acquisition: Acquisition, samples: int) -> QmriConfig:
     """How focvs qmri is told of it."""
-    if acquisition.factor > 1:
-        return QmriConfig(truncation=[1, acquisition.factor, acquisition.factor], samples=samples)
-    config = QmriConfig(thickness=acquisition.slices_mm[0], samples=samples)
+    config = QmriConfig(samples=samples)
     config.profile.kind = "gaussian"
+    if acquisition.factor > 1:
+        config.truncation = [1, acquisition.factor, acquisition.factor]
+    else:
+        config.thickness = acquisition.slices_mm[0]
     return config
 
 
@@ -141,6 +143,7 @@ class Head:
         wrong = [replace(g, sequence=WRONG[n]) for n, g in self.guides.items()]
         as_maps, unheard = self.as_maps, replace(p, deviation=HARDLY_HEARD * p.deviation)
         assert as_maps is not None
+        ideal = torch.stack([s(self.truth) for s in REFERENCE.sequences])
         return {
             "cubic B-spline of the maps": lambda: cubic,
             "spline of the signals, replaced": lambda: fitted(REFERENCE, replaced),
@@ -155,6 +158,7 @@ class Head:
             "both, TR and TE 10 % wrong": lambda: sharpen_maps(p, wrong),
             "both, shifted by 1 mm": lambda: sharpen_maps(p, shifted),
             "both, maps as they are": lambda: sharpen_maps(as_maps, both),
+            "the truth, replaced": lambda: fitted(REFERENCE, p.operator.replace(ideal, p.measured)),
         }
 
     def score(self, found: Tensor | Sharpened) -> dict[str, float]:

@@ -18,6 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from focvs.acquisition.linear_operator import LinearOperator
+from focvs.reconstruction.density_relation import density_relation
 from focvs.reconstruction.signal_domain import Domain, domain_of_maps
 from focvs.reconstruction.signal_errors import correlated, detail_correlation, precision_of, with_guides
 from focvs.signal.fitting import Fit, fit_maps
@@ -25,6 +26,7 @@ from focvs.signal.sequences import DENSITY, Sequence, Several
 
 ROUNDS = 1
 GAIN_MM = 25.0  # standard deviation of the Gaussian that makes a guide's gain smooth
+WITHIN = 0.99  # share of a coarse voxel that is head, where its maps are looked at
 LEAST_SHARE = 1e-3  # of the white level of a signal, that a deviation is at least
 MOST_PROJECTIONS, ENOUGH = 12, 1e-4  # of the last ones, and the residual over the largest signal that ends them
 ALL_MAPS = domain_of_maps((True, True, True))
@@ -110,12 +112,14 @@ def sharpen_maps(
 ) -> Sharpened:
     """Tie restored signals to each other, to guides, and to what was measured.
 
-    The deviation is that of the fit, to first order; with draws of the signals it is that of as many results, each
-    fitted to one draw and to guides with another noise (perturb and fit: Papandreou and Yuille, NIPS 2010).
+    Where density, T1 and T2 are all looked for, density goes with T1 as coarse maps show it around
+    (:mod:`focvs.reconstruction.density_relation`). The deviation is that of the fit, to first order; with draws of the
+    signals it is that of as many results, each fitted to one draw, to guides with another noise and to another draw of
+    what is known before (perturb and fit: Papandreou and Yuille, NIPS 2010).
 
     Args:
         problem: the signals.
-        guides: sharp weighted images; none leaves the signals as they were restored.
+        guides: sharp weighted images.
         anchored: whether what was measured is replaced; without it guides may contradict it.
         rounds: of gains, fit and replacement, where there are guides; each fit is of what was restored: no guide counts
             twice.
@@ -127,7 +131,8 @@ def sharpen_maps(
     inside = spread[:, mask].T / scale
     correlation = detail_correlation(problem.measured.double(), problem.operator, problem.voxel_mm)[mask]
     precision = precision_of(inside, correlation)
-    found = _fitted(problem, guides, estimate, precision, scale, anchored, rounds)
+    prior = _prior(problem, scale)
+    found = _fitted(problem, guides, estimate, precision, scale, prior, anchored, rounds)
     if problem.draws is None or len(problem.draws) < 2:
         return found
     generator = torch.Generator().manual_seed(seed)
@@ -137,11 +142,32 @@ def sharpen_maps(
         signals = estimate.clone()
         signals[:, mask] += (correlated(error, inside, correlation) * scale).T
         noisy = [_with_noise(guide, mask, generator) for guide in guides]
-        maps = _fitted(problem, noisy, signals, precision, scale, anchored, rounds).maps
+        other = _another_mean(*prior, len(inside), generator), prior[1]
+        maps = _fitted(problem, noisy, signals, precision, scale, other, anchored, rounds).maps
         drawn.append(maps[mask].float())
     deviation = torch.zeros_like(found.maps)
     deviation[mask] = torch.stack(drawn).std(0).double()
     return replace(found, deviation=deviation)
+
+
+def _prior(problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and precision of the logarithms of maps in the head, before any signal of a voxel is looked at."""
+    domain, measured, mask = problem.domain, problem.measured.double(), problem.mask
+    if not all(domain.found):
+        return domain.mean, domain.precision
+    known = (problem.operator(mask.double()) > WITHIN) & (measured > 0).all(0)
+    coarse = torch.zeros(*known.shape, 3, dtype=torch.float64)
+    coarse[known] = domain.invert(measured[:, known].T / scale)
+    return density_relation(coarse, known, problem.operator, mask, problem.voxel_mm).with_prior(
+        domain.mean, domain.precision
+    )
+
+
+def _another_mean(mean: Tensor, precision: Tensor, voxels: int, generator: torch.Generator) -> Tensor:
+    """``(voxels, 3)`` draws of the Gaussian of that mean, ``(3,)`` or one for each voxel, and that precision."""
+    unit = torch.randn(voxels, 3, 1, generator=generator, dtype=mean.dtype)
+    upper = torch.linalg.cholesky(precision).mT.expand(voxels, 3, 3)
+    return mean + torch.linalg.solve_triangular(upper, unit, upper=True)[..., 0]
 
 
 def _with_noise(guide: WeightedImage, mask: Tensor, generator: torch.Generator) -> WeightedImage:
@@ -155,6 +181,7 @@ def _fitted(
     signals: Tensor,
     precision: Tensor,
     scale: Tensor,
+    prior: tuple[Tensor, Tensor],
     anchored: bool,
     rounds: int,
 ) -> Sharpened:
@@ -165,27 +192,23 @@ def _fitted(
     if anchored:
         signals = operator.replace(signals, measured)
     alone = signals[:, mask].T / scale  # what is known without guides, in every round the same
-    fit_to = partial(fit_maps, prior_precision=domain.precision, prior_mean=domain.mean)
+    fit_to = partial(fit_maps, prior_mean=prior[0], prior_precision=prior[1])
     fit = fit_to(domain.reference, alone, domain.invert(alone), precision)
-    maps = fit.maps
     gains = list[Tensor]()
     for _ in range(rounds if guides else 0):
-        gains = [_gain_of(guide, maps, problem) for guide in guides]
+        gains = [_gain_of(guide, fit.maps, problem) for guide in guides]
         shown = [guide.image.double()[mask] / gain[mask] for guide, gain in zip(guides, gains, strict=True)]
         known = torch.stack([(g > 0) * (guide.error * _white(g)) ** -2 for guide, g in zip(guides, shown, strict=True)])
         fit = fit_to(
             Several((*domain.reference.sequences, *(guide.sequence for guide in guides))),
             torch.cat([alone, torch.stack(shown, -1)], -1),
-            maps,
+            fit.maps,
             with_guides(precision, known),
         )
-        signals = signals.clone()
-        signals[:, mask] = (domain.reference(fit.maps) * scale).T
-        if anchored:
-            signals = operator.replace(signals, measured)
-        maps = fit.maps
+    signals, maps = signals.clone(), fit.maps
+    signals[:, mask] = (domain.reference(maps) * scale).T
     if anchored:
-        signals, maps = _reconciled(signals, fit, problem, scale)
+        signals, maps = _reconciled(operator.replace(signals, measured), fit, problem, scale)
     whole, error = (torch.zeros(*mask.shape, 3, dtype=torch.float64) for _ in range(2))
     whole[mask] = maps * unit
     error[mask] = maps * fit.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt() * unit
