@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from focvs.acquisition.linear_operator import MatrixOperator
-from focvs.reconstruction.residuals import SIGMAS
+from focvs.reconstruction.residuals import SIGMAS, TOLD, told_less
 from focvs.sampling.around import MeasuredAround
 from focvs.sampling.consistency import Consistency, Measured
 from focvs.sampling.noise_schedule import karras_sigmas
@@ -69,3 +69,13 @@ def test_ten_levels_keep_the_variance_that_ancestral_sampling_loses(power):
     kept = float(dpmpp_2m(denoise, start, LEVELS, consistency=free).var()) / power
     ancestral = float(ddpm(denoise, start, LEVELS, consistency=free, noise=NoiseSource(0)).var()) / power
     assert 0.95 < kept < 1.12 and ancestral < 0.65
+
+
+def test_an_exact_denoiser_that_is_told_of_less_noise_widens_samples_by_as_much():
+    free = Measured(Consistency("none", problem()[0]), torch.zeros(1, 1))
+    start = float(LEVELS[0]) * torch.randn(1, 1000, generator=torch.Generator().manual_seed(0))
+    plain, wider = (
+        dpmpp_2m(denoise, start, karras_sigmas(200, *SIGMAS), consistency=free)
+        for denoise in (lambda r, s: r / (1 + s**2), told_less(lambda r, s: r / (1 + s**2)))
+    )
+    assert float((wider / plain).mean()) == pytest.approx(1 / TOLD, rel=2e-3)
