@@ -156,6 +156,8 @@ def _prior(problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor]:
     if not all(domain.found):
         return domain.mean, domain.precision
     known = (problem.operator(mask.double()) > WITHIN) & (measured > 0).all(0)
+    if not known.any():
+        return domain.mean, domain.precision
     coarse = torch.zeros(*known.shape, 3, dtype=torch.float64)
     coarse[known] = domain.invert(measured[:, known].T / scale)
     return density_relation(coarse, known, problem.operator, mask, problem.voxel_mm).with_prior(

@@ -64,6 +64,14 @@ def test_without_guides_density_goes_with_t1_as_coarse_maps_show_it(head):
     assert float(after) < 0.95 * float(before)
 
 
+def test_a_head_that_fills_no_slice_is_fitted_without_that(head):
+    maps, operator, measured, estimate, deviation = head
+    mask = torch.zeros(maps.shape[:3], dtype=torch.bool)
+    mask[2:4, 5:7, 20:22] = True
+    found = sharpen_maps(Problem(measured, operator, estimate, deviation, mask))
+    assert bool((found.maps[mask] > 0).all()) and not found.maps[~mask].any()
+
+
 def test_guides_help_the_map_that_they_weight_and_both_help_all(head):
     maps = head[0]
     alone = error(sharpened(head), maps)
