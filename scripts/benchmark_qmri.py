@@ -59,6 +59,7 @@ WRONG: dict[str, Sequence] = {"T1w": replace(T1W, tr_s=2.53, te_s=0.0033), "T2w"
 EDGE = 4  # voxels at the edges of the slab, where k-space that was cut off wraps around
 HARDLY_HEARD = 30.0  # times the deviation of restored signals, where guides alone are fitted
 NAMES = ("pd", "t1", "t2")
+AS_THEY_ARE = "both, maps as they are"
 
 
 def configured(acquisition: Acquisition, samples: int) -> QmriConfig:
@@ -80,9 +81,12 @@ class Head:
         acquisition: of the maps.
         ill: whether it has a lesion.
         samples: of every signal.
+        as_they_are: whether the maps are restored as they are, too.
     """
 
-    def __init__(self, seed: int, acquisition: Acquisition, ill: bool = False, samples: int = 0):
+    def __init__(
+        self, seed: int, acquisition: Acquisition, ill: bool = False, samples: int = 0, as_they_are: bool = False
+    ):
         clean, labels = fine_head(seed)
         diseased, self.lesion = with_lesion(clean, labels)
         fine = diseased if ill else clean
@@ -112,7 +116,7 @@ class Head:
             config.density, config.t1, config.t2 = map(str, paths)
             self.problem, self.maps = posed(config)
             config.domain, config.samples = "map", 0
-            self.as_maps = posed(config)[0] if not ill and not samples else None
+            self.as_maps = posed(config)[0] if as_they_are else None
 
     def interpolated(self, coarse: Tensor) -> Tensor:
         """``(k, ...)`` by cubic B-splines."""
@@ -142,7 +146,6 @@ class Head:
         shifted = [replace(g, image=torch.from_numpy(image.clip(0))) for g, image in zip(both, moved, strict=True)]
         wrong = [replace(g, sequence=WRONG[n]) for n, g in self.guides.items()]
         as_maps, unheard = self.as_maps, replace(p, deviation=HARDLY_HEARD * p.deviation)
-        assert as_maps is not None
         ideal = torch.stack([s(self.truth) for s in REFERENCE.sequences])
         return {
             "cubic B-spline of the maps": lambda: cubic,
@@ -154,10 +157,11 @@ class Head:
             "T2w": lambda: sharpen_maps(p, [self.guides["T2w"]]),
             "both": lambda: sharpen_maps(p, both),
             "both, no anchor": lambda: sharpen_maps(p, both, anchored=False),
-            "guides alone, no anchor": lambda: sharpen_maps(unheard, both, anchored=False),
+            "guides alone, no anchor": lambda: sharpen_maps(unheard, both, anchored=False, related=False),
             "both, TR and TE 10 % wrong": lambda: sharpen_maps(p, wrong),
             "both, shifted by 1 mm": lambda: sharpen_maps(p, shifted),
-            "both, maps as they are": lambda: sharpen_maps(as_maps, both),
+            "both, density on its own": lambda: sharpen_maps(p, both, related=False),
+            **({AS_THEY_ARE: lambda: sharpen_maps(as_maps, both)} if as_maps else {}),
             "the truth, replaced": lambda: fitted(REFERENCE, p.operator.replace(ideal, p.measured)),
         }
 
@@ -282,7 +286,7 @@ def main() -> None:
 
     for seed in options.seeds:
         for acquisition in map(Acquisition, options.acquisitions):
-            head = Head(seed, acquisition)
+            head = Head(seed, acquisition, as_they_are=not options.only or AS_THEY_ARE in options.only)
             for method, found in head.methods().items():
                 if not options.only or method in options.only:
                     add(seed, acquisition, method, head.score(found()))

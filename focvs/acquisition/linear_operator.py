@@ -38,6 +38,14 @@ class LinearOperator(ABC):
     def __call__(self, volume: Tensor) -> Tensor:
         return self.forward(volume)
 
+    def spread(self, measured: Tensor) -> Tensor:
+        """Every value on the voxels that it is of, by weights of A that are not negative: for local averages."""
+        return self.adjoint(measured)
+
+    def share(self, mask: Tensor) -> Tensor:
+        """How much of what each value is of lies in a mask of 0 and 1."""
+        return self.forward(mask)
+
     def residual(self, volume: Tensor, measured: Tensor) -> Tensor:
         """y - A x, where A knows what it would measure."""
         return measured - self.forward(volume)
@@ -84,6 +92,9 @@ class MatrixOperator(LinearOperator):
 
     def adjoint(self, measured: Tensor) -> Tensor:
         return measured @ resident(self.matrix, measured)
+
+    def spread(self, measured: Tensor) -> Tensor:
+        return measured @ resident(self.matrix, measured).clamp(min=0)
 
     def pseudo_inverse(self, measured: Tensor) -> Tensor:
         return measured @ resident(self.pseudo_inverse_matrix, measured).T

@@ -50,6 +50,16 @@ class KSpaceTruncation(LinearOperator):
     def adjoint(self, measured: Tensor) -> Tensor:
         return _along(self._transposes, measured)
 
+    def spread(self, measured: Tensor) -> Tensor:
+        for axis, factor in zip((-3, -2, -1), self.factors, strict=True):
+            measured = measured.repeat_interleave(factor, axis)
+        return measured
+
+    def share(self, mask: Tensor) -> Tensor:
+        for axis, factor in zip((-3, -2, -1), self.factors, strict=True):
+            mask = mask.unflatten(axis, (-1, factor)).mean(axis)
+        return mask
+
     def pseudo_inverse(self, measured: Tensor) -> Tensor:
         return _along(self.inverses, measured)
 

@@ -7,6 +7,7 @@ linear relation of the logarithms, by local least squares, and what it leaves.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from focvs.acquisition.linear_operator import LinearOperator
 
-AROUND_MM = 4.0  # standard deviation of the Gaussian within which the relation is found
+AROUND_MM, AROUND = 4.0, 0.6  # standard deviation of the Gaussian within which it is found; at least, in coarse voxels
 RIDGE = 0.07**2  # added to the variance of the logarithm of T1: what hardly varies explains nothing
 LEAST_SPREAD = 0.02  # of the logarithm of proton density around the relation
-NOTHING = 1e-9  # share of known voxels around one that has none
+LEAST_KNOWN = 0.01  # of the voxels around one, where fewer tell nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Relation:
     Attributes:
         normal: ``(voxels, 3)`` for the logarithms of proton density, T1 and T2: 1, minus the slope, 0.
         offset: ``(voxels,)``.
-        spread: ``(voxels,)``.
+        spread: ``(voxels,)``, infinite where no map is known around.
     """
 
     normal: Tensor
@@ -65,16 +66,19 @@ def density_relation(
         voxel_mm: sizes of thin voxels.
     """
     density, t1 = torch.where(known[..., None], maps, 1.0).log().unbind(-1)[:2]
-    wide = [AROUND_MM / mm for mm in voxel_mm]
+    coarse_mm = [mm * n / m for mm, n, m in zip(voxel_mm, mask.shape, known.shape, strict=True)]
+    wide = [max(AROUND_MM, AROUND * coarse) / mm for coarse, mm in zip(coarse_mm, voxel_mm, strict=True)]
 
     def around(values: Tensor) -> Tensor:
-        spread = operator.adjoint(known * values).numpy()
+        spread = operator.spread(values).numpy()
         return torch.from_numpy(ndimage.gaussian_filter(spread, wide, mode="nearest"))[mask]
 
-    share = around(torch.ones_like(t1)).clamp(min=NOTHING)
-    mean, mean_t1 = around(density) / share, around(t1) / share
+    share, whole = around(known.double()), around(torch.ones_like(t1))
+    nothing = share < LEAST_KNOWN * whole
+    share = share.masked_fill(nothing, 1.0)
+    mean, mean_t1 = around(known * density) / share, around(known * t1) / share
     variance, variance_t1, together = (
-        around(product) / share - means
+        around(known * product) / share - means
         for product, means in (
             (density**2, mean**2),
             (t1**2, mean_t1**2),
@@ -83,5 +87,7 @@ def density_relation(
     )
     slope = together / (variance_t1.clamp(min=0) + RIDGE)
     left = variance - 2 * slope * together + slope**2 * variance_t1
+    slope = slope.masked_fill(nothing, 0.0)
     normal = torch.stack([torch.ones_like(slope), -slope, torch.zeros_like(slope)], -1)
-    return Relation(normal, mean - slope * mean_t1, left.clamp(min=LEAST_SPREAD**2).sqrt())
+    size = left.clamp(min=LEAST_SPREAD**2).sqrt().masked_fill(nothing, math.inf)
+    return Relation(normal, mean - slope * mean_t1, size)

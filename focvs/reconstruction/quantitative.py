@@ -108,7 +108,12 @@ class Sharpened:
 
 
 def sharpen_maps(
-    problem: Problem, guides: Many[WeightedImage] = (), anchored: bool = True, rounds: int = ROUNDS, seed: int = 0
+    problem: Problem,
+    guides: Many[WeightedImage] = (),
+    anchored: bool = True,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    related: bool = True,
 ) -> Sharpened:
     """Tie restored signals to each other, to guides, and to what was measured.
 
@@ -121,9 +126,9 @@ def sharpen_maps(
         problem: the signals.
         guides: sharp weighted images.
         anchored: whether what was measured is replaced; without it guides may contradict it.
-        rounds: of gains, fit and replacement, where there are guides; each fit is of what was restored: no guide counts
-            twice.
-        seed: of the noise of the guides, where there are draws.
+        rounds: of gains and fit, where there are guides; each fit is of what was restored: no guide counts twice.
+        seed: of the noise of the guides and of what is known before, where there are draws.
+        related: whether density goes with T1. Without that and without guides signals stay as they were restored.
     """
     mask, estimate = problem.mask, problem.estimate.double()
     scale = problem.domain.scale(problem.white)
@@ -131,7 +136,8 @@ def sharpen_maps(
     inside = spread[:, mask].T / scale
     correlation = detail_correlation(problem.measured.double(), problem.operator, problem.voxel_mm)[mask]
     precision = precision_of(inside, correlation)
-    prior = _prior(problem, scale)
+    related = related and all(problem.domain.found)
+    prior = _related(problem, scale) if related else (problem.domain.mean, problem.domain.precision)
     found = _fitted(problem, guides, estimate, precision, scale, prior, anchored, rounds)
     if problem.draws is None or len(problem.draws) < 2:
         return found
@@ -150,12 +156,10 @@ def sharpen_maps(
     return replace(found, deviation=deviation)
 
 
-def _prior(problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor]:
+def _related(problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and precision of the logarithms of maps in the head, before any signal of a voxel is looked at."""
     domain, measured, mask = problem.domain, problem.measured.double(), problem.mask
-    if not all(domain.found):
-        return domain.mean, domain.precision
-    known = (problem.operator(mask.double()) > WITHIN) & (measured > 0).all(0)
+    known = (problem.operator.share(mask.double()) > WITHIN) & (measured > 0).all(0)
     if not known.any():
         return domain.mean, domain.precision
     coarse = torch.zeros(*known.shape, 3, dtype=torch.float64)
@@ -207,10 +211,13 @@ def _fitted(
             fit.maps,
             with_guides(precision, known),
         )
-    signals, maps = signals.clone(), fit.maps
-    signals[:, mask] = (domain.reference(maps) * scale).T
+    maps = fit.maps
+    if guides or prior[0].dim() > 1:  # without either the signals are as they were restored
+        signals = signals.clone()
+        signals[:, mask] = (domain.reference(maps) * scale).T
+        signals = operator.replace(signals, measured) if anchored else signals
     if anchored:
-        signals, maps = _reconciled(operator.replace(signals, measured), fit, problem, scale)
+        signals, maps = _reconciled(signals, fit, problem, scale)
     whole, error = (torch.zeros(*mask.shape, 3, dtype=torch.float64) for _ in range(2))
     whole[mask] = maps * unit
     error[mask] = maps * fit.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt() * unit

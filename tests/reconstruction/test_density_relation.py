@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import focvs
 from focvs.acquisition.truncation import KSpaceTruncation
 from focvs.reconstruction.density_relation import LEAST_SPREAD, RIDGE, Relation, density_relation
 
@@ -66,6 +67,41 @@ def test_with_a_prior_it_is_the_product_of_two_gaussians():
     assert torch.allclose(torch.linalg.inv(both[0]), expected)
 
 
-def test_a_head_without_a_known_voxel_around_has_no_slope():
-    found = density_relation(maps_with(0.35, 0.02), torch.zeros(SHAPE, dtype=torch.bool), SAME, EVERYWHERE)
-    assert bool(torch.isfinite(found.offset).all()) and float(found.normal[:, 1].abs().max()) == 0
+def test_where_nothing_is_known_around_a_prior_stays_what_it_is():
+    mean, precision = torch.tensor([0.1, 0.2, 0.3]).double(), torch.diag(torch.tensor([4.0, 2.0, 1.0]).double())
+    near = torch.zeros(SHAPE, dtype=torch.bool)
+    near[:, :, :4] = True
+    for known in (torch.zeros_like(near), near):
+        found = density_relation(maps_with(0.35, 0.02), known, SAME, EVERYWHERE)
+        moved, both = (v.reshape(*SHAPE, *v.shape[1:]) for v in found.with_prior(mean, precision))
+        assert torch.allclose(moved[:, :, 20:], mean) and torch.allclose(both[:, :, 20:], precision)
+        assert bool((both[:, :, :4, 0, 0] > 100).all()) == bool(known.any())
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        KSpaceTruncation((16, 32, 32), (1, 4, 4)),
+        KSpaceTruncation((16, 32, 32), (1, 8, 8)),
+        focvs.operator(slices=6, spacing_mm=6, thickness_mm=5, voxel_mm=1.2, profile="slr"),
+    ],
+    ids=["x4", "x8", "slices"],
+)
+def test_relations_of_coarse_voxels_stay_near_the_truth(operator):
+    """Where half of them are unknown, too; weights of A that are negative would be divided by about zero."""
+    volume = torch.ones(16, 32, 32, dtype=torch.float64)
+    if operator.by_columns:
+        volume = torch.ones(16, 32, operator.matrix.shape[1], dtype=torch.float64)
+    shape = operator(volume).shape
+    generator = torch.Generator().manual_seed(0)
+    log_t1, rest = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    log_t1 = 0.2 + 0.3 * log_t1
+    maps = torch.stack([0.35 * log_t1 - 0.1 + 0.02 * rest, log_t1, torch.zeros(shape)], -1).exp()
+    for seen in (1.0, 0.5):
+        known = torch.rand(shape, generator=generator) < seen
+        found = density_relation(maps, known, operator, volume > 0, (1.2, 1.2, 1.2))
+        told = torch.isfinite(found.spread)
+        assert float(told.double().mean()) > 0.95
+        at_mean = (found.offset - found.normal[:, 1] * 0.2)[told]  # of the density, where T1 is usual
+        assert float((at_mean + 0.03).abs().max()) < 0.15
+        assert float((-found.normal[told, 1]).max()) < 0.6 and float((-found.normal[told, 1]).min()) > -0.1
