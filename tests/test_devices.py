@@ -15,6 +15,7 @@ from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D, as_i
 from focvs.priors.volumetric import Orientation, VolumeDenoiser
 from focvs.reconstruction.case import Case
 from focvs.reconstruction.forward_model import model_acquisition
+from focvs.reconstruction.residuals import told_less
 from focvs.reconstruction.restore import restore
 from focvs.sampling.around import MeasuredAround
 from focvs.sampling.consistency import Consistency, Measured, Support
@@ -121,19 +122,15 @@ def test_no_step_of_samples_around_a_mean_waits():
     denoise = ResidualDenoiser(network).to("meta")
     scan, mean, log = (torch.empty(4, 6, n, device="meta") for _ in range(3))
     numbers = ScanNumbers(4.0, 4.0, 0.02)
-    planes = [
-        PlaneDenoiser(denoise, k, None, scan, numbers, slab=3, outside=0.0, further=(mean, as_image(log)))
-        for k in (0, 1)
-    ]
+    further = mean, as_image(log)
+    plane = PlaneDenoiser(denoise, 0, None, scan, numbers, slab=3, outside=0.0, further=further)
     rule = Consistency("calibrated", problem.operator, torch.ones(3, n, dtype=torch.float64), 0.02)
     measured = MeasuredAround(rule, torch.empty(1, 4, 6, 8, device="meta"), mean, deviation_scale(log))
     waits = Waits()
     with torch.inference_mode():
         rule.prepare(mean, 3)
         with waits, WithoutFloat64():
-            found = dpmpp_2m(
-                AlternatedPlanes(planes, sigmas), torch.empty_like(mean)[None], sigmas, consistency=measured
-            )
+            found = dpmpp_2m(told_less(plane), torch.empty_like(mean)[None], sigmas, consistency=measured)
     assert waits.count == 0 and found.shape == (1, 4, 6, n)
 
 

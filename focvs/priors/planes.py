@@ -219,7 +219,7 @@ class AlternatedPlanes:
 def mirrored_in_turn(planes: Sequence[PlaneDenoiser]) -> list[PlaneDenoiser]:
     """The planes in turn, each time through another mirror, for a prior that was trained on mirrored slices.
 
-    What the network does to one side of a slice and not the other then averages out over the levels.
+    What the network does to one side of a slice and not the other then averages out over levels, or over samples.
     """
     turns = []
     for i in range(len(MIRRORS)):

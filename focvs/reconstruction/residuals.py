@@ -52,11 +52,13 @@ def residual_drawer(
 ) -> Drawer:
     """What draws samples around a mean, prior units.
 
-    Every sample is drawn through one of the planes and one mirror, in turn from sample to sample. Planes that take
-    turns at the levels of one sample each shrink what the other leaves open, and so, by less, do mirrors.
+    Every sample is drawn through one of the planes and one mirror, in turn from sample to sample (or through the
+    average of the planes, as ``config`` says). Planes that take turns at the levels of one sample each shrink what the
+    other leaves open, and so, by less, do mirrors.
 
     They are drawn by :func:`focvs.sampling.samplers.dpmpp_2m`, whose ten levels keep 99 to 110 % of the variance of a
-    Gaussian residual; ancestral sampling keeps 48 to 60 % in as many (``tests/sampling/test_around.py``).
+    Gaussian residual by an exact denoiser, :func:`told_less` apart; ancestral sampling keeps 48 to 60 % in as many
+    (``tests/sampling/test_around.py``).
 
     Args:
         case: the scan and the prior, which has a ``residual``.

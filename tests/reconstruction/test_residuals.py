@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from focvs.commands.overrides import compose
-from focvs.reconstruction.residuals import SIGMAS, residual_sigmas
+from focvs.priors.planes import PlaneDenoiser
+from focvs.reconstruction.residuals import SIGMAS, TOLD, residual_sigmas
 
 
 def test_samples_around_the_mean_reproduce_the_scan_and_leave_mean_and_maps_alone(posed, told):
@@ -25,6 +26,23 @@ def test_samples_around_the_mean_reproduce_the_scan_and_leave_mean_and_maps_alon
     assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(together.samples, few.samples, strict=True))
     other = told("samples=1", "sampler.levels=3", "planes=average").samples[0]
     assert not np.allclose(other, first)
+
+
+def test_every_sample_has_a_plane_and_a_mirror_and_is_told_of_less_noise(told, monkeypatch):
+    seen, call = [], PlaneDenoiser.__call__
+
+    def noted(self, x, sigma):
+        if self.outside == 0.0:  # the residual's
+            seen.append((self.across, self.flips, sigma))
+        return call(self, x, sigma)
+
+    monkeypatch.setattr(PlaneDenoiser, "__call__", noted)
+    told("samples=4", "sampler.levels=2")
+    levels = sorted({sigma for *_, sigma in seen})
+    assert levels == pytest.approx([TOLD * sigma for sigma in reversed(SIGMAS)])
+    ways = [(across, flips) for across, flips, sigma in seen if sigma == levels[0]]
+    assert sorted(across for across, _ in ways) == [0, 0, 1, 1] and len(set(ways)) == 4
+    assert sorted(ways) == sorted((across, flips) for across, flips, sigma in seen if sigma == levels[1])
 
 
 def test_they_fill_the_head_alone(told):
