@@ -117,7 +117,7 @@ def sharpen_maps(
 ) -> Sharpened:
     """Tie restored signals to each other, to guides, and to what was measured.
 
-    Where density, T1 and T2 are all looked for, density goes with T1 as coarse maps show it around
+    Where signals stand for density, T1 and T2, density goes with T1 as coarse maps show it around
     (:mod:`focvs.reconstruction.density_relation`). The deviation is that of the fit, to first order; with draws of the
     signals it is that of as many results, each fitted to one draw, to guides with another noise and to another draw of
     what is known before (perturb and fit: Papandreou and Yuille, NIPS 2010).
@@ -128,7 +128,8 @@ def sharpen_maps(
         anchored: whether what was measured is replaced; without it guides may contradict it.
         rounds: of gains and fit, where there are guides; each fit is of what was restored: no guide counts twice.
         seed: of the noise of the guides and of what is known before, where there are draws.
-        related: whether density goes with T1. Without that and without guides signals stay as they were restored.
+        related: whether density goes with T1, where signals stand for all three maps. Without that and without guides
+            signals stay as they were restored.
     """
     mask, estimate = problem.mask, problem.estimate.double()
     scale = problem.domain.scale(problem.white)
@@ -136,7 +137,7 @@ def sharpen_maps(
     inside = spread[:, mask].T / scale
     correlation = detail_correlation(problem.measured.double(), problem.operator, problem.voxel_mm)[mask]
     precision = precision_of(inside, correlation)
-    related = related and all(problem.domain.found)
+    related = related and problem.domain.of_signals
     prior = _related(problem, scale) if related else (problem.domain.mean, problem.domain.precision)
     found = _fitted(problem, guides, estimate, precision, scale, prior, anchored, rounds)
     if problem.draws is None or len(problem.draws) < 2:

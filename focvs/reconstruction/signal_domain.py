@@ -108,6 +108,11 @@ class Domain:
         return maps
 
     @property
+    def of_signals(self) -> bool:
+        """Whether all three maps are found, of signals and not of themselves."""
+        return all(self.found) and not any(isinstance(s, OneMap) for s in self.reference.sequences)
+
+    @property
     def condition_number(self) -> float:
         """How much less the signals say of one map than of another, of grey or white matter, whichever is worse.
 

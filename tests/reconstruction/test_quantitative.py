@@ -72,6 +72,15 @@ def test_without_a_relation_and_guides_the_signals_stay(head):
     assert float((operator(found.signals) - measured).abs().max()) < 1e-3 * white
 
 
+@pytest.mark.parametrize(
+    "domain", [domain_of_maps((True, True, True), "map"), domain_of_maps((True, True, False))], ids=["maps", "two"]
+)
+def test_maps_as_they_are_and_two_of_them_know_no_relation(head, domain):
+    maps, operator, *_ = head
+    problem = posed(maps, domain, operator, (0, 0, 0, 2))
+    assert torch.equal(sharpen_maps(problem).maps, sharpen_maps(problem, related=False).maps)
+
+
 def test_a_head_that_fills_no_slice_is_fitted_without_that(head):
     maps, operator, measured, estimate, deviation = head
     mask = torch.zeros(maps.shape[:3], dtype=torch.bool)
