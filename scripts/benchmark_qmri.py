@@ -47,6 +47,7 @@ from qmri_heads import (
     VOXEL_MM,
     Acquisition,
     acquired,
+    configured,
     fine_head,
     fitted,
     halved,
@@ -60,17 +61,6 @@ EDGE = 4  # voxels at the edges of the slab, where k-space that was cut off wrap
 HARDLY_HEARD = 30.0  # times the deviation of restored signals, where guides alone are fitted
 NAMES = ("pd", "t1", "t2")
 AS_THEY_ARE = "both, maps as they are"
-
-
-def configured(acquisition: Acquisition, samples: int) -> QmriConfig:
-    """How focvs qmri is told of it."""
-    config = QmriConfig(samples=samples)
-    config.profile.kind = "gaussian"
-    if acquisition.factor > 1:
-        config.truncation = [1, acquisition.factor, acquisition.factor]
-    else:
-        config.thickness = acquisition.slices_mm[0]
-    return config
 
 
 class Head:
@@ -139,14 +129,14 @@ class Head:
 
     def methods(self) -> dict[str, Callable[[], Tensor | Sharpened]]:
         """What gives the maps of every method, by name."""
-        p, both = self.problem, list(self.guides.values())
+        p, both, as_maps = self.problem, list(self.guides.values()), self.as_maps
         cubic = self.interpolated(torch.from_numpy(self.maps.values).movedim(-1, 0)).movedim(0, -1)
         replaced = p.operator.replace(self.interpolated(p.measured), p.measured)
         moved = [ndimage.shift(guide.image.numpy(), (0, 1 / VOXEL_MM, 0), order=3) for guide in both]
         shifted = [replace(g, image=torch.from_numpy(image.clip(0))) for g, image in zip(both, moved, strict=True)]
         wrong = [replace(g, sequence=WRONG[n]) for n, g in self.guides.items()]
-        as_maps, unheard = self.as_maps, replace(p, deviation=HARDLY_HEARD * p.deviation)
-        ideal = torch.stack([s(self.truth) for s in REFERENCE.sequences])
+        unheard = replace(p, deviation=HARDLY_HEARD * p.deviation)
+        ideal = REFERENCE(self.truth).movedim(-1, 0)
         return {
             "cubic B-spline of the maps": lambda: cubic,
             "spline of the signals, replaced": lambda: fitted(REFERENCE, replaced),
@@ -240,9 +230,8 @@ def lesion_contrasts(seed: int, acquisition: Acquisition, well: Head) -> list[di
     ill = Head(seed, acquisition, ill=True)
     inside = torch.from_numpy(well.lesion)
     there = (ill.truth - well.truth)[inside].mean(0)
-    none: list[WeightedImage] = []
     guides, guides_ill = list(well.guides.values()), list(well.guides_ill.values())
-    lines = []
+    lines, none = [], list[WeightedImage]()
     for name, head, shown_by in (
         ("in both, no guide", ill, none),
         ("in both", ill, guides_ill),
@@ -252,9 +241,8 @@ def lesion_contrasts(seed: int, acquisition: Acquisition, well: Head) -> list[di
         before = sharpen_maps(well.problem, guides if shown_by else none).maps
         seen = (sharpen_maps(head.problem, shown_by).maps - before)[inside].mean(0)
         t1, t2 = (round(float(100 * seen[k] / there[k]), 1) for k in (1, 2))
-        lines.append(
-            {"seed": seed, "acquisition": acquisition.name, "lesion": name, "t1_percent": t1, "t2_percent": t2}
-        )
+        row = {"seed": seed, "acquisition": acquisition.name, "lesion": name}
+        lines.append({**row, "t1_percent": t1, "t2_percent": t2})
         print(f"{seed} {acquisition.name} lesion {name:20s} T1 {t1:6.1f} %  T2 {t2:6.1f} %", flush=True)
     return lines
 
@@ -284,9 +272,10 @@ def main() -> None:
         if options.csv:
             write_csv(options.csv, lines, list(lines[0]))
 
+    as_they_are = not options.only or AS_THEY_ARE in options.only
     for seed in options.seeds:
         for acquisition in map(Acquisition, options.acquisitions):
-            head = Head(seed, acquisition, as_they_are=not options.only or AS_THEY_ARE in options.only)
+            head = Head(seed, acquisition, as_they_are=as_they_are)
             for method, found in head.methods().items():
                 if not options.only or method in options.only:
                     add(seed, acquisition, method, head.score(found()))

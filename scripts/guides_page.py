@@ -83,7 +83,7 @@ def samples() -> str:
     lines = [
         "Four samples of the same pairs (`scripts/guide_samples.py`): their spread over the error of their mean, and "
         "what intervals of Student's t of their own deviation hold, without any factor. They were drawn by the "
-        "residual network of commit dee7d71; the one that ships was trained on, and the sampler is told of less noise.\n",
+        "residual network of commit dee7d71; the one that ships was trained on, and is told of less noise.\n",
         "| pairs | guide | spread over error | held by 90 % |",
         "|---|---|---|---|",
     ]

@@ -18,6 +18,7 @@ import focvs
 from focvs.acquisition.linear_operator import LinearOperator
 from focvs.acquisition.tissue_head import tissue_maps
 from focvs.acquisition.truncation import KSpaceTruncation
+from focvs.config import QmriConfig
 from focvs.reconstruction.quantitative import WeightedImage
 from focvs.signal.fitting import USUAL, fit_maps
 from focvs.signal.sequences import Mprage, Sequence, Several, SpinEcho
@@ -93,6 +94,17 @@ class Acquisition:
         if self.factor > 1:
             return VOXEL_MM, self.factor * VOXEL_MM, self.factor * VOXEL_MM
         return VOXEL_MM, VOXEL_MM, self.slices_mm[1]
+
+
+def configured(acquisition: Acquisition, samples: int) -> QmriConfig:
+    """How focvs qmri is told of it."""
+    config = QmriConfig(samples=samples)
+    config.profile.kind = "gaussian"
+    if acquisition.factor > 1:
+        config.truncation = [1, acquisition.factor, acquisition.factor]
+    else:
+        config.thickness = acquisition.slices_mm[0]
+    return config
 
 
 def acquired(fine: Tensor, acquisition: Acquisition, seed: int) -> Tensor:
