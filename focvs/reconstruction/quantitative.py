@@ -137,9 +137,12 @@ def sharpen_maps(
     inside = spread[:, mask].T / scale
     correlation = detail_correlation(problem.measured.double(), problem.operator, problem.voxel_mm)[mask]
     precision = precision_of(inside, correlation)
-    related = related and problem.domain.of_signals
-    prior = _related(problem, scale) if related else (problem.domain.mean, problem.domain.precision)
-    found = _fitted(problem, guides, estimate, precision, scale, prior, anchored, rounds)
+    relation = _related(problem, scale) if related and problem.domain.of_signals else None
+    prior = relation or (problem.domain.mean, problem.domain.precision)
+    fitted = partial(
+        _fitted, problem, precision=precision, scale=scale, tied=bool(guides or relation), anchored=anchored
+    )
+    found = fitted(guides, estimate, prior=prior, rounds=rounds)
     if problem.draws is None or len(problem.draws) < 2:
         return found
     generator = torch.Generator().manual_seed(seed)
@@ -150,19 +153,18 @@ def sharpen_maps(
         signals[:, mask] += (correlated(error, inside, correlation) * scale).T
         noisy = [_with_noise(guide, mask, generator) for guide in guides]
         other = _another_mean(*prior, len(inside), generator), prior[1]
-        maps = _fitted(problem, noisy, signals, precision, scale, other, anchored, rounds).maps
-        drawn.append(maps[mask].float())
+        drawn.append(fitted(noisy, signals, prior=other, rounds=rounds).maps[mask].float())
     deviation = torch.zeros_like(found.maps)
     deviation[mask] = torch.stack(drawn).std(0).double()
     return replace(found, deviation=deviation)
 
 
-def _related(problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and precision of the logarithms of maps in the head, before any signal of a voxel is looked at."""
+def _related(problem: Problem, scale: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and precision of the logarithms of maps in the head, of tissues that go as coarse maps show; or None."""
     domain, measured, mask = problem.domain, problem.measured.double(), problem.mask
     known = (problem.operator.share(mask.double()) > WITHIN) & (measured > 0).all(0)
     if not known.any():
-        return domain.mean, domain.precision
+        return None
     coarse = torch.zeros(*known.shape, 3, dtype=torch.float64)
     coarse[known] = domain.invert(measured[:, known].T / scale)
     return density_relation(coarse, known, problem.operator, mask, problem.voxel_mm).with_prior(
@@ -189,10 +191,14 @@ def _fitted(
     precision: Tensor,
     scale: Tensor,
     prior: tuple[Tensor, Tensor],
+    tied: bool,
     anchored: bool,
     rounds: int,
 ) -> Sharpened:
-    """Maps of signals that were restored, with guides; ``precision`` in units of ``scale``."""
+    """Maps of signals that were restored, with guides; ``precision`` in units of ``scale``.
+
+    What is ``tied`` to a guide or to a relation takes the signals of the fit; others stay as they were restored.
+    """
     measured, operator, mask, domain = problem.measured.double(), problem.operator, problem.mask, problem.domain
     unit = torch.ones(3, dtype=torch.float64)
     unit[DENSITY] = domain.unit(scale)
@@ -213,7 +219,7 @@ def _fitted(
             with_guides(precision, known),
         )
     maps = fit.maps
-    if guides or prior[0].dim() > 1:  # without either the signals are as they were restored
+    if tied:
         signals = signals.clone()
         signals[:, mask] = (domain.reference(maps) * scale).T
         signals = operator.replace(signals, measured) if anchored else signals

@@ -62,6 +62,15 @@ def test_the_adjoint_is_the_transpose(case):
     assert torch.allclose(gradient, operator.adjoint(y), atol=TOLERANCE)
 
 
+def test_what_is_spread_for_local_averages_is_of_weights_that_are_not_negative(case):
+    operator, x, y = case
+    if not isinstance(operator, MatrixOperator | KSpaceTruncation):
+        pytest.skip("maps are of slices or of k-space that was cut off")
+    spread = operator.spread(y.abs())
+    assert spread.shape == x.shape and float(spread.min()) >= 0
+    assert torch.allclose(operator.share(torch.ones_like(x)), torch.ones_like(y), atol=TOLERANCE)
+
+
 def test_a_constant_stays_itself(case):
     operator, x, _ = case
     seen = operator(torch.full_like(x, 0.7))

@@ -81,6 +81,18 @@ def test_maps_as_they_are_and_two_of_them_know_no_relation(head, domain):
     assert torch.equal(sharpen_maps(problem).maps, sharpen_maps(problem, related=False).maps)
 
 
+def test_draws_that_nothing_ties_keep_their_signals_and_others_do_not(head):
+    """Where all draws are the estimate, only what is known before differs, and signals that stay do not hear of it."""
+    maps, operator, measured, estimate, deviation = head
+    mask = torch.ones(maps.shape[:3], dtype=torch.bool)
+    problem = Problem(measured, operator, estimate, deviation, mask, draws=torch.stack([estimate, estimate]))
+    apart, tied = (
+        (found.deviation / found.maps).flatten(0, 2).median(0).values
+        for found in (sharpen_maps(problem, related=related) for related in (False, True))
+    )
+    assert bool((tied > 3 * apart).all()), (tied, apart)
+
+
 def test_a_head_that_fills_no_slice_is_fitted_without_that(head):
     maps, operator, measured, estimate, deviation = head
     mask = torch.zeros(maps.shape[:3], dtype=torch.bool)

@@ -77,3 +77,9 @@ def test_a_map_and_a_density_of_one():
 def test_no_map_is_refused():
     with pytest.raises(ValueError, match="at least one map"):
         domain_of_maps((False, False, False))
+
+
+def test_all_three_maps_of_signals_are_told_from_others():
+    assert domain_of_maps((True, True, True)).of_signals
+    assert not domain_of_maps((True, True, True), "map").of_signals
+    assert not domain_of_maps((True, True, False)).of_signals
