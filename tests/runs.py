@@ -49,9 +49,10 @@ def mean_prior(folder):
 
 
 def guided_prior(folder):
-    """The same with a guided stage, to whose stem everything that it sees matters."""
-    _, second, *_ = mean_prior(folder)
-    guided = second.guided()
-    torch.nn.init.normal_(guided.stem.weight, std=0.05)
-    save_prior(guided, folder / "guided")
-    return guided
+    """The same with a guided stage and its deviation, to whose stems everything that they see matters."""
+    _, second, deviation, _ = mean_prior(folder)
+    networks = second.guided(), deviation.guided()
+    for network, name in zip(networks, ("guided", "guided/deviation"), strict=True):
+        torch.nn.init.normal_(network.stem.weight, std=0.05)
+        save_prior(network, folder / name)
+    return networks

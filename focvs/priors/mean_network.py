@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from focvs.priors.folder_network import FolderNetwork
 from focvs.priors.haar import haar, haar_inverse
 
+GUIDED_IMAGES = 4  # the scan, what a guided filter makes of it and the guide, the guide, and the mean
 MOST_LEVELS, MOST_NUMBER = 8, 4096  # of levels; of anything else, so that a wrong configuration ends at once
 
 
@@ -153,11 +154,7 @@ class MeanUNet2D(SlabUNet2D):
 
         Its images are the scan, what a guided filter makes of scan and guide, the guide, and the mean.
         """
-        config = {key: self.config[key] for key in ("slab", "channels", "blocks", "sigma_residual", "trained")}
-        following, weights = MeanUNet2D(images=4, **config), self.state_dict()
-        weights["stem.weight"] = _spread(weights["stem.weight"], self.slab, (0, 3), 4)
-        following.load_state_dict(weights)
-        return following
+        return _with_guide(self)
 
 
 class DeviationUNet2D(SlabUNet2D):
@@ -194,6 +191,21 @@ class DeviationUNet2D(SlabUNet2D):
         """Logarithm of the standard deviation ``(b, 1, h, w)``, prior units, of images ``(b, images * slab, h, w)``."""
         height, width = images.shape[-2:]
         return math.log(self.sigma_start) + F.pixel_shuffle(self._quarters(images), 2)[..., :height, :width]
+
+    def guided(self) -> DeviationUNet2D:
+        """The deviation of a guided stage: it also sees the guide, as that does, and at first makes nothing of it."""
+        return _with_guide(self)
+
+
+Later = TypeVar("Later", MeanUNet2D, DeviationUNet2D)
+
+
+def _with_guide(network: Later) -> Later:
+    """A copy of a network of scan and mean that sees :data:`GUIDED_IMAGES`, with weights of zero for what is new."""
+    following, weights = type(network)(**{**network.config, "images": GUIDED_IMAGES}), network.state_dict()
+    weights["stem.weight"] = _spread(weights["stem.weight"], network.slab, (0, 3), GUIDED_IMAGES)
+    following.load_state_dict(weights)
+    return following
 
 
 def _spread(stem: Tensor, slab: int, places: tuple[int, ...], images: int) -> Tensor:

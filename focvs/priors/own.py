@@ -15,7 +15,7 @@ from focvs.errors import PriorError, first_line
 from focvs.priors.denoiser import EDMDenoiser
 from focvs.priors.folder_network import FolderNetwork
 from focvs.priors.mean import SlabDenoiser
-from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.mean_network import GUIDED_IMAGES, DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference, Prior
 from focvs.priors.residual_network import ResidualDenoiser, ResidualUNet2D
 from focvs.priors.weights import CONFIG, WEIGHTS, build, sha256_of
@@ -27,6 +27,8 @@ MODULES = {"DiffusionUNet2D": "diffusion_network", "HaarUNet2D": "networks", "Ha
 
 def load_own(folder: Path, device: str) -> Prior:
     """A prior of ours: a diffusion prior, or a mean with later stages, ``guided``, ``deviation`` and ``residual``.
+
+    A guided stage may hold the ``deviation`` of its own mean.
 
     Raises:
         PriorError: if a file is missing, truncated, or not such a network.
@@ -65,22 +67,26 @@ def _load_mean(folder: Path, device: str) -> Prior:
         folders.append(later)
     stages = [_read(MeanUNet2D, later) for later in folders[1:]]
     guided = _read(MeanUNet2D, folder / GUIDED) if (folder / GUIDED).is_dir() else None
-    if guided and guided.images != 4:
-        raise PriorError(f"{folder / GUIDED} sees {guided.images} images and not 4; get the prior again.")
+    guided_deviation = None
+    if guided and (folder / GUIDED / DEVIATION).is_dir():
+        guided_deviation = _read(DeviationUNet2D, folder / GUIDED / DEVIATION)
+    for network, place in ((guided, folder / GUIDED), (guided_deviation, folder / GUIDED / DEVIATION)):
+        if network and network.images != GUIDED_IMAGES:
+            raise PriorError(f"{place} sees {network.images} images and not {GUIDED_IMAGES}; get the prior again.")
     deviation = _read(DeviationUNet2D, folder / DEVIATION) if (folder / DEVIATION).is_dir() else None
     residual = _read(ResidualUNet2D, folder / RESIDUAL) if (folder / RESIDUAL).is_dir() else None
     if residual and not deviation:
         raise PriorError(f"{folder / RESIDUAL} needs {folder / DEVIATION}, which is missing; get the prior again.")
     others = {GUIDED: guided, DEVIATION: deviation, RESIDUAL: residual}
-    for network in (*stages, *filter(None, others.values())):
+    for network in (*stages, *filter(None, (*others.values(), guided_deviation))):
         if network.slab != first.slab:
             raise PriorError(f"{folder} has stages of {first.slab} and of {network.slab} slices; get the prior again.")
     folders += [folder / name for name, network in others.items() if network and name != GUIDED]
-    hashes = [sha256_of(part / WEIGHTS) for part in folders]
+    of_guides = [folder / GUIDED] * bool(guided) + [folder / GUIDED / DEVIATION] * bool(guided_deviation)
     return Prior(
         Inference(SlabDenoiser(first), device),
         None,
-        hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        _hash_of(folders),
         folder / WEIGHTS,
         True,
         axes="",
@@ -91,10 +97,17 @@ def _load_mean(folder: Path, device: str) -> Prior:
         samples=False,
         stages=tuple(Inference(SlabDenoiser(stage), device) for stage in stages),
         guided=Inference(SlabDenoiser(guided), device) if guided else None,
-        guided_sha256=sha256_of(folder / GUIDED / WEIGHTS) if guided else None,
+        guided_deviation=Inference(SlabDenoiser(guided_deviation), device) if guided_deviation else None,
+        guided_sha256=_hash_of(of_guides) if of_guides else None,
         deviation=Inference(SlabDenoiser(deviation), device) if deviation else None,
         residual=Inference(ResidualDenoiser(residual), device) if residual else None,
     )
+
+
+def _hash_of(folders: list[Path]) -> str:
+    """SHA-256 of the weights of a folder; of several, of theirs one after the other."""
+    hashes = [sha256_of(folder / WEIGHTS) for folder in folders]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def is_own(folder: Path) -> bool:

@@ -57,7 +57,8 @@ def load_prior(path: str | Path, device: str = "cpu", kind: str = "focvs", predi
 
 def _written_at(path: Path) -> tuple[int, ...]:
     """When the files of a prior were last written: weights that changed are not those in the cache."""
-    parts = [path, *(path / name for name in (STAGE.format(2), STAGE.format(3), GUIDED, DEVIATION, RESIDUAL))]
+    inside = STAGE.format(2), STAGE.format(3), GUIDED, f"{GUIDED}/{DEVIATION}", DEVIATION, RESIDUAL
+    parts = [path, *(path / name for name in inside)]
     files = [path] if path.is_file() else [part / name for part in parts for name in (WEIGHTS, "config.json")]
     return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
 

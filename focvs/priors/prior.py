@@ -74,7 +74,8 @@ class Prior:
         stages: evaluations after the first that improve such a mean. They take the mean so far where a denoiser takes
             the noisy image.
         guided: in the place of the last stage, where there is a guide: told of it after the scan; or None.
-        guided_sha256: of its weights file, which ``sha256`` does not cover.
+        guided_deviation: in the place of ``deviation`` where there is a guide, told of it likewise; or None.
+        guided_sha256: of the weights of both, which ``sha256`` does not cover.
         deviation: gives the logarithm of the standard deviation of the error of the mean, likewise; or None.
         residual: denoises the residual of samples around the mean in units of that deviation, told of the scan, the
             mean and the deviation (:class:`focvs.priors.residual_network.ResidualDenoiser`); or None.
@@ -97,6 +98,7 @@ class Prior:
     samples: bool = True
     stages: tuple[Inference, ...] = ()
     guided: Inference | None = None
+    guided_deviation: Inference | None = None
     guided_sha256: str | None = None
     deviation: Inference | None = None
     residual: Inference | None = None
@@ -124,6 +126,7 @@ class Prior:
             denoise=change(self.denoise),
             stages=tuple(change(stage) for stage in self.stages),
             guided=self.guided and change(self.guided),
+            guided_deviation=self.guided_deviation and change(self.guided_deviation),
             deviation=self.deviation and change(self.deviation),
             residual=self.residual and change(self.residual),
         )

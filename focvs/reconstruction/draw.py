@@ -114,10 +114,13 @@ def draw_mean(
     prior, grid, sigma = case.prior, case.acquisition.grid, float(plan.sigmas[0])
     rule = TimedConsistency(replacement_of(case, plan, config, table), clock)
     stages = [clock.timed("network", first_denoiser(case, plan, config, progress))]
+    guiding: tuple[Tensor, ...] = ()
+    if case.guide is not None and prior.guided is not None:
+        guiding = tuple(volume.to(case.device) for volume in case.guiding)
     for number, network in enumerate(prior.stages[: len(plan.sigmas) - 1], start=1):
         told: tuple[Tensor, ...] = ()
-        if case.guide is not None and prior.guided is not None and number == len(prior.stages):
-            network, told = prior.guided, tuple(volume.to(case.device) for volume in case.guiding)
+        if guiding and prior.guided is not None and number == len(prior.stages):
+            network, told = prior.guided, guiding
         later = volume_denoiser(case, network, config, plan, done=progress.advance, told=told)
         stages.append(clock.timed("network", later))
     measured = Measured(rule, case.slices.y.to(case.device)[None])
@@ -129,7 +132,10 @@ def draw_mean(
         deviation, cropped = None, grid.crop(mean[0]).to("cpu", torch.float32)
         samples = cropped.new_empty((0, *cropped.shape))
         if prior.deviation is not None:
-            whole = volume_denoiser(case, prior.deviation, config, plan, NOTHING, progress.advance)
+            network, told = prior.deviation, ()
+            if guiding and prior.guided_deviation is not None:
+                network, told = prior.guided_deviation, guiding
+            whole = volume_denoiser(case, network, config, plan, NOTHING, progress.advance, told)
             log_deviation = clock.timed("network", whole)(mean, sigma)[0].clamp_max(MOST)
             deviation = grid.crop(log_deviation.exp()).to("cpu", torch.float32)
             if config.samples:

@@ -14,7 +14,7 @@ from focvs.acquisition.degradation import Degradation
 from focvs.acquisition.guided_filter import guided_detail
 from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
-from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.mean_network import GUIDED_IMAGES, DeviationUNet2D, MeanUNet2D
 from focvs.priors.prior import Inference
 from focvs.priors.residual_network import deviation_scale
 from focvs.training.guides import GuidePlan, make_guide
@@ -66,14 +66,16 @@ class BlockPool:
 
     Args:
         volumes: whose held volumes are cut; those whose slices lie far apart are passed over.
-        stages: trained networks, in order; both planes of each are averaged and the scan replaced.
+        stages: trained networks, in order; both planes of each are averaged and the scan replaced. One that sees a
+            guide needs ``guides``.
         plan: see :class:`BlockPlan`.
         deviation: of the last mean, for a diffusion of the residual: clean images are whole slabs then.
         guides: how guides are made; None for networks that see none.
         bfloat16: whether the stages are evaluated in it.
 
     Raises:
-        ValueError: by :meth:`batch`, where no held volume can be cut in every direction.
+        ValueError: for a stage that sees a guide where none are made; by :meth:`batch`, where no held volume can be cut
+            in every direction.
     """
 
     def __init__(
@@ -88,6 +90,9 @@ class BlockPool:
         self.volumes, self.plan, self.guides = volumes, plan, guides
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self.stages = [Inference(SlabDenoiser(stage), "cpu", dtype) for stage in stages]
+        self.guided = [stage.images == GUIDED_IMAGES for stage in stages]
+        if any(self.guided) and guides is None:
+            raise ValueError("a stage sees a guide, and none are made; give guided=true.")
         self.deviation = deviation and Inference(SlabDenoiser(deviation), "cpu", dtype)
         self.held: deque[Block] = deque()
         self.first = -1
@@ -121,15 +126,17 @@ class BlockPool:
         inner, gain = _replacement(degrade, max(sigma, LEAST_NOISE))
         count = int(rng.integers(1, len(self.stages) + 1)) if self.plan.any_stage else len(self.stages)
         with torch.inference_mode():
-            for stage in self.stages[:count]:
-                mean = mean_of_planes(stage, scan, mean, self.volumes.plan.slab)
-                mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
-            images = [scan, mean]
+            guiding: tuple[Tensor, ...] = ()
             if self.guides:
                 anatomy = block if second is None else second
                 guide = torch.from_numpy(make_guide(anatomy, self.guides, rng, other=second is not None))
                 seen = degrade(guide) @ degrade.interpolation.to(y).T
-                images[1:1] = [scan + guided_detail(scan, guide, seen), guide]
+                guiding = (scan + guided_detail(scan, guide, seen), guide)
+            for stage, guided in list(zip(self.stages, self.guided, strict=True))[:count]:
+                told = guiding if guided else ()
+                mean = mean_of_planes(stage, scan, mean, self.volumes.plan.slab, told)
+                mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
+            images = [scan, *guiding, mean]
             if self.deviation:
                 log_deviation = mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab)
                 images.append(log_deviation + _log_of_error(clean - mean, log_deviation, clean))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
+from focvs.priors.mean_network import GUIDED_IMAGES, DeviationUNet2D, MeanUNet2D
 from focvs.priors.own import save_prior
 
 
@@ -58,13 +58,15 @@ def test_the_next_stage_hears_of_the_scan_as_before_and_leaves_the_mean_as_it_is
     assert third.images == 2 and torch.equal(third.stem.weight, second.stem.weight)
 
 
-def test_a_guided_stage_makes_nothing_of_its_guide_at_first():
-    second = awake(awake(small()).next_stage())
+@pytest.mark.parametrize("kind", [MeanUNet2D, DeviationUNet2D])
+def test_what_is_guided_makes_nothing_of_its_guide_at_first(kind):
+    second = awake(kind(images=2, channels=(8, 12), blocks=(1, 1)))
     guided = second.guided()
     scan, filtered, guide, mean = (torch.randn(2, 5, 24, 20) for _ in range(4))
-    assert guided.images == 4
+    assert guided.images == GUIDED_IMAGES and type(guided) is kind
     found = guided(torch.cat([scan, filtered, guide, mean], 1))
     assert torch.allclose(found, second(torch.cat([scan, mean], 1)), atol=1e-5)
+    assert {**guided.config, "images": 2} == second.config
 
 
 def test_a_deviation_is_what_it_starts_with_at_first_and_of_any_size():

@@ -13,7 +13,7 @@ from focvs.priors.own import save_prior
 from focvs.priors.pretrained import load_prior
 from focvs.priors.residual_network import ResidualDenoiser
 from focvs.priors.weights import WEIGHTS
-from runs import mean_prior
+from runs import guided_prior, mean_prior
 
 NUMBERS = ScanNumbers(4.0, 4.0, 0.0)
 
@@ -49,6 +49,23 @@ def test_the_hash_is_that_of_all_weights(tmp_path):
     alone = load_prior(tmp_path / "mean")
     assert len({whole, fewer, without, alone.sha256}) == 4
     assert alone.stages == () and alone.deviation is None
+
+
+def test_a_guided_stage_comes_with_its_own_deviation(tmp_path):
+    _, deviation = guided_prior(tmp_path / "mean")
+    prior = load_prior(tmp_path / "mean")
+    images = torch.randn(2, 20, 16, 16)
+    told = ScanCondition.of(images[:, :15], NUMBERS)
+    with torch.no_grad():
+        expected = deviation(images)
+    assert torch.allclose(prior.guided_deviation(images[:, 15:], 1.0, told), expected, atol=1e-5)
+    shutil.rmtree(tmp_path / "mean" / "guided" / "deviation")
+    without = load_prior(tmp_path / "mean")
+    assert without.guided_deviation is None and without.sha256 == prior.sha256  # that of what has no guide
+    assert without.guided_sha256 != prior.guided_sha256
+    shutil.copytree(tmp_path / "mean" / "deviation", tmp_path / "mean" / "guided" / "deviation")
+    with pytest.raises(PriorError, match="sees 2 images and not 4"):
+        load_prior(tmp_path / "mean")
 
 
 def test_samples_around_a_mean_need_its_deviation(tmp_path):

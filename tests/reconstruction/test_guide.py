@@ -150,7 +150,7 @@ def restored(folder):
 
     def run(name, *words):
         paths = super_resolve(settings(folder, f"output_dir={quote(str(folder / name))}", *words))
-        return nib.load(paths["mean"]).get_fdata(), json.loads(paths["json"].read_text())
+        return nib.load(paths["mean"]).get_fdata(), json.loads(paths["json"].read_text()), paths.get("std")
 
     guide = f"guide={quote(str(folder / 'aligned.nii.gz'))}"
     return {
@@ -162,11 +162,25 @@ def restored(folder):
 
 
 def test_the_last_stage_looks_at_it_and_the_scan_is_still_reproduced(restored):
-    (alone, _), (guided, report) = restored["alone"], restored["guided"]
+    (alone, *_), (guided, report, _) = restored["alone"], restored["guided"]
     assert not np.allclose(alone, guided, atol=1e-3 * alone.max())
     assert report["consistency"]["relative_residual"] <= 1e-5
     assert report["guide"]["overlap"] > 0.9 and len(report["guide"]["weights_sha256"]) == 64
     assert restored["alone"][1]["guide"] is None
+
+
+def test_the_deviation_looks_at_it_too(restored, folder, tmp_path):
+    """With the same guided mean, the map of its error is another one where the deviation is told of the guide."""
+    prior = shutil.copytree(folder / "prior", tmp_path / "prior")
+    shutil.rmtree(prior / "guided" / "deviation")
+    guide = f"guide={quote(str(folder / 'aligned.nii.gz'))}"
+    words = [f"output_dir={quote(str(tmp_path / 'out'))}", guide, "align=headers"]
+    paths = super_resolve(settings(folder, *words, prior=str(prior)))
+    guided, report, std = restored["guided"]
+    assert np.array_equal(nib.load(paths["mean"]).get_fdata(), guided)
+    unheard = nib.load(paths["std"]).get_fdata()
+    assert not np.allclose(unheard, nib.load(std).get_fdata(), rtol=0.01)
+    assert report["guide"]["weights_sha256"] != json.loads(paths["json"].read_text())["guide"]["weights_sha256"]
 
 
 def test_a_guided_filter_is_nearer_to_the_truth_and_reproduces_the_scan(restored):

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from focvs.acquisition.guided_filter import AIR
 from focvs.priors.mean_network import DeviationUNet2D, MeanUNet2D
 from focvs.priors.residual_network import deviation_scale
 from focvs.training.block_pool import MOST_CORRECTION, BlockPlan, BlockPool
 from focvs.training.cache import load_cache
+from focvs.training.guides import GuidePlan
 from focvs.training.pool import FOREGROUND, PoolPlan, VolumePool
 
 PLAN = BlockPlan(blocks=3, depth=8, refresh=2)
@@ -68,6 +70,26 @@ def test_the_deviation_of_a_block_is_right_for_it(volumes, told):
         rms = float(residual.square().mean().sqrt())
         assert rms < 0.1 if told > 1 else rms == pytest.approx(1.0, abs=0.02)
         assert float(log_deviation.exp().max()) == pytest.approx(told / MOST_CORRECTION, rel=0.01) or told < 1
+
+
+def test_a_guided_stage_is_told_of_the_guide_and_so_is_what_learns_from_it(volumes):
+    torch.manual_seed(0)
+    guided = MeanUNet2D(images=2, channels=(8, 12), blocks=(1, 1)).guided().eval()
+    for layer in (guided.stem, guided.head):
+        torch.nn.init.normal_(layer.weight, std=0.05)
+    weights = PoolPlan({"isotropic": 1.0}, volumes=3, edge=40, patch=24, acquisitions=6, noisy=0.0)
+
+    def held(guides):
+        blocks = BlockPool(VolumePool(volumes, weights), [guided], PLAN, guides=guides, bfloat16=False)
+        assert blocks.batch(0, 2)[1].shape == (2, 20, 24, 24)
+        return blocks.held
+
+    for one, other in zip(held(GuidePlan(absent=1.0)), held(GuidePlan(absent=0.0, cut=0.0)), strict=True):
+        (scan, _, nothing, mean), (same, filtered, guide, guided_mean) = one.images, other.images
+        assert torch.equal(scan, same) and (nothing == AIR).all() and float(guide.std()) > 0.05
+        assert not torch.equal(filtered, scan) and not torch.allclose(mean, guided_mean, atol=0.02)
+    with pytest.raises(ValueError, match="give guided=true"):
+        BlockPool(VolumePool(volumes, weights), [guided], PLAN)
 
 
 def test_slabs_are_mirrored_together(volumes):
