@@ -16,6 +16,7 @@ from focvs.commands.command_line import read_line, require_command_or_path, requ
 from focvs.commands.completion import completion_script
 from focvs.commands.endings import DONE, FAILED, USAGE, exit_code
 from focvs.commands.garbage import leave, uncollected
+from focvs.commands.launched import divided, read_launch, take_cores
 from focvs.commands.looking_after import UNCONFIGURED, look_after
 from focvs.commands.overrides import (
     UsageError,
@@ -66,6 +67,11 @@ def all_commands() -> dict[str, Command]:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    launch = read_launch()
+    if launch is not None:
+        if launch.rank:
+            return DONE
+        take_cores(launch)
     commands = all_commands()
     line = read_line(arguments)
     named = line.words[0] if line.words and line.words[0] in commands else ""
@@ -94,6 +100,8 @@ def _dispatch(arguments: list[str]) -> int:
     if line.level == logging.WARNING and name == "config":
         words = [*words, "progress=false"]
     overrides = to_overrides(words, command.positional, name, swept=multirun or name == "sweep")
+    if launch is not None and launch.machine and (multirun or name != "config"):
+        return DONE  # the first machine does what is not divided
     if name == "sweep":
         overrides, multirun = told_to_runs(overrides), True
     if multirun and name not in SWEPT:
@@ -125,11 +133,14 @@ def _run_scan(config: Any) -> int:
     with uncollected():
         from focvs.pipeline import super_resolve
 
+    launch = read_launch()
     if Path(config.scan).is_dir():
         from focvs.commands.cohort import restore_cohort, scans_of
 
         if found := scans_of(config):
+            config = config if launch is None else divided(config, launch, several=True)
             return DONE if restore_cohort(config, found) else FAILED
+    config = config if launch is None else divided(config, launch, several=False)
     if config.log == "json":
         from focvs.commands.outcomes import restore_and_say
 

@@ -26,6 +26,7 @@ FLOORS = (
     ("pipeline",),
     ("commands",),
     ("cli", "api"),
+    ("__main__",),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 FROM_OURSELVES = ("reconstruction.shares",)  # unpickles what the process that started this one sends it
