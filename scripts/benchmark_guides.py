@@ -213,44 +213,62 @@ def row(
     return dict(zip(COLUMNS, (pair, slices, method, f"{psnr:.2f}", f"{ssim:.4f}"), strict=True))
 
 
+class LeftOut:
+    """A scan of which every second, or third, slice is kept: those left out were measured.
+
+    Args:
+        path: of the scan.
+        every: which slice is kept.
+    """
+
+    def __init__(self, path: Path, every: int):
+        self.scan, self.every = read_scan(path), every
+        self.thickness_mm, self.white = self.scan.spacing_mm, white_level(self.scan.data)
+        self.kept = np.arange(0, self.scan.data.shape[-1] - every + 1, every)
+        self.missing = np.setdiff1d(np.arange(self.kept[0], self.kept[-1]), self.kept)
+        self.truth, self.head = self.scan.data[..., self.missing], self.scan.head[..., self.missing]
+        self.slices = f"{self.thickness_mm:.3g}:{every * self.thickness_mm:.3g}"
+
+    def write(self, path: Path) -> None:
+        """The scan of the slices that are kept."""
+        affine = self.scan.affine.copy()
+        affine[:3, 2] *= self.every
+        write_nifti(path, self.scan.data[..., self.kept], affine, self.scan.header)
+
+    def restore(self, folder: Path, *words: str) -> dict[str, Path]:
+        """Files that the command makes of the slices that are kept."""
+        self.write(folder / f"{self.scan.stem}.nii.gz")
+        given = [f"scan={quote(str(folder / f'{self.scan.stem}.nii.gz'))}", f"output_dir={quote(f'{folder}/out')}"]
+        given += [f"thickness={self.thickness_mm}", "overwrite=true", "progress=false", "figure=false", "report=false"]
+        return super_resolve(to_schema(compose("config", [*given, *words])))
+
+    def shown(self, path: Path, *, as_slices: bool = True) -> np.ndarray:
+        """What a volume shows where slices were left out, of their thickness or ``as_slices=False`` of its voxels."""
+        volume, placed = axis_last(*read_nifti(path)[:2], self.scan.file_axis)
+        if as_slices:
+            sigma = self.thickness_mm / 2.3548 / float(np.linalg.norm(placed[:3, 2]))
+            volume = ndimage.gaussian_filter1d(volume, sigma, axis=-1, mode="nearest")
+        start = np.linalg.inv(placed) @ self.scan.affine
+        places = start[2, 2] * self.missing + start[2, 3]
+        below = np.floor(places).astype(int)
+        share = places - below
+        return np.asarray(volume[..., below] * (1 - share) + volume[..., below + 1] * share)
+
+
 def score_real(path: Path, guide: Path, every: int) -> list[dict[str, str]]:
     """Every second, or third, slice of a scan restored by the command, scored on the slices that were left out."""
-    scan = read_scan(path)
-    white, kept = white_level(scan.data), np.arange(0, scan.data.shape[-1] - every + 1, every)
-    affine = scan.affine.copy()
-    affine[:3, 2] *= every
-    thickness, found = scan.spacing_mm, {}
-    with tempfile.TemporaryDirectory() as name:
-        thin = Path(name) / f"{scan.stem}.nii.gz"
-        write_nifti(thin, scan.data[..., kept], affine, scan.header)
-        for method, words in {
-            "spline": ["method=spline"],
-            "guided filter": ["method=guided_filter", f"guide={quote(str(guide))}"],
-            "no guide": [],
-            "guide": [f"guide={quote(str(guide))}"],
-        }.items():
-            given = [f"scan={quote(str(thin))}", f"output_dir={quote(name + '/out')}", f"thickness={thickness}"]
-            given += ["progress=false", "figure=false", "report=false", *words]
-            paths = super_resolve(to_schema(compose("config", given)))
-            found[method] = axis_last(*read_nifti(paths["mean"])[:2], scan.file_axis)
-    left_out = np.setdiff1d(np.arange(kept[0], kept[-1]), kept)
-    truth, mask = scan.data[..., left_out], scan.head[..., left_out]
-    name = f"{scan.stem} by {image_stem(guide)}"
-    slices = f"{thickness:.3g}:{every * thickness:.3g}"
+    thinned = LeftOut(path, every)
     rows = []
-    for method, (volume, placed) in found.items():
-        voxel = float(np.linalg.norm(placed[:3, 2]))
-        blurred = ndimage.gaussian_filter1d(volume, thickness / 2.3548 / voxel, axis=-1, mode="nearest")
-        start = np.linalg.inv(placed) @ scan.affine
-        places = start[2, 2] * left_out + start[2, 3]
-        lines = np.stack(
-            [
-                blurred[..., int(np.floor(p))] * (1 - p % 1) + blurred[..., int(np.floor(p)) + 1] * (p % 1)
-                for p in places
-            ],
-            axis=-1,
-        )
-        rows.append(row(name, slices, method, truth, lines, mask, white))
+    for method, words in {
+        "spline": ["method=spline"],
+        "guided filter": ["method=guided_filter", f"guide={quote(str(guide))}"],
+        "no guide": [],
+        "guide": [f"guide={quote(str(guide))}"],
+    }.items():
+        with tempfile.TemporaryDirectory() as name:
+            lines = thinned.shown(thinned.restore(Path(name), *words)["mean"])
+        pair = f"{thinned.scan.stem} by {image_stem(guide)}"
+        rows.append(row(pair, thinned.slices, method, thinned.truth, lines, thinned.head, thinned.white))
     return rows
 
 

@@ -100,13 +100,14 @@ def choose_interval(
     heads = ", ".join(sorted({head for row in table.rows for head in row.heads}))
     spacings = ", ".join(f"{row.spacing_mm:g}" for row in table.rows)
     drawn = f", {table.samples} samples" if table.samples else ""
-    reason = f"measured on {heads} with slices every {spacings} mm{drawn}, no added noise"
+    unguided = "" if config.guide is None else ", no guide"
+    reason = f"measured on {heads} with slices every {spacings} mm{drawn}, no added noise{unguided}"
     far = []
     if not table.reaches(thickness_mm, spacing_mm):
         far.append(f"slices of {thickness_mm:.3g} mm every {spacing_mm:.3g} mm")
     if config.profile.kind not in EXCITED:
         far.append(f"profile={config.profile.kind}")
-    if config.guide is not None:
+    if config.guide is not None and prior.guided_deviation is None:
         far.append("a mean with a guide")
     if config.adapt and config.sampler.name == "mean":
         far.append("a mean adapted to its scan")

@@ -95,6 +95,13 @@ def test_what_nothing_was_measured_on_is_not_calibrated(measured_prior, changes,
     assert not interval.calibrated and interval.factor == pytest.approx(factor, abs=1e-4) and said in interval.reason
 
 
+def test_with_a_guide_the_factors_count_where_the_deviation_is_told_of_it(measured_prior):
+    config, prior = settings("scan.nii.gz", None, measured_prior, "guide=t1.nii.gz"), load_prior(measured_prior)
+    told = replace(prior, guided_deviation=prior.denoise)
+    interval = choose_interval(config, told, "calibrated", True, 4.0, 4.0, 0)
+    assert interval.calibrated and interval.factor == 3.0 and interval.reason.endswith("no added noise, no guide")
+
+
 def test_a_table_that_says_less_than_decides_does_not_count(measured_prior):
     table = IntervalTable.load(measured_prior / INTERVALS)
     replace(table, settings={k: v for k, v in table.settings.items() if k != "pooling"}).save(
