@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from focvs.commands.command_line import read_line, require_command_or_path, requ
 from focvs.commands.completion import completion_script
 from focvs.commands.endings import DONE, FAILED, USAGE, exit_code
 from focvs.commands.garbage import leave, uncollected
-from focvs.commands.launched import divided, read_launch, take_cores
+from focvs.commands.launched import Launch, divided, read_launch, take_over
 from focvs.commands.looking_after import UNCONFIGURED, look_after
 from focvs.commands.overrides import (
     UsageError,
@@ -67,11 +67,10 @@ def all_commands() -> dict[str, Command]:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    launch = read_launch()
-    if launch is not None:
-        if launch.rank:
-            return DONE
-        take_cores(launch)
+    # where each process has its shard, each has its own work
+    launch = None if any(word.startswith("shard=") for word in arguments) else read_launch()
+    if not take_over(launch):
+        return DONE
     commands = all_commands()
     line = read_line(arguments)
     named = line.words[0] if line.words and line.words[0] in commands else ""
@@ -100,8 +99,6 @@ def _dispatch(arguments: list[str]) -> int:
     if line.level == logging.WARNING and name == "config":
         words = [*words, "progress=false"]
     overrides = to_overrides(words, command.positional, name, swept=multirun or name == "sweep")
-    if launch is not None and launch.machine and (multirun or name != "config"):
-        return DONE  # the first machine does what is not divided
     if name == "sweep":
         overrides, multirun = told_to_runs(overrides), True
     if multirun and name not in SWEPT:
@@ -125,22 +122,23 @@ def _dispatch(arguments: list[str]) -> int:
     require_keys(
         config, [p.rstrip("*") for p in command.positional] if name not in ("config", "estimate") else ["scan"]
     )
+    if launch is not None and name == "config":
+        return _run_scan(to_schema(config), launch, {word.partition("=")[0] for word in overrides})
     return command.run(to_schema(config)) or DONE
 
 
-def _run_scan(config: Any) -> int:
+def _run_scan(config: Any, launch: Launch | None = None, given: Collection[str] = ()) -> int:
     require_there(Path(config.scan))  # before seconds go into importing torch
     with uncollected():
         from focvs.pipeline import super_resolve
 
-    launch = read_launch()
     if Path(config.scan).is_dir():
         from focvs.commands.cohort import restore_cohort, scans_of
 
         if found := scans_of(config):
-            config = config if launch is None else divided(config, launch, several=True)
+            config = config if launch is None else divided(config, launch, True, given)
             return DONE if restore_cohort(config, found) else FAILED
-    config = config if launch is None else divided(config, launch, several=False)
+    config = config if launch is None else divided(config, launch, False, given)
     if config.log == "json":
         from focvs.commands.outcomes import restore_and_say
 

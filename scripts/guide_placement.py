@@ -32,7 +32,7 @@ def main() -> None:
     for every in (2, 3):
         thinned = LeftOut(options.scan, every)
         with tempfile.TemporaryDirectory(prefix="focvs-") as folder:
-            path = Path(folder) / options.scan.name
+            path = Path(folder) / f"{whole.stem}.nii.gz"
             thinned.write(path)
             found = world @ align_guide(options.guide, read_scan(path), rigid=True).moved.T
         away = np.linalg.norm((found - expected)[:, :3], axis=1)

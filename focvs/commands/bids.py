@@ -19,6 +19,7 @@ from typing import Any
 from focvs import __version__
 from focvs.commands.endings import DONE, FAILED, exit_code
 from focvs.commands.garbage import leave
+from focvs.commands.launched import read_launch, take_over
 from focvs.errors import FocvsError, InputError, NoScanError
 from focvs.files import require_writable, write_atomically, write_csv, write_json
 from focvs.scan.formats import image_stem
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["OMP_NUM_THREADS"] = str(options.n_cpus)
     if options.mem_gb is not None and options.mem_gb < LEAST_GB:
         log.warning("--mem-gb %g: a whole head takes about %g GB", options.mem_gb, LEAST_GB)
-    return exit_code(lambda: DONE if run(options) else FAILED, "focvs-bids")
+    return exit_code(lambda: DONE if not take_over(read_launch()) or run(options) else FAILED, "focvs-bids")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bids-filter-file", type=Path, help='JSON of entities, such as {"suffix": ["FLAIR"]}')
     parser.add_argument("--n-cpus", "--n_cpus", type=int, help="threads")
     parser.add_argument("--mem-gb", "--mem_gb", type=float, help="memory that the run may take, said where it is less")
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="of focvs, such as quality=fast"
-    )
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="such as quality=fast")
     parser.add_argument("--guide", metavar="SUFFIX", help="the image of that suffix beside each scan is its guide: T1w")
     parser.add_argument("--version", action="version", version=f"focvs {__version__}")
     return parser

@@ -1,20 +1,23 @@
-"""Under torchrun or ``accelerate launch``: the first process of a machine does the work, with processes of its own.
+"""Under torchrun or ``accelerate launch``: the first process does the work, with as many processes of its own.
 
-Launchers end every process of theirs as soon as one fails, which a folder with one bad scan would; our own workers and
-devices do not. So the others of a machine have nothing to do.
+Launchers end all of their processes as soon as one fails, which a folder with one bad scan would; our own workers and
+devices do not. So the other launched processes have nothing to do.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 from focvs.errors import InputError
 from focvs.run_config import RunConfig
 
-# what torch.distributed.run, which both launchers are, tells each process; the first is set by nothing else
-VARIABLES = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE")
+log = logging.getLogger("focvs")
+
+# what torch.distributed.run, by which both start several processes, tells each; nothing else sets the first
+VARIABLES = ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "GROUP_WORLD_SIZE")
 THREADS = "OMP_NUM_THREADS"
 
 
@@ -23,16 +26,14 @@ class Launch:
     """Which of the processes that a launcher started this is.
 
     Attributes:
-        rank: of this process among those of its machine, from 0.
-        processes: of each machine.
-        machine: from 0.
-        machines: how many there are.
+        rank: from 0.
+        processes: how many were started.
+        machines: on how many machines.
     """
 
     rank: int
     processes: int
-    machine: int
-    machines: int
+    machines: int = 1
 
 
 def read_launch(environment: Mapping[str, str] | None = None) -> Launch | None:
@@ -44,35 +45,41 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch | None:
     return Launch(*map(int, words[1:]))
 
 
-def take_cores(launch: Launch, environment: MutableMapping[str, str] | None = None) -> None:
-    """Take the threads of all processes of this machine: torchrun gives each of them one where nothing else is said."""
+def take_over(launch: Launch | None, environment: MutableMapping[str, str] | None = None) -> bool:
+    """Whether this process is to work: without a launch, or as the first of one, which takes the threads of all.
+
+    Threads are those of ``OMP_NUM_THREADS``: torchrun gives each process one where nothing else is said.
+
+    Raises:
+        InputError: for a launch on several machines.
+    """
+    if launch is None:
+        return True
+    if launch.machines > 1:
+        raise InputError(
+            f"a launch on {launch.machines} machines is not divided; start focvs on each of them with shard=1/"
+            f"{launch.machines} ... {launch.machines}/{launch.machines}."
+        )
+    if launch.rank:
+        log.info("process %d of %d: the first one does the work of all", launch.rank + 1, launch.processes)
+        return False
     variables = os.environ if environment is None else environment
     if variables.get(THREADS, "").isdigit():
         variables[THREADS] = str(int(variables[THREADS]) * launch.processes)
+    return True
 
 
-def divided(config: RunConfig, launch: Launch, several: bool) -> RunConfig:
-    """The same with as many processes as were launched: workers of a folder, or of one scan devices for its samples.
-
-    Machines take parts of a folder. What is given (``workers=``, ``devices=``, ``shard=``) stands.
+def divided(config: RunConfig, launch: Launch, several: bool, given: Collection[str]) -> RunConfig:
+    """The same with as many processes as were launched: ``workers`` for a folder, ``devices`` for samples of one scan.
 
     Args:
         config: of the run.
         launch: see :class:`Launch`.
         several: whether there are several scans.
-
-    Raises:
-        InputError: for one scan on several machines.
+        given: keys that the user gave, which stand.
     """
     if several:
-        workers = launch.processes if config.workers == 1 else config.workers
-        part = f"{launch.machine + 1}/{launch.machines}" if launch.machines > 1 else None
-        return replace(config, workers=workers, shard=config.shard or part)
-    if launch.machines > 1:
-        raise InputError(
-            f"one scan cannot be divided between the {launch.machines} machines of this launch; give a folder of "
-            "scans, or launch on one machine."
-        )
-    if config.devices > 1 or config.method != "focvs" or config.compile:
+        return config if "workers" in given else replace(config, workers=launch.processes)
+    if "devices" in given or config.method != "focvs" or config.compile:
         return config
     return replace(config, devices=max(1, min(launch.processes, config.samples)))

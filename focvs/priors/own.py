@@ -77,6 +77,10 @@ def _load_mean(folder: Path, device: str) -> Prior:
     residual = _read(ResidualUNet2D, folder / RESIDUAL) if (folder / RESIDUAL).is_dir() else None
     if residual and not deviation:
         raise PriorError(f"{folder / RESIDUAL} needs {folder / DEVIATION}, which is missing; get the prior again.")
+    if guided_deviation and not deviation:
+        raise PriorError(
+            f"{folder / GUIDED / DEVIATION} needs {folder / DEVIATION}, which is missing; get the prior again."
+        )
     others = {GUIDED: guided, DEVIATION: deviation, RESIDUAL: residual}
     for network in (*stages, *filter(None, (*others.values(), guided_deviation))):
         if network.slab != first.slab:

@@ -74,8 +74,8 @@ class BlockPool:
         bfloat16: whether the stages are evaluated in it.
 
     Raises:
-        ValueError: for a stage that sees a guide where none are made; by :meth:`batch`, where no held volume can be cut
-            in every direction.
+        ValueError: for a stage or a deviation that sees a guide where none are made; by :meth:`batch`, where no held
+            volume can be cut in every direction.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class BlockPool:
         self.volumes, self.plan, self.guides = volumes, plan, guides
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self.stages = [Inference(SlabDenoiser(stage), "cpu", dtype) for stage in stages]
-        self.guided = [stage.images == GUIDED_IMAGES for stage in stages]
+        self.guided = [network.images == GUIDED_IMAGES for network in (*stages, *filter(None, [deviation]))]
         if any(self.guided) and guides is None:
-            raise ValueError("a stage sees a guide, and none are made; give guided=true.")
+            raise ValueError("a stage or the deviation sees a guide, and none are made; give guided=true.")
         self.deviation = deviation and Inference(SlabDenoiser(deviation), "cpu", dtype)
         self.held: deque[Block] = deque()
         self.first = -1
@@ -132,13 +132,14 @@ class BlockPool:
                 guide = torch.from_numpy(make_guide(anatomy, self.guides, rng, other=second is not None))
                 seen = degrade(guide) @ degrade.interpolation.to(y).T
                 guiding = (scan + guided_detail(scan, guide, seen), guide)
-            for stage, guided in list(zip(self.stages, self.guided, strict=True))[:count]:
+            for stage, guided in list(zip(self.stages, self.guided, strict=False))[:count]:
                 told = guiding if guided else ()
                 mean = mean_of_planes(stage, scan, mean, self.volumes.plan.slab, told)
                 mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
             images = [scan, *guiding, mean]
             if self.deviation:
-                log_deviation = mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab)
+                told = guiding if self.guided[-1] else ()
+                log_deviation = mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab, told)
                 images.append(log_deviation + _log_of_error(clean - mean, log_deviation, clean))
         return Block(clean.half(), tuple(image.half() for image in images))
 

@@ -1,6 +1,7 @@
 """Under a launcher: one process of each machine works, with as many as were launched, and none is ended by another."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,62 +9,92 @@ from dataclasses import replace
 import pytest
 
 from command_line import quick
+from focvs import pipeline
 from focvs.cli import main
+from focvs.commands import cohort
+from focvs.commands.bids import main as bids
 from focvs.commands.cohort import NAME, read_table
-from focvs.commands.launched import VARIABLES, Launch, divided, read_launch, take_cores
+from focvs.commands.launched import VARIABLES, Launch, divided, read_launch, take_over
 from focvs.errors import InputError
 from focvs.run_config import RunConfig
 from scans import write_thick_scan
 
 CONFIG = RunConfig(scan="scan.nii.gz", samples=8)
+LAUNCH = Launch(rank=0, processes=4)
 
 
 def variables(launch):
-    words = ("run", launch.rank, launch.processes, launch.machine, launch.machines)
+    words = ("run", launch.rank, launch.processes, launch.machines)
     return dict(zip(VARIABLES, map(str, words), strict=True))
 
 
+@pytest.fixture
+def launched(monkeypatch):
+    """Start as a process of a launch."""
+
+    def start(launch):
+        for name, word in variables(launch).items():
+            monkeypatch.setenv(name, word)
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as torchrun does; put back afterwards
+    return start
+
+
 def test_what_a_launcher_says_is_read_and_what_others_say_is_not():
-    launch = Launch(rank=1, processes=4, machine=2, machines=3)
+    launch = Launch(rank=1, processes=4, machines=3)
     assert read_launch(variables(launch)) == launch
     assert read_launch({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}) is None  # of MPI, say
-    assert read_launch(variables(launch) | {"LOCAL_RANK": "none"}) is None
+    assert read_launch(variables(launch) | {"RANK": "none"}) is None
     assert read_launch({}) is None
 
 
-def test_the_threads_of_all_processes_are_taken():
+def test_the_first_takes_the_threads_of_all_and_the_others_do_not_work():
     for before, after in (({"OMP_NUM_THREADS": "3"}, {"OMP_NUM_THREADS": "12"}), ({}, {})):
-        take_cores(Launch(0, 4, 0, 1), before)
-        assert before == after
+        assert take_over(LAUNCH, before) and before == after
+        assert not take_over(replace(LAUNCH, rank=2), before) and before == after
+        assert take_over(None, before) and before == after
+    with pytest.raises(InputError, match=r"shard=1/2 ... 2/2"):
+        take_over(replace(LAUNCH, machines=2), {})
 
 
-def test_scans_are_divided_between_workers_and_machines():
-    two = Launch(rank=0, processes=4, machine=1, machines=2)
-    assert divided(CONFIG, two, several=True) == replace(CONFIG, workers=4, shard="2/2")
-    assert divided(CONFIG, replace(two, machine=0, machines=1), several=True) == replace(CONFIG, workers=4)
-    given = replace(CONFIG, workers=2, shard="3/7")
-    assert divided(given, two, several=True) == given
+def test_scans_are_divided_between_workers():
+    assert divided(CONFIG, LAUNCH, True, ()) == replace(CONFIG, workers=4)
+    for given in (1, 2):
+        assert divided(replace(CONFIG, workers=given), LAUNCH, True, {"workers"}).workers == given
 
 
 def test_samples_of_one_scan_are_divided_between_devices():
-    one = Launch(rank=0, processes=4, machine=0, machines=1)
-    assert divided(CONFIG, one, several=False) == replace(CONFIG, devices=4)
-    assert divided(replace(CONFIG, samples=3), one, several=False).devices == 3
-    for alone in (replace(CONFIG, samples=0), replace(CONFIG, method="spline"), replace(CONFIG, devices=2)):
-        assert divided(alone, one, several=False) == alone
-    with pytest.raises(InputError, match="one scan cannot be divided between the 2 machines"):
-        divided(CONFIG, replace(one, machines=2), several=False)
+    assert divided(CONFIG, LAUNCH, False, ()) == replace(CONFIG, devices=4)
+    assert divided(replace(CONFIG, samples=3), LAUNCH, False, ()).devices == 3
+    for alone in (replace(CONFIG, samples=0), replace(CONFIG, method="spline"), replace(CONFIG, compile=True)):
+        assert divided(alone, LAUNCH, False, ()) == alone
+    assert divided(CONFIG, LAUNCH, False, {"devices"}) == CONFIG
 
 
-def test_the_other_processes_have_nothing_to_do(monkeypatch, tmp_path, capsys):
-    """Those of the same machine do nothing at all; the first ones of other machines take part in folders alone."""
-    for name, word in variables(Launch(1, 2, 0, 1)).items():
-        monkeypatch.setenv(name, word)
-    assert main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 0
-    for name, word in variables(Launch(0, 2, 1, 2)).items():
-        monkeypatch.setenv(name, word)
-    assert main(["demo", str(tmp_path / "out")]) == 0
-    assert not (tmp_path / "out").exists() and capsys.readouterr().err == ""
+@pytest.mark.parametrize("words", [(), ("shard=2/4",), ("-m",)])
+def test_the_command_asks_for_as_many_as_were_launched(words, launched, monkeypatch, tmp_path, thick_scan):
+    """A folder and a scan; not where each process has its shard, and not in sweeps."""
+    (study := tmp_path / "study").mkdir()
+    for name in ("a", "b"):
+        shutil.copy(thick_scan, study / f"{name}.nii.gz")
+    asked = []
+    monkeypatch.setattr(cohort, "restore_cohort", lambda config, found: asked.append(config.workers) or True)
+    monkeypatch.setattr(pipeline, "super_resolve", lambda config: asked.append(config.devices))
+    launched(LAUNCH)
+    assert main([*words, str(study), str(tmp_path / "one")]) == 0
+    assert main([*words[:1], str(thick_scan), str(tmp_path / "two"), "samples=2"]) == 0
+    assert asked == ([1, 1] if words else [4, 2])
+
+
+def test_the_other_processes_have_nothing_to_do(launched, tmp_path, caplog):
+    launched(replace(LAUNCH, rank=1))
+    for words in ([str(tmp_path / "nothing"), str(tmp_path / "out")], ["demo", str(tmp_path / "out")]):
+        caplog.clear()
+        assert main(words) == 0 and "process 2 of 4: the first one does the work" in caplog.text
+    assert bids([str(tmp_path), str(tmp_path / "out"), "participant"]) == 0
+    assert not (tmp_path / "out").exists()
+    assert main([str(tmp_path / "nothing"), str(tmp_path / "out"), "shard=2/4"]) == 1  # its own part
+    launched(replace(LAUNCH, machines=2))
     assert main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 1
 
 

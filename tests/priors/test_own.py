@@ -66,6 +66,11 @@ def test_a_guided_stage_comes_with_its_own_deviation(tmp_path):
     shutil.copytree(tmp_path / "mean" / "deviation", tmp_path / "mean" / "guided" / "deviation")
     with pytest.raises(PriorError, match="sees 2 images and not 4"):
         load_prior(tmp_path / "mean")
+    guided_prior(tmp_path / "other")
+    for name in ("residual", "deviation"):
+        shutil.rmtree(tmp_path / "other" / name)
+    with pytest.raises(PriorError, match=r"guided/deviation needs .*deviation, which is missing"):
+        load_prior(tmp_path / "other")
 
 
 def test_samples_around_a_mean_need_its_deviation(tmp_path):
