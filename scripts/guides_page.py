@@ -84,9 +84,7 @@ def samples() -> str:
     """How samples spread, and what their own intervals hold: the mean of pairs."""
     lines = [
         "Four samples of the same pairs (`scripts/guide_samples.py`): their spread over the error of their mean, and "
-        "what intervals of Student's t of their own deviation hold, without any factor. They were drawn by the "
-        "residual network of commit dee7d71 and in units of the deviation of means without a guide; both are others "
-        "now, and narrower with a guide.\n",
+        "what intervals of Student's t of their own deviation hold, without any factor.\n",
         "| pairs | guide | spread over error | held by 90 % |",
         "|---|---|---|---|",
     ]
