@@ -67,8 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
-    if options.n_cpus is not None:
-        os.environ["OMP_NUM_THREADS"] = str(options.n_cpus)
     if options.mem_gb is not None and options.mem_gb < LEAST_GB:
         log.warning("--mem-gb %g: a whole head takes about %g GB", options.mem_gb, LEAST_GB)
     return exit_code(lambda: DONE if not take_over(read_launch()) or run(options) else FAILED, "focvs-bids")
@@ -99,6 +97,8 @@ def run(options: argparse.Namespace) -> bool:
     Raises:
         InputError: for a folder that is no data set, a filter that cannot be read, or where nothing was found.
     """
+    if options.n_cpus is not None:
+        os.environ["OMP_NUM_THREADS"] = str(options.n_cpus)
     wanted = _wanted(options)
     scans = list(find_scans(options.bids_dir, wanted))
     if not scans:

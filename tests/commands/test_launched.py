@@ -86,6 +86,12 @@ def test_the_command_asks_for_as_many_as_were_launched(words, launched, monkeypa
     assert asked == ([1, 1] if words else [4, 2])
 
 
+def test_threads_that_are_given_to_the_bids_app_stand(launched, tmp_path):
+    launched(LAUNCH)
+    assert bids([str(tmp_path), str(tmp_path / "out"), "participant", "--n-cpus", "3"]) == 1  # an empty data set
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
 def test_the_other_processes_have_nothing_to_do(launched, tmp_path, caplog):
     launched(replace(LAUNCH, rank=1))
     for words in ([str(tmp_path / "nothing"), str(tmp_path / "out")], ["demo", str(tmp_path / "out")]):
