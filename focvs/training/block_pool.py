@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from focvs.acquisition.degradation import Degradation
 from focvs.acquisition.guided_filter import guided_detail
 from focvs.acquisition.linear_operator import MatrixOperator
 from focvs.priors.mean import SlabDenoiser, mean_of_planes
-from focvs.priors.mean_network import GUIDED_IMAGES, DeviationUNet2D, MeanUNet2D
+from focvs.priors.mean_network import GUIDED_IMAGES, DeviationUNet2D, MeanUNet2D, SlabUNet2D
 from focvs.priors.prior import Inference
 from focvs.priors.residual_network import deviation_scale
 from focvs.training.guides import GuidePlan, make_guide
@@ -89,11 +89,11 @@ class BlockPool:
     ):
         self.volumes, self.plan, self.guides = volumes, plan, guides
         dtype = torch.bfloat16 if bfloat16 else torch.float32
-        self.stages = [Inference(SlabDenoiser(stage), "cpu", dtype) for stage in stages]
-        self.guided = [network.images == GUIDED_IMAGES for network in (*stages, *filter(None, [deviation]))]
-        if any(self.guided) and guides is None:
+        networks = [*stages] if deviation is None else [*stages, deviation]
+        if guides is None and any(_sees_guide(network) for network in networks):
             raise ValueError("a stage or the deviation sees a guide, and none are made; give guided=true.")
-        self.deviation = deviation and Inference(SlabDenoiser(deviation), "cpu", dtype)
+        self.stages = [_whole(stage, dtype) for stage in stages]
+        self.deviation = None if deviation is None else _whole(deviation, dtype)
         self.held: deque[Block] = deque()
         self.first = -1
 
@@ -132,14 +132,12 @@ class BlockPool:
                 guide = torch.from_numpy(make_guide(anatomy, self.guides, rng, other=second is not None))
                 seen = degrade(guide) @ degrade.interpolation.to(y).T
                 guiding = (scan + guided_detail(scan, guide, seen), guide)
-            for stage, guided in list(zip(self.stages, self.guided, strict=False))[:count]:
-                told = guiding if guided else ()
-                mean = mean_of_planes(stage, scan, mean, self.volumes.plan.slab, told)
+            for stage in self.stages[:count]:
+                mean = stage(scan, mean, guiding)
                 mean = mean + (y - degrade(mean))[..., inner] @ gain.to(y).T
             images = [scan, *guiding, mean]
             if self.deviation:
-                told = guiding if self.guided[-1] else ()
-                log_deviation = mean_of_planes(self.deviation, scan, mean, self.volumes.plan.slab, told)
+                log_deviation = self.deviation(scan, mean, guiding)
                 images.append(log_deviation + _log_of_error(clean - mean, log_deviation, clean))
         return Block(clean.half(), tuple(image.half() for image in images))
 
@@ -178,6 +176,20 @@ class BlockPool:
         slabs = torch.cat([image[around].flip(flips) for image in block.images])
         clean = block.clean[around if self.deviation else slice(place, place + 1)]
         return clean.flip(flips).float(), slabs.float()
+
+
+def _sees_guide(network: SlabUNet2D) -> bool:
+    return network.images == GUIDED_IMAGES
+
+
+def _whole(network: MeanUNet2D | DeviationUNet2D, dtype: torch.dtype) -> Callable[..., Tensor]:
+    """What a network makes of a scan and its mean, and if it sees a guide of what is told of that, by both planes."""
+    evaluate = Inference(SlabDenoiser(network), "cpu", dtype)
+
+    def whole(scan: Tensor, mean: Tensor, guiding: tuple[Tensor, ...]) -> Tensor:
+        return mean_of_planes(evaluate, scan, mean, network.slab, guiding if _sees_guide(network) else ())
+
+    return whole
 
 
 def _log_of_error(error: Tensor, log_deviation: Tensor, clean: Tensor) -> Tensor:

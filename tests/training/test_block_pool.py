@@ -88,8 +88,12 @@ def test_a_guided_stage_is_told_of_the_guide_and_so_is_what_learns_from_it(volum
         (scan, _, nothing, mean), (same, filtered, guide, guided_mean) = one.images, other.images
         assert torch.equal(scan, same) and (nothing == AIR).all() and float(guide.std()) > 0.05
         assert not torch.equal(filtered, scan) and not torch.allclose(mean, guided_mean, atol=0.02)
-    with pytest.raises(ValueError, match="give guided=true"):
-        BlockPool(VolumePool(volumes, weights), [guided], PLAN)
+    deviation = DeviationUNet2D(images=2, channels=(8,), blocks=(1,)).guided()
+    pool_of = BlockPool(VolumePool(volumes, weights), [guided], PLAN, deviation, GuidePlan(), bfloat16=False)
+    assert pool_of.batch(0, 2)[1].shape == (2, 25, 24, 24)  # its log s as well
+    for networks in ([guided], None), ([], deviation):
+        with pytest.raises(ValueError, match="give guided=true"):
+            BlockPool(VolumePool(volumes, weights), networks[0], PLAN, networks[1])
 
 
 def test_slabs_are_mirrored_together(volumes):
