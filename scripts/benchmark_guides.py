@@ -42,6 +42,7 @@ from focvs.reconstruction.baselines import guided_filter
 from focvs.reconstruction.problem import Problem
 from focvs.scan.formats import image_stem
 from focvs.scan.head import head_mask
+from focvs.scan.isotropic import FWHM
 from focvs.scan.nifti import axis_last, read_nifti, write_nifti
 from focvs.scan.scan import read_scan
 from focvs.scan.units import IntensityUnits, white_level
@@ -246,7 +247,7 @@ class LeftOut:
         """What a volume shows where slices were left out, of their thickness or ``as_slices=False`` of its voxels."""
         volume, placed = axis_last(*read_nifti(path)[:2], self.scan.file_axis)
         if as_slices:
-            sigma = self.thickness_mm / 2.3548 / float(np.linalg.norm(placed[:3, 2]))
+            sigma = self.thickness_mm / FWHM / float(np.linalg.norm(placed[:3, 2]))
             volume = ndimage.gaussian_filter1d(volume, sigma, axis=-1, mode="nearest")
         start = np.linalg.inv(placed) @ self.scan.affine
         places = start[2, 2] * self.missing + start[2, 3]
